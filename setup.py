@@ -1,0 +1,24 @@
+"""The compiled part only; everything else stands in pyproject.toml."""
+
+import sys
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+# NaN and infinity keep their meaning, so never -ffast-math; without the two -fno-... gcc vectorises nothing here.
+UNIX = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"]
+
+setup(
+    ext_modules=cythonize(
+        [
+            Extension(
+                "qlib.data.kernels.rolling",
+                ["qlib/data/kernels/rolling.pyx"],
+                depends=["qlib/data/kernels/window.hpp"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
+            ),
+        ],
+        compiler_directives={"language_level": 3},
+    )
+)

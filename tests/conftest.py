@@ -1,0 +1,27 @@
+"""Fixtures every test may use."""
+
+from __future__ import annotations
+
+import tarfile
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def shared(path: str) -> Path:
+    """Path below ../shared; skip the test, saying so, where the reference material is absent."""
+    found = SHARED / path
+    if not found.exists():
+        pytest.skip(f"reference material ../shared/{path} is not here")
+    return found
+
+
+@pytest.fixture(scope="session")
+def golden_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder with the golden `.bin` stores `day`, `h60`, `m1` (read only by convention)."""
+    folder = tmp_path_factory.mktemp("stores")
+    with tarfile.open(shared("goldens/public/stores.tar.gz")) as archive:
+        archive.extractall(folder, filter="data")
+    return folder / "stores"
