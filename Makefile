@@ -1,0 +1,65 @@
+# Everything a newcomer needs: `make run`, then `make test`. `make help` lists the rest.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+STAMP  := $(VENV)/.installed
+NATIVE := setup.py $(wildcard qlib/data/kernels/*.pyx qlib/data/kernels/*.hpp qlib/data/kernels/*.cpp.in)
+SAMPLE ?= $(HOME)/.qlib/qlib_data/sample_data
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test test-lowest lint cov bench docs lock clean
+
+help:  ## Show this list
+	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## Make .venv with the pinned packages and build the extension
+
+$(STAMP): requirements.txt requirements-dev.txt pyproject.toml $(NATIVE)
+	@$(PYTHON) -c 'import sys; sys.exit("qlib-crypto needs Python 3.11 or newer; $(PYTHON) is " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+run: $(STAMP)  ## Write the synthetic sample market, train, backtest, and show where the report is
+	$(BIN)/python scripts/get_data.py sample --target_dir $(SAMPLE) --exists_skip
+	$(BIN)/qrun config/workflow.json
+
+test: $(STAMP)  ## Run every test
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+test-lowest:  ## Run the quick tests on the oldest packages that are allowed (pandas 2.2)
+	$(PYTHON) -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	.venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser" tests
+
+lint: $(STAMP)  ## ruff, mypy, the import floors
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+cov: $(STAMP)  ## Test coverage as a page: htmlcov/index.html
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=html --cov-report=term:skip-covered
+
+bench: $(STAMP)  ## Time the road's workloads; beside a peer: make bench PEER=/path/to/python
+	$(BIN)/python benchmarks/road.py $(if $(PEER),--peer $(PEER))
+
+docs: $(STAMP)  ## Build docs/_build/html; a warning is an error
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs docs/_build/html
+	@echo "open docs/_build/html/index.html"
+
+lock:  ## Export the pinned requirement files anew (needs uv)
+	uv pip compile -q --no-header --python-version 3.11 pyproject.toml -o requirements.txt
+	uv pip compile -q --no-header --python-version 3.11 --extra dev pyproject.toml -c requirements.txt -o requirements-dev.txt
+	uv pip compile -q --no-header --python-version 3.11 --extra docs pyproject.toml -c requirements-dev.txt -o requirements-docs.txt
+	uv pip compile -q --no-header --python-version 3.11 --extra dev --resolution lowest-direct pyproject.toml -o requirements-lowest.txt
+
+clean:  ## Remove what was built (the environments too)
+	rm -rf $(VENV) .venv-lowest build dist htmlcov .coverage docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find qlib -name '*.so' -delete
+	find qlib/data/kernels -name '*.cpp' -delete
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
