@@ -24,7 +24,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Final
 
-from qlib.constant import REG_CN, REG_CRYPTO, REG_TW, REG_US
+from qlib.constant import REG_CN, REG_CRYPTO, REG_TW, REG_US, SESSIONS
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import DEFAULT_LOGGING_CONFIG, get_module_logger
 
@@ -76,10 +76,10 @@ class Region:
 REGIONS: dict[str, Region] = {
     region.name: region
     for region in (
-        Region(REG_CN, 100, 0.095, "close", 238, 240, (("09:30", "11:30"), ("13:00", "15:00")), "SH000300"),
-        Region(REG_US, 1, None, "close", 252, 390, (("09:30", "16:00"),), "^gspc"),
-        Region(REG_TW, 1000, 0.1, "close", 245, 270, (("09:00", "13:30"),), None),
-        Region(REG_CRYPTO, None, None, "close", 365, 1440, (("00:00", "24:00"),), None, always_open=True),
+        Region(REG_CN, 100, 0.095, "close", 238, 240, SESSIONS[REG_CN], "SH000300"),
+        Region(REG_US, 1, None, "close", 252, 390, SESSIONS[REG_US], "^gspc"),
+        Region(REG_TW, 1000, 0.1, "close", 245, 270, SESSIONS[REG_TW], None),
+        Region(REG_CRYPTO, None, None, "close", 365, 1440, SESSIONS[REG_CRYPTO], None, always_open=True),
     )
 }
 
