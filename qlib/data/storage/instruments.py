@@ -1,0 +1,74 @@
+"""The instruments file: one span a line, `NAME<TAB>start<TAB>end`, both ends included; a name may have several lines.
+
+Names are text and stay text: a coin called NA or NULL is a coin.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from qlib.errors import StoreError
+from qlib.utils.paths import replace_file
+
+Spans = dict[str, list[tuple[pd.Timestamp, pd.Timestamp]]]
+SEPARATOR = "\t"
+
+
+def read_instruments(path: Path) -> Spans:
+    """Return {name: [(start, end), ...]} in the order of the file; columns after the third are ignored.
+
+    Raises StoreError, which names the file and the line, for a line without three columns or with text that is no date.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise StoreError(f"{path}: is not UTF-8 text ({error})") from None
+    names, starts, ends = [], [], []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        columns = line.rstrip("\r").split(SEPARATOR)
+        if len(columns) < 3 or not columns[0]:
+            raise StoreError(f"{path}: line {number} is {line[:80]!r}; name, start and end are expected, tabs between")
+        names.append(columns[0])
+        starts.append(columns[1])
+        ends.append(columns[2])
+    spans: Spans = {}
+    for name, start, end in zip(names, _times(starts, path), _times(ends, path), strict=True):
+        spans.setdefault(name, []).append((start, end))
+    return spans
+
+
+def _times(texts: list[str], path: Path) -> Iterable[pd.Timestamp]:
+    try:
+        times = np.array(texts, dtype="datetime64[s]") if texts else np.empty(0, "datetime64[s]")
+    except ValueError:
+        return [_time(text, path) for text in texts]
+    absent = np.flatnonzero(np.isnat(times))
+    if absent.size:
+        return [_time(texts[absent[0]], path)]
+    return pd.DatetimeIndex(times.astype("datetime64[ns]"))
+
+
+def _time(text: str, path: Path) -> pd.Timestamp:
+    stamp = pd.to_datetime(text, errors="coerce")
+    if stamp is pd.NaT:
+        raise StoreError(f"{path}: {text[:60]!r} is no date such as 2024-01-31 or 2024-01-31 09:30:00")
+    return stamp
+
+
+def write_instruments(path: Path, spans: Mapping[str, Iterable[tuple[object, object]]]) -> None:
+    """Write the file, whole or not at all. Dates without a time of day are written as dates."""
+    replace_file(path, lambda file: file.write(instruments_text(spans).encode()))
+
+
+def instruments_text(spans: Mapping[str, Iterable[tuple[object, object]]]) -> str:
+    """Return the content of an instruments file; with times of day everywhere if one bound has one."""
+    rows = [(name, pd.Timestamp(a), pd.Timestamp(b)) for name, pairs in spans.items() for a, b in pairs]  # type: ignore[arg-type]
+    whole = all(time == time.normalize() for _, *bounds in rows for time in bounds)
+    form = "%Y-%m-%d" if whole else "%Y-%m-%d %H:%M:%S"
+    return "".join(SEPARATOR.join((name, a.strftime(form), b.strftime(form))) + "\n" for name, a, b in rows)
