@@ -1,0 +1,30 @@
+"""Formulas: text -> node -> plan -> numbers.  Nothing here knows a file.
+
+grammar.py      text -> node             parameters.py  what an operator may be called with
+node.py         interned trees           span.py        how far a formula looks
+operators/      one class per operator   registry.py    operators by name
+plan.py         fields -> steps          engine.py      steps + panel -> float32 rows
+explain.py      the plan in words
+"""
+
+from qlib.data.expression import operators
+from qlib.data.expression.engine import evaluate, evaluate_block
+from qlib.data.expression.explain import explain
+from qlib.data.expression.grammar import parse
+from qlib.data.expression.plan import Plan, build_plan
+from qlib.data.expression.registry import OPERATORS, Registry
+from qlib.data.expression.span import EVERYTHING, Span
+
+__all__ = [
+    "EVERYTHING",
+    "OPERATORS",
+    "Plan",
+    "Registry",
+    "Span",
+    "build_plan",
+    "evaluate",
+    "evaluate_block",
+    "explain",
+    "operators",
+    "parse",
+]

@@ -1,0 +1,71 @@
+"""What a formula will cost, in words: what it reads, how far it looks, and which code runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from qlib.data.expression.node import Operator, Scalar
+from qlib.data.expression.plan import Plan, StepNumber, build_plan
+from qlib.data.expression.span import EVERYTHING, Span
+
+
+def explain(
+    fields: str | Sequence[object], *, compat: str | None = None, registry: Mapping[str, type[Operator]] | None = None
+) -> str:
+    """Return the plan of one field or several, as text.
+
+    The first line of a field says its canonical form, what it reads, how many rows it needs before and after, the code
+    that makes it, and the dtype of that code's result.  Several fields, or a field of several steps, are followed by the
+    steps in order.
+
+    >>> print(explain("Ref($close, -2) / Ref($close, -1) - 1"))
+    Sub(Div(Ref($close,-2),Ref($close,-1)),1)  reads $close  back 0  ahead 2  kernel numpy.subtract  float32
+      0  $close          column          float32
+      1  Ref(0,-2)       shift           float32
+      2  Ref(0,-1)       shift           float32
+      3  Div(1,2)        numpy.divide    float32
+      4  Sub(3,1)        numpy.subtract  float32  -> field 0
+    """
+    many = [fields] if isinstance(fields, str) or not isinstance(fields, Sequence) else list(fields)
+    plan = build_plan(many, compat=compat, registry=registry)
+    lines = [_headline(plan, i) for i in range(len(plan.fields))]
+    operators = [step for step in plan.steps if isinstance(step.node, Operator)]
+    if len(lines) > 1 or len(operators) > 1:
+        lines += _table(plan)
+    return "\n".join(lines)
+
+
+def _headline(plan: Plan, field: int) -> str:
+    root = plan.roots[field]
+    reads = " ".join(f"${name}" for name in plan.part([field]).reads)
+    return f"{root}  reads {reads}  {_words(root.span)}  kernel {_kernel(root)}  {root.dtype}"
+
+
+def _words(span: Span) -> str:
+    back = "everything" if span.back == EVERYTHING else int(span.back)
+    return f"back {back}  ahead {span.ahead}"
+
+
+def _kernel(node: object) -> str:
+    return node.kernel_name() if isinstance(node, Operator) else "column"
+
+
+def _table(plan: Plan) -> list[str]:
+    rows = []
+    for number, step in enumerate(plan.steps):
+        text = (
+            f"{step.node.name}({','.join(map(_argument, step.arguments))})"
+            if isinstance(step.node, Operator)
+            else str(step.node)
+        )
+        wanted = f"-> field {', '.join(map(str, step.fields))}" if step.fields else ""
+        rows.append((str(number), text, _kernel(step.node), step.node.dtype, wanted))
+    widths = [max(len(row[i]) for row in rows) for i in range(4)]
+    return [
+        "  " + "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[4]]).rstrip()
+        for row in rows
+    ]
+
+
+def _argument(argument: StepNumber | Scalar) -> str:
+    return f"#{argument.at}" if isinstance(argument, StepNumber) else str(argument)

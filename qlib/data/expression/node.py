@@ -1,0 +1,192 @@
+"""A formula as a tree of nodes; equal formulas are one object.
+
+    Column("close")                     $close
+    Mean(Column("close"), 5)            Mean($close,5)         an Operator, declared in operators/
+    Div(Column("close"), 2)             Div($close,2)          numbers and texts are themselves
+
+Nodes are interned: however a formula is spelled, the same computation is the same node, so `is` compares formulas and
+shared work is found for nothing.  A node knows its dtype and its span from the day it is made; a node that would make
+no sense (a window of -1, a boolean minus a boolean) cannot be made: NodeError says why.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from qlib.data.expression.span import Span
+from qlib.errors import did_you_mean
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from qlib.data.expression.engine import Tile
+    from qlib.data.expression.parameters import Parameter
+
+Scalar = bool | int | float | str | None
+
+# "flag" is a boolean with gaps (a comparison read from another row): float32 holding 0, 1 and NaN.
+STORED = {"bool": "bool", "int64": "int64", "float32": "float32", "float64": "float64", "flag": "float32"}
+
+_living: weakref.WeakValueDictionary[tuple, Node] = weakref.WeakValueDictionary()
+_lock = threading.Lock()
+
+
+class NodeError(ValueError):
+    """Why a node cannot be made; `argument` is the place of the argument that is wrong, None for the node itself."""
+
+    def __init__(self, why: str, argument: int | None = None) -> None:
+        super().__init__(why)
+        self.why, self.argument = why, argument
+
+
+class Node:
+    """What a formula is made of; see the module."""
+
+    __slots__ = ("__weakref__", "arguments", "compat", "dtype", "span")
+
+    arguments: tuple[Node | Scalar, ...]
+    compat: str | None
+    dtype: str
+    span: Span
+
+    def __new__(cls, *arguments: Node | Scalar, compat: str | None = None) -> Node:
+        # repr tells 1 from 1.0 from True and 0.0 from -0.0, which are equal; an interned node is its own identity.
+        key = (cls, compat, *(a if isinstance(a, Node) else repr(a) for a in arguments))
+        with _lock:
+            node = _living.get(key)
+        if node is None:
+            node = super().__new__(cls)
+            node.arguments, node.compat = arguments, compat
+            node.settle()
+            with _lock:
+                node = _living.setdefault(key, node)
+        return node
+
+    def settle(self) -> None:
+        """Check the arguments, then set `dtype` and `span`."""
+        raise NotImplementedError
+
+    def __reduce__(self) -> tuple:
+        return _remake, (type(self), self.arguments, self.compat)
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The arguments that are nodes."""
+        return tuple(a for a in self.arguments if isinstance(a, Node))
+
+    def __str__(self) -> str:
+        """Canonical text: no spaces, operators by name, arguments in order."""
+        done: dict[Node, str] = {}
+        for node in walk(self):
+            done[node] = node.write([done[a] if isinstance(a, Node) else str(a) for a in node.arguments])
+        return done[self]
+
+    def __repr__(self) -> str:
+        return f"<{self}>"
+
+    def write(self, arguments: list[str]) -> str:
+        """Return the canonical text, the arguments' texts being given."""
+        raise NotImplementedError
+
+
+class Column(Node):
+    """A stored field, in lower case: `$close`."""
+
+    __slots__ = ()
+
+    def settle(self) -> None:
+        self.dtype, self.span = "float32", Span()
+
+    @property
+    def name(self) -> str:
+        return str(self.arguments[0])
+
+    def write(self, arguments: list[str]) -> str:
+        return f"${arguments[0]}"
+
+
+# ------------------------------------------------------------------------------------------------ operators
+class Operator(Node):
+    """A declared operation: its arguments, its dtype, its span and how it is computed."""
+
+    __slots__ = ()
+
+    name: ClassVar[str]
+    parameters: ClassVar[tuple[Parameter, ...]]
+
+    def settle(self) -> None:
+        for place, (parameter, value) in enumerate(zip(self.accepted(), self.arguments, strict=True)):
+            if (why := parameter.complaint(value)) is not None:
+                raise NodeError(f"{self.name}: {why}", place)
+        if not self.inputs:
+            raise NodeError(f"{self.name} needs at least one formula among its arguments", None)
+        self.dtype = self.result_dtype()
+        self.span = self.reach(Span.union(node.span for node in self.inputs))
+
+    def accepted(self) -> tuple[Parameter, ...]:
+        """Return the parameters; an operator whose compat rules allow more overrides it."""
+        return self.parameters
+
+    def result_dtype(self) -> str:
+        """Return the dtype of the result, one of STORED."""
+        raise NotImplementedError
+
+    def reach(self, inner: Span) -> Span:
+        """Return the span, that of the inputs together being given."""
+        return inner
+
+    def kernel_name(self) -> str:
+        """Return what `explain` calls the code that runs."""
+        raise NotImplementedError
+
+    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
+        """Fill `out`; arrays stand for the nodes among the arguments.
+
+        `out` has the dtype of the result, or float32 where nobody but the caller reads it.
+        """
+        raise NotImplementedError
+
+    def write(self, arguments: list[str]) -> str:
+        return f"{self.name}({','.join(arguments)})"
+
+    @classmethod
+    def bind(
+        cls, positional: list[Node | Scalar], named: dict[str, Node | Scalar], *, compat: str | None = None
+    ) -> Operator:
+        """Make the node from a call's arguments; raise NodeError where they do not fit the parameters."""
+        names = [p.name for p in cls.parameters]
+        usage = f"{cls.name}({', '.join(names)})"
+        if len(positional) > len(names):
+            raise NodeError(f"{usage} received {len(positional)} arguments", len(names))
+        values = dict(zip(names, positional, strict=False))
+        for place, (name, value) in enumerate(named.items(), start=len(positional)):
+            if name not in names:
+                raise NodeError(f"{usage} has no argument {name}{did_you_mean(name, names)}", place)
+            if name in values:
+                raise NodeError(f"{usage} received {name} twice", place)
+            values[name] = value
+        if missing := [name for name in names if name not in values]:
+            raise NodeError(f"{usage} lacks {' and '.join(missing)}", None)
+        return cls(*(values[name] for name in names), compat=compat)  # type: ignore[return-value]
+
+
+def walk(*roots: Node) -> Iterator[Node]:
+    """Yield every node below the roots once, inputs before readers; no recursion, so any depth is fine."""
+    seen: set[Node] = set()
+    for root in roots:
+        stack = [(root, False)]
+        while stack:
+            node, ready = stack.pop()
+            if ready:
+                yield node
+            elif node not in seen:
+                seen.add(node)
+                stack.append((node, True))
+                stack += [(child, False) for child in reversed(node.inputs) if child not in seen]
+
+
+def _remake(kind: type[Node], arguments: tuple, compat: str | None) -> Node:
+    return kind(*arguments, compat=compat)

@@ -1,0 +1,14 @@
+"""The operators that come with the package; importing this room fills the table.
+
+elementwise.py   what operators on single rows share
+arithmetic.py    Abs Log Sign Add Sub Mul Div Power FloorDiv Mod Greater Less
+comparison.py    Gt Ge Lt Le Eq Ne And Or Not If
+rolling.py       Mean Sum Std Var Skew Kurt Max Min Med Mad Quantile Rank Count IdxMax IdxMin WMA EMA
+                 Slope Rsquare Resi
+pairwise.py      Corr Cov
+shift.py         Ref Delta
+"""
+
+from qlib.data.expression.operators import arithmetic, comparison, pairwise, rolling, shift
+
+__all__ = ["arithmetic", "comparison", "pairwise", "rolling", "shift"]

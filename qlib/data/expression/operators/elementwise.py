@@ -1,0 +1,68 @@
+"""What the operators on single rows share: numpy decides the dtype, numpy computes.
+
+A "flag" (a boolean with gaps, see node.py) takes part in arithmetic as the float32 it is stored in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+
+from qlib.data.expression.node import STORED, Node, NodeError, Operator, Scalar
+
+if TYPE_CHECKING:
+    from qlib.data.expression.engine import Tile
+
+
+class Elementwise(Operator):
+    """One numpy function of one or two arguments, applied row by row.
+
+    `function` must be a ufunc.  `floating`: whole numbers and booleans are made float64 first, so that a division by
+    zero or a negative power of whole numbers gives infinity or a fraction instead of numpy's refusal.
+    """
+
+    __slots__ = ()
+
+    function: ClassVar[np.ufunc]
+    floating: ClassVar[bool] = False
+
+    def result_dtype(self) -> str:
+        kinds = tuple(a.dtype if isinstance(a, Node) else a for a in self.arguments)
+        dtype = _numpy_says(self.function, self.floating, tuple((type(k), k) for k in kinds))
+        if dtype is None:
+            names = " and ".join(a.dtype if isinstance(a, Node) else str(a) for a in self.arguments)
+            raise NodeError(f"{self.name} does not take {names}")
+        return dtype
+
+    def kernel_name(self) -> str:
+        return f"numpy.{self.function.__name__}"
+
+    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
+        lifted = [_lift(a, self.dtype, self.floating) for a in arguments]
+        self.function(*lifted, out=out, casting="same_kind")
+
+
+def _lift(value: Any, dtype: str, floating: bool) -> Any:
+    """Make room for the result where numpy would answer in int8 or float16, or refuse."""
+    if not isinstance(value, np.ndarray):
+        return value
+    if floating and value.dtype.kind in "bi":
+        return value.astype(np.float64)
+    if value.dtype == np.bool_ and dtype == "float32":
+        return value.astype(np.float32)
+    return value
+
+
+@lru_cache(maxsize=4096)
+def _numpy_says(function: Callable[..., Any], floating: bool, kinds: tuple[tuple[type, Any], ...]) -> str | None:
+    """Return the dtype of the result, None where numpy refuses; a number is as weak as numpy has it."""
+    samples = [_lift(np.ones(1, STORED[k]), "", floating) if isinstance(k, str) else k for _, k in kinds]
+    with np.errstate(all="ignore"):
+        try:
+            dtype = function(*samples).dtype
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return {"e": "float32", "f": "float32", "d": "float64", "?": "bool"}.get(dtype.char, "int64")

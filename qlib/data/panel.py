@@ -1,0 +1,92 @@
+"""Columns over (instrument, time), flat and ragged.
+
+    instrument        A          B        C
+    row           0 1 2 3 4 | 5 6 7 | 8 9 10 11      start = [0, 5, 8, 12]
+    position      7 8 9 ... | 0 1 2 | 9 ...          first = [7, 0, 9]
+
+Instrument i owns the rows start[i]:start[i+1] of every column, and its row r stands at calendar position
+first[i] + (r - start[i]): no holes.  A window therefore walks contiguous memory, and a name that was listed late or
+delisted early costs nothing.  Where a field has nothing stored inside its instrument's rows, it is NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """Columns over (instrument, time); see the module.
+
+    Parameters
+    ----------
+    instruments
+        Names, one per run of rows.
+    start
+        int64, one entry more than instruments: where each instrument's rows begin, and the end.
+    first
+        int64, the calendar position of each instrument's first row.
+    columns
+        Name (lower case, without ``$``) to float32 array of ``rows`` values.
+
+    >>> import numpy as np
+    >>> panel = Panel(("A", "B"), np.array([0, 2, 3]), np.array([4, 0]), {"close": np.float32([1, 2, 3])})
+    >>> panel.rows, panel.positions().tolist()
+    (3, [4, 5, 0])
+    """
+
+    instruments: tuple[str, ...]
+    start: np.ndarray
+    first: np.ndarray
+    columns: Mapping[str, np.ndarray]
+
+    def __post_init__(self) -> None:
+        for name in ("start", "first"):
+            object.__setattr__(self, name, np.ascontiguousarray(getattr(self, name), dtype=np.int64))
+        count = len(self.instruments)
+        if self.start.shape != (count + 1,) or self.first.shape != (count,):
+            message = (
+                f"a panel of {count} instruments needs {count + 1} starts and {count} first positions, "
+                f"received {self.start.shape} and {self.first.shape}"
+            )
+            raise ValueError(message)
+        if self.start[0] != 0 or (np.diff(self.start) < 0).any() or (self.first < 0).any():
+            message = "a panel's `start` begins at 0 and never falls, and no position is negative"
+            raise ValueError(message)
+        for name, values in self.columns.items():
+            if values.shape != (self.rows,):
+                message = f"column {name} has shape {values.shape}, the panel has {self.rows} rows"
+                raise ValueError(message)
+
+    @property
+    def rows(self) -> int:
+        """Number of rows of all instruments together."""
+        return int(self.start[-1])
+
+    def lengths(self) -> np.ndarray:
+        """Return the number of rows of each instrument, int64."""
+        return np.diff(self.start)
+
+    def positions(self) -> np.ndarray:
+        """Return the calendar position of every row, int64 of shape (rows,)."""
+        return np.arange(self.rows, dtype=np.int64) + np.repeat(self.first - self.start[:-1], self.lengths())
+
+    def between(self, low: float, high: float) -> tuple[Panel, np.ndarray]:
+        """Return the rows at calendar positions low..high (both included) as a panel, and their row numbers here."""
+        positions = self.positions()
+        rows = np.flatnonzero((positions >= low) & (positions <= high))
+        kept = np.searchsorted(rows, self.start)
+        first = np.maximum(self.first, 0 if low == -np.inf else int(low))
+        columns = {name: np.ascontiguousarray(values[rows]) for name, values in self.columns.items()}
+        return Panel(self.instruments, kept, first, columns), rows
+
+    def tiles(self, rows: int) -> Iterator[tuple[int, int]]:
+        """Yield (i, j): runs of instruments i..j-1 of at most `rows` rows, or one instrument where it is longer."""
+        low = 0
+        for i in range(1, len(self.instruments) + 1):
+            if i == len(self.instruments) or self.start[i + 1] - self.start[low] > rows:
+                yield low, i
+                low = i
