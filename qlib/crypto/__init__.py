@@ -1,0 +1,5 @@
+"""The crypto wing: what is true of these markets only. The rooms below it never say the word.
+
+sample.py    a synthetic market of 50 coins for a machine without a network
+planted.py   the predictable part hidden in it, and the oracle that knows it
+"""
