@@ -476,9 +476,14 @@ class QlibConfig(Config):
         return before
 
     @property
+    def followed(self) -> Any:
+        """Whose settings are shown: the live session, or a plain holder before `qlib.init`."""
+        return object.__getattribute__(self, "_holder")
+
+    @property
     def registered(self) -> bool:
         """True between `qlib.init` and the end of its session."""
-        return not isinstance(object.__getattribute__(self, "_holder"), SimpleNamespace)
+        return not isinstance(self.followed, SimpleNamespace)
 
     @property
     def dpm(self) -> _Paths:

@@ -24,8 +24,12 @@ LAST_POSITION: Final = 2**24
 _READ_WHOLE: Final = 1 << 18  # files up to this size are read in one call, whatever part is wanted
 
 
-def read_bin(path: str | os.PathLike[str], first: int = 0, last: int | None = None) -> tuple[int, np.ndarray]:
+def read_bin(
+    path: str | os.PathLike[str], first: int = 0, last: int | None = None, entries: int | None = None
+) -> tuple[int, np.ndarray]:
     """Read the values at calendar positions first ... last (inclusive; None: to the end).
+
+    With `entries`, the length of the calendar, a file that reaches beyond the calendar is an error.
 
     Returns
     -------
@@ -52,6 +56,11 @@ def read_bin(path: str | os.PathLike[str], first: int = 0, last: int | None = No
         content = os.read(handle, size if size <= _READ_WHOLE else VALUE.itemsize)
         start = _position(float(np.frombuffer(content, VALUE, 1)[0]), path)
         count = size // VALUE.itemsize - 1
+        if entries is not None and start + count > entries:
+            raise StoreError(
+                f"{os.fspath(path)}: holds calendar positions {start} to {start + count - 1}, but its calendar has "
+                f"{entries} entries: the file is damaged, or belongs to another calendar"
+            )
         low = max(first, start)
         high = start + count - 1 if last is None else min(last, start + count - 1)
         if high < low:

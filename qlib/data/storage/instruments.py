@@ -56,7 +56,7 @@ def _times(texts: list[str], path: Path) -> Iterable[pd.Timestamp]:
 
 def _time(text: str, path: Path) -> pd.Timestamp:
     stamp = pd.to_datetime(text, errors="coerce")
-    if stamp is pd.NaT:
+    if not isinstance(stamp, pd.Timestamp):
         raise StoreError(f"{path}: {text[:60]!r} is no date such as 2024-01-31 or 2024-01-31 09:30:00")
     return stamp
 

@@ -1,0 +1,357 @@
+"""The Provider: what `D` is.
+
+    D.calendar("2024-01-01", "2024-02-01", freq="60min")
+    D.list_instruments(D.instruments("all"), as_list=True)
+    D.features(["BTC", "ETH"], ["$close", "Mean($close, 5)"], "2024-01-01", "2024-02-01")
+
+A Provider needs nothing but Settings; several can live side by side. Rooms that want arrays ask `panel`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qlib.config import Settings
+from qlib.data.calendar import Calendar, timestamp
+from qlib.data.expression.plan import Plan, build_plan
+from qlib.data.filter import BaseDFilter, SeriesDFilter
+from qlib.data.inst_processor import InstProcessor
+from qlib.data.panel import Panel
+from qlib.data.provider.features import (
+    Loaded,
+    compute,
+    computed_panel,
+    empty_frame,
+    frame_of,
+    index_of,
+    load,
+    rows_of,
+)
+from qlib.data.provider.store import Store
+from qlib.data.universe import Spans, clip
+from qlib.errors import InputError, MissingDataError, did_you_mean
+from qlib.log import get_module_logger
+from qlib.utils.objects import init_instance_by_config
+
+logger = get_module_logger("data")
+
+
+class Provider:
+    """Calendars, universes and features of one store.
+
+    Times in arguments are dates or times as text, `datetime` or Timestamp, in the clock of the store and without a
+    zone; None means no bound, and both bounds are included. A date alone means its midnight. `freq` is a bar size
+    such as "day", "60min" or "1min", recognised by meaning ("1d" is "day").
+    """
+
+    def __init__(self, settings: Settings, registry: Any = None) -> None:
+        self.settings = settings
+        self.registry = registry
+
+    @property
+    def settings(self) -> Settings:
+        return self._settings
+
+    @settings.setter
+    def settings(self, settings: Settings) -> None:
+        self._settings = settings
+        self.store = Store(settings)
+
+    def __repr__(self) -> str:
+        return f"<Provider of {', '.join(self.settings['provider_uri'].values())}>"
+
+    # ------------------------------------------------------------------ calendars
+    def calendar(
+        self, start_time: Any = None, end_time: Any = None, freq: str = "day", future: bool = False
+    ) -> np.ndarray:
+        """Return the bars' times inside [start_time, end_time] as an object array of Timestamps.
+
+        A frequency that is not stored is resampled from a finer one. Nothing inside gives an empty array.
+        """
+        return self.locate(freq, future).between(start_time, end_time)
+
+    def locate(self, freq: str = "day", future: bool = False) -> Calendar:
+        """Return the whole calendar of `freq` (with `future`, the one that runs into the future, if stored)."""
+        return self.store.calendar(freq, future=future)
+
+    def stored_freqs(self) -> list[str]:
+        """Return the frequencies that have data, finest first."""
+        return self.store.freqs()
+
+    def stored_fields(self, instrument: str, freq: str = "day") -> list[str]:
+        """Return the fields stored for an instrument, without `$`; an unknown instrument has none."""
+        return self.store.stored_fields(instrument, freq)
+
+    # ------------------------------------------------------------------ universes
+    def instruments(
+        self,
+        market: Any = "all",
+        filter_pipe: Sequence[Any] | None = None,
+        start_time: Any = None,
+        end_time: Any = None,
+    ) -> Any:
+        """Return the description of a universe, for `list_instruments` and `features`.
+
+        Parameters
+        ----------
+        market
+            Name of a file in `instruments/` ("all", "csi300", ...); a list of instruments is returned as it is.
+        filter_pipe
+            Filters (`qlib.data.filter`) or their configurations, applied in order.
+        start_time, end_time
+            Of no effect, as in Qlib; the range is given where the description is used.
+        """
+        if not isinstance(market, str):
+            return market
+        pipe = [one.to_config() if isinstance(one, BaseDFilter) else one for one in filter_pipe or []]
+        return {"market": market, "filter_pipe": pipe}
+
+    def list_instruments(
+        self, instruments: Any, start_time: Any = None, end_time: Any = None, freq: str = "day", as_list: bool = False
+    ) -> Any:
+        """Return the instruments of a universe that are alive inside [start_time, end_time].
+
+        Parameters
+        ----------
+        instruments
+            From `instruments(...)`, or a dict {name: [(start, end), ...]}.
+        as_list
+            Names only, as a list.
+
+        Returns
+        -------
+        dict
+            {name: [(start, end), ...]}, spans cut to the range.
+        """
+        spans, pipe = self._universe(instruments, freq)
+        calendar = self.locate(freq)
+        start, end = timestamp(start_time, "start_time"), timestamp(end_time, "end_time")
+        if not len(calendar):
+            return [] if as_list else {}
+        start = pd.Timestamp(calendar.times[0]) if start is None else start
+        end = pd.Timestamp(calendar.times[-1]) if end is None else end
+        alive = clip(spans, start, end)
+        for one in pipe:
+            keep: Any = one if callable(one) else BaseDFilter.from_config(one)
+            own = {"provider": self} if isinstance(keep, SeriesDFilter) else {}
+            alive = keep(alive, start, end, freq, **own)
+        return list(alive) if as_list else alive
+
+    def _universe(self, instruments: Any, freq: str) -> tuple[Spans, Sequence[Any]]:
+        if isinstance(instruments, Mapping) and "market" in instruments:
+            return self.store.spans(instruments["market"], freq), instruments.get("filter_pipe") or []
+        if isinstance(instruments, Mapping):
+            return _spans(instruments), []
+        shown = f"D.instruments({instruments!r})" if isinstance(instruments, str) else "D.instruments('all')"
+        raise InputError(
+            f"instruments: received {_short(instruments)}; what D.instruments returns is allowed, "
+            f"such as {shown}, or a dict name -> spans"
+        )
+
+    # ------------------------------------------------------------------ values
+    def features(
+        self,
+        instruments: Any,
+        fields: Sequence[Any],
+        start_time: Any = None,
+        end_time: Any = None,
+        freq: str = "day",
+        disk_cache: int | None = None,
+        inst_processors: Sequence[Any] = (),
+    ) -> pd.DataFrame:
+        """Return formulas over instruments and times.
+
+        Parameters
+        ----------
+        instruments
+            A list of names, a dict {name: [(start, end), ...]}, or what `instruments(...)` returns. With spans, rows
+            outside them are left out.
+        fields
+            Formulas, such as "$close" or "Mean($close, 5) / $close".
+        disk_cache
+            Of no effect: nothing is cached on disk.
+        inst_processors
+            Called one after the other with each instrument's frame (index datetime) and `instrument=name`;
+            `InstProcessor` objects or their configurations.
+
+        Returns
+        -------
+        pandas.DataFrame
+            float32, one column per field, named as typed; index (instrument, datetime), instruments and times
+            ascending. An instrument has rows where at least one of the fields' columns is stored, from its first
+            stored bar to its last. Unknown instruments are left out, unknown fields are NaN, each with a warning.
+
+        Raises
+        ------
+        ExpressionError
+            A formula cannot be read.
+        MissingDataError
+            The store, or the frequency, is not there.
+        StoreError
+            A file is damaged.
+        """
+        plan = self._plan(fields)
+        names = plan.fields
+        calendar = self.locate(self.store.stored_freq(freq))
+        low, high = calendar.locate(start_time, end_time)
+        if high < low:
+            self._warn_outside(calendar, start_time, end_time)
+            return empty_frame(names)
+        labels, spans = self._labels(instruments, calendar, low, high, freq)
+        threads = self.settings.threads(freq)
+        loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
+        self._warn_absent(loaded, freq)
+        kept = rows_of(loaded, calendar, low, high, spans)
+        if not any(kept):
+            return empty_frame(names)
+        block = compute(plan, loaded, kept, low, high, threads)
+        frame = frame_of(block, index_of(labels, kept, calendar, low, high), names)
+        return _processed(frame, inst_processors) if inst_processors else frame
+
+    def panel(
+        self,
+        instruments: Iterable[str],
+        fields: Sequence[Any],
+        start_time: Any = None,
+        end_time: Any = None,
+        freq: str = "day",
+        *,
+        optional: Collection[str] = (),
+    ) -> tuple[Panel, np.ndarray]:
+        """Return formulas as arrays.
+
+        Parameters
+        ----------
+        instruments
+            Names; those without rows in the range are left out of the panel.
+        optional
+            Names of fields (without `$`) whose absence deserves no warning.
+
+        Returns
+        -------
+        (panel, times)
+            The panel's columns are called by the fields' texts; its positions count in `times`, the calendar entries
+            (datetime64[ns]) inside [start_time, end_time].
+        """
+        plan = self._plan(fields)
+        calendar = self.locate(self.store.stored_freq(freq))
+        low, high = calendar.locate(start_time, end_time)
+        if high < low:
+            self._warn_outside(calendar, start_time, end_time)
+            nothing: dict[str, np.ndarray] = {field: np.empty(0, np.float32) for field in plan.fields}
+            return Panel((), np.zeros(1, np.int64), np.empty(0, np.int64), nothing), calendar.times[:0]
+        threads = self.settings.threads(freq)
+        labels = list(dict.fromkeys(str(name) for name in instruments))
+        loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
+        self._warn_absent(loaded, freq, optional)
+        return computed_panel(plan, loaded, low, high, threads), calendar.times[low : high + 1]
+
+    # ------------------------------------------------------------------ how a query is read
+    def _plan(self, fields: Sequence[Any]) -> Plan:
+        if isinstance(fields, str):
+            raise InputError(f"fields: received the text {fields!r}; a list of formulas is allowed: [{fields!r}]")
+        texts = [str(field) for field in fields]
+        if not texts:
+            raise InputError("fields: received none; a list of at least one formula is allowed")
+        return build_plan(texts, compat=self.settings["compat"], registry=self.registry)
+
+    def _labels(
+        self, instruments: Any, calendar: Calendar, low: int, high: int, freq: str
+    ) -> tuple[list[str], Spans | None]:
+        """Return the names in ascending order, and their spans if there are any."""
+        if isinstance(instruments, str):
+            raise InputError(
+                f"instruments: received the text {instruments!r}; a list of names is allowed, or the universe "
+                f"D.instruments({instruments!r})"
+            )
+        if isinstance(instruments, Mapping):
+            if "market" in instruments:
+                # Qlib's filters always see the whole calendar; ours answer the same for any part of it.
+                whole = self.settings["compat"] == "qlib"
+                start, end = (None, None) if whole else (calendar.stamps[low], calendar.stamps[high])
+                spans = self.list_instruments(instruments, start, end, freq)
+            else:
+                spans = _spans(instruments)
+            return sorted(spans), spans
+        if not isinstance(instruments, Iterable):
+            raise InputError(
+                f"instruments: received {_short(instruments)}; a list of names, a dict name -> spans, or "
+                "D.instruments(...) is allowed"
+            )
+        return sorted({str(name) for name in instruments}), None
+
+    # ------------------------------------------------------------------ what a person should know
+    @staticmethod
+    def _warn_outside(calendar: Calendar, start_time: Any, end_time: Any) -> None:
+        try:
+            calendar.check_inside(start_time, end_time)
+        except MissingDataError as error:
+            logger.warning(f"no rows: {error}")
+
+    def _warn_absent(self, loaded: Loaded, freq: str, optional: Collection[str] = ()) -> None:
+        """Warn of instruments without a folder, and of fields that none of the instruments has."""
+        bare = loaded.unknown()
+        unknown = [loaded.instruments[i] for i in bare if not self.store.has_instrument(loaded.instruments[i], freq)]
+        if unknown:
+            stored = self.store.stored_instruments(freq)
+            named = [name + _nearest(name, stored) for name in unknown[:5]]
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            logger.warning(f"no data in {self.store.root(self.store.stored_freq(freq))} for {', '.join(named)}{more}")
+        known = [name for name in loaded.instruments if name not in set(unknown)]
+        missing = [field for field in loaded.missing_fields() if field not in optional] if known else []
+        if missing:
+            stored = self.store.stored_fields(known[0], freq)
+            for field in missing:
+                hint = did_you_mean(f"${field}", [f"${name}" for name in stored])
+                shown = f"stored for {known[0]}: {', '.join(stored) or 'nothing'}"
+                logger.warning(f"no instrument has ${field} at {freq}{hint} ({shown})")
+
+
+def _nearest(name: str, stored: Sequence[str]) -> str:
+    hint = did_you_mean(name, [other.upper() if name.isupper() else other for other in stored])
+    return f" ({hint.removeprefix('; ')})" if hint else ""
+
+
+def _short(thing: Any) -> str:
+    text = repr(thing)
+    return f"{text[:60]}{'...' if len(text) > 60 else ''} ({type(thing).__name__})"
+
+
+def _spans(instruments: Mapping[Any, Any]) -> Spans:
+    """Return a user's dict of spans with Timestamps; open ends become the ends of time."""
+    spans: Spans = {}
+    for name, pairs in instruments.items():
+        if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+            raise InputError(f"instruments: received {_short(pairs)} for {name}; a list of (start, end) is allowed")
+        try:
+            bounds = [(timestamp(low, "start"), timestamp(high, "end")) for low, high in pairs]
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"instruments: received {_short(pairs)} for {name}; a list of (start, end) is allowed ({error})"
+            ) from None
+        spans[str(name)] = [
+            (pd.Timestamp.min if low is None else low, pd.Timestamp.max if high is None else high)
+            for low, high in bounds
+        ]
+    return spans
+
+
+def _processed(frame: pd.DataFrame, inst_processors: Sequence[Any]) -> pd.DataFrame:
+    """Return what the processors make of each instrument's frame, put together again."""
+    processors = [init_instance_by_config(one, accept_types=InstProcessor) for one in inst_processors]
+    done = {}
+    index = frame.index
+    assert isinstance(index, pd.MultiIndex)
+    for name in index.levels[0]:  # one call per instrument is the contract of these processors
+        own = frame.loc[name]
+        for process in processors:
+            own = process(own, instrument=name)
+        if len(own):
+            done[name] = own
+    if not done:
+        return empty_frame(list(frame.columns))
+    return pd.concat(done, names=["instrument"]).sort_index()
