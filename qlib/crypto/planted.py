@@ -84,18 +84,20 @@ def oracle_score(bars: pd.DataFrame) -> pd.Series:
     arrays = [frame.to_numpy() for frame in (high, low, close, volume)]
     for day in range(WINDOW - 1, len(close)):
         scores[day] = planted_score(*(values[day - WINDOW + 1 : day + 1] for values in arrays))
-    table = pd.DataFrame(scores, index=close.index, columns=close.columns)
-    return table.stack(future_stack=True).dropna().rename("score").rename_axis(["datetime", "instrument"])
+    rows = pd.MultiIndex.from_product([close.index, close.columns], names=["datetime", "instrument"])
+    return pd.Series(scores.ravel(), index=rows, name="score").dropna()
 
 
 def describe_planted(ic: float) -> dict[str, Any]:
     """Say what is planted, in plain values: the `planted` entry of truth.json."""
+    lowest, highest = f"Min($low, {REVERSAL_WINDOW})", f"Max($high, {REVERSAL_WINDOW})"
     return {
         "ic": ic,
         "label": "Ref($close, -2)/Ref($close, -1) - 1",
-        "reversal": f"1/2 - ($close - Min($low, {REVERSAL_WINDOW}))/(Max($high, {REVERSAL_WINDOW}) - Min($low, {REVERSAL_WINDOW}))",
+        "reversal": f"1/2 - ($close - {lowest})/({highest} - {lowest})",
         "agreement": f"Corr($close, Log($volume + 1), {WINDOW})",
-        "z": f"S({REVERSAL_WEIGHT} S(reversal) + {AGREEMENT_WEIGHT} S(agreement)), S standardises across the coins of a day",
+        "z": f"S({REVERSAL_WEIGHT} S(reversal) + {AGREEMENT_WEIGHT} S(agreement))",
+        "S": "minus the mean, over the standard deviation, across the coins of a day",
         "return": "market part + volatility * (ic * z of two days before + sqrt(1 - ic^2) * noise)",
         "oracle": "qlib.crypto.planted.oracle_score",
     }

@@ -8,7 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from qlib.crypto.planted import read_truth
-from qlib.crypto.sample import DEFAULT_SEED, DEFAULT_TARGET, MarketSpec, write_sample
+from qlib.crypto.sample import DEFAULT_SEED, MarketSpec
+from qlib.crypto.sample_store import DEFAULT_TARGET, write_sample
 from qlib.errors import InputError
 
 AVAILABLE = "`get_data.py sample` writes a synthetic market of 50 coins without a network"
@@ -65,7 +66,7 @@ class GetData:
 
 
 def _refusal(command: str) -> str:
-    return f"{command} downloads from the network, which this version does not do; received {command}, available: {AVAILABLE}"
+    return f"received {command}, which would download from the network; that is not built yet, but {AVAILABLE}"
 
 
 def _report(folder: Path, written: bool) -> str:

@@ -1,4 +1,4 @@
-"""`get_data.py sample`: a store that appears whole or not at all, says that it is synthetic, and never overwrites others."""
+"""`get_data.py sample`: a store that appears whole or not at all and says that it is synthetic."""
 
 from __future__ import annotations
 
@@ -12,9 +12,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from qlib.crypto import sample
+from qlib.crypto import sample_store
 from qlib.crypto.planted import IC, planted_ic, read_truth
-from qlib.crypto.sample import BENCHMARK, MarketSpec, SampleMarket, write_sample
+from qlib.crypto.sample import BENCHMARK, VERSION, MarketSpec, SampleMarket
+from qlib.crypto.sample_store import write_sample
 from qlib.errors import InputError
 from qlib.tests.data import GetData
 
@@ -75,7 +76,7 @@ def test_the_folder_says_in_plain_words_that_it_is_synthetic(store):
     assert "seed 3" in readme
     truth = read_truth(store)
     assert truth["synthetic"] is True
-    assert truth["version"] == sample.VERSION
+    assert truth["version"] == VERSION
     assert truth["spec"]["seed"] == 3
     assert len(truth["coins"]) == 10
     assert planted_ic(store) == IC
@@ -96,14 +97,14 @@ def test_an_older_sample_store_is_replaced_or_kept_as_asked(tmp_path):
     assert (folder / "mark").exists()
     assert write_sample(folder, SMALL) == (folder, True)
     assert not (folder / "mark").exists()
-    assert os.listdir(tmp_path) == ["store"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "store"]
 
 
 def test_a_folder_with_other_things_is_refused_and_left_alone(tmp_path):
     (tmp_path / "thesis.txt").write_text("mine")
     with pytest.raises(InputError, match="not empty and was not written by"):
         write_sample(tmp_path, SMALL, exists_skip=True)
-    assert os.listdir(tmp_path) == ["thesis.txt"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "thesis.txt"]
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path):
@@ -119,12 +120,12 @@ def test_a_run_that_breaks_leaves_nothing_behind(tmp_path, monkeypatch):
     def broken(*args: object, **kwargs: object) -> str:
         raise OSError("disk full")
 
-    monkeypatch.setattr(sample, "_readme", broken)
+    monkeypatch.setattr(sample_store, "_readme", broken)
     for folder in ("store", "other"):
         with pytest.raises(OSError, match="disk full"):
             write_sample(tmp_path / folder, SMALL)
     assert digest(tmp_path / "store") == before
-    assert os.listdir(tmp_path) == ["store"]
+    assert list(tmp_path.iterdir()) == [tmp_path / "store"]
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
