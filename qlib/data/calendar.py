@@ -166,8 +166,10 @@ class Calendar:
 
         Notes
         -----
-        Minutes: each entry moves to the opening of its bar. Days: each date once, every n-th of them. Weeks and
-        months: the first entry of each, every n-th. Raises InputError where `freq` is finer than the calendar's.
+        Minutes: each entry moves to the opening of its bar. Days: each date once, every n-th of them. Months: the
+        first date of each, every n-th. Weeks: likewise, where a week begins when the weekday falls; as in Qlib, a
+        holiday from one Wednesday to the next hides a beginning. Raises InputError where `freq` is finer than the
+        calendar's.
         """
         to, own = Freq(freq), Freq(self.freq)
         if to == own:
@@ -179,7 +181,8 @@ class Calendar:
             return Calendar(to, np.unique(_open_of_bar(self.times, to.count, sessions, shift, sessions_only)), name)
         dates = np.unique(self.times.astype("datetime64[D]"))
         if to.base == Freq.NORM_FREQ_WEEK:
-            dates = dates[_first_of((dates.astype(np.int64) + 3) // 7)]  # day 0, 1970-01-01, was a Thursday
+            weekday = (dates.astype(np.int64) + 3) % 7  # day 0, 1970-01-01, was a Thursday
+            dates = dates[np.flatnonzero(np.diff(weekday, prepend=7) < 0)]
         elif to.base == Freq.NORM_FREQ_MONTH:
             dates = dates[_first_of(dates.astype("datetime64[M]").astype(np.int64))]
         return Calendar(to, dates[:: to.count], name)

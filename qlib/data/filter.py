@@ -57,7 +57,7 @@ class SeriesDFilter(BaseDFilter):
     fstart_time, fend_time
         The window in which the filter acts; None is open.
     keep
-        Whether an instrument without any data stays.
+        Whether an instrument without any data in the window passes there.
     """
 
     def __init__(self, fstart_time: Any = None, fend_time: Any = None, keep: bool = False) -> None:
@@ -92,10 +92,7 @@ class SeriesDFilter(BaseDFilter):
             inside = alive(pairs, calendar)
             if name in verdicts:
                 verdict = verdicts[name]
-                if verdict is not None:
-                    inside[first : last + 1] &= verdict
-                elif not self.keep:
-                    continue
+                inside[first : last + 1] &= self.keep if verdict is None else verdict
             spans = spans_of(inside, calendar)
             if spans:
                 passed[name] = spans
@@ -135,7 +132,7 @@ class ExpressionDFilter(SeriesDFilter):
     """Keeps an instrument on the dates on which a formula holds (is neither 0 nor NaN).
 
     Qlib counts NaN as holding; `qlib.init(compat="qlib")` does so too. An instrument without any data in the window
-    stays if `keep`, else it goes.
+    passes there if `keep`, else not.
     """
 
     def __init__(
