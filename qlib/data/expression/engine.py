@@ -20,7 +20,7 @@ import numpy as np
 
 from qlib.data.expression.node import STORED, Column, Operator, Scalar
 from qlib.data.expression.plan import Plan, Step, StepNumber
-from qlib.data.kernels.rolling import roll
+from qlib.data.kernels import roll
 from qlib.data.panel import Panel
 from qlib.errors import MissingDataError
 
@@ -64,7 +64,7 @@ def evaluate_block(plan: Plan, panel: Panel, *, n_threads: int = 1, query: tuple
         inside, rows = panel.between(max(query[0] - span.back, 0), query[1] + span.ahead)
         part = np.empty((len(places), inside.rows), dtype=np.float32)
         _fill(plan.part(places), inside, part, n_threads)
-        block[np.ix_(places, rows)] = part
+        block[np.asarray(places)[:, None], rows] = part
     return block
 
 

@@ -14,17 +14,17 @@ def explain(
 ) -> str:
     """Return the plan of one field or several, as text.
 
-    The first line of a field says its canonical form, what it reads, how many rows it needs before and after, the code
-    that makes it, and the dtype of that code's result.  Several fields, or a field of several steps, are followed by the
-    steps in order.
+    One line a field: its canonical form, what it reads, how many rows it needs before and after its own (ahead 0: it
+    never looks into the future), the code that makes it, and the dtype of that code's result.  Below, unless it is a
+    single operator, the steps in order; #0 is the result of step 0.
 
     >>> print(explain("Ref($close, -2) / Ref($close, -1) - 1"))
     Sub(Div(Ref($close,-2),Ref($close,-1)),1)  reads $close  back 0  ahead 2  kernel numpy.subtract  float32
-      0  $close          column          float32
-      1  Ref(0,-2)       shift           float32
-      2  Ref(0,-1)       shift           float32
-      3  Div(1,2)        numpy.divide    float32
-      4  Sub(3,1)        numpy.subtract  float32  -> field 0
+      0  $close      column          float32
+      1  Ref(#0,-2)  shift           float32
+      2  Ref(#0,-1)  shift           float32
+      3  Div(#1,#2)  numpy.divide    float32
+      4  Sub(#3,1)   numpy.subtract  float32  -> field 0
     """
     many = [fields] if isinstance(fields, str) or not isinstance(fields, Sequence) else list(fields)
     plan = build_plan(many, compat=compat, registry=registry)

@@ -4,9 +4,9 @@
     $$roe_q           a point-in-time     $close > 1 & $x   Python's precedence
     1.5  'SH000300'   a number, a text    N=5               an argument by name
 
-A hand-written precedence parser: nothing is evaluated, nothing is looked up but the table of operators, and every token
-knows its column, so an error points at the character that is wrong.  A formula is hostile until it is parsed: length and
-depth have limits, and only nesting uses the stack (a sum of a thousand terms does not).
+A hand-written precedence parser: nothing is evaluated, nothing is looked up but the table of operators, and every
+token knows its column, so an error points at the character that is wrong.  A formula is hostile until it is parsed: its
+length and depth have limits, and only nesting uses the stack (a sum of a thousand terms does not).
 
 What Qlib's formulas cannot say and these can: unary minus and plus, `~x`, `a // b`, `a % b`, `a < b < c`.  With
 compat="qlib" those are refused, as Qlib does.
@@ -252,8 +252,9 @@ class _Parser:
                 raise self.error(f"Qlib has no {token.value} before a formula", token.column, "write 0-x or Not(x)")
             if token.kind == "+":
                 return value
-            name, arguments = ("Not", [value]) if token.kind == "~" else ("Sub", [0, value])
-            return self.call(name, token.column, arguments, {}, [])
+            if token.kind == "~":
+                return self.call("Not", token.column, [value], {}, [])
+            return self.call("Sub", token.column, [0, value], {}, [])
         if token.kind == "~":
             raise self.error("~ needs a formula", token.column)
         return -value if token.kind == "-" else +value

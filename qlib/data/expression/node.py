@@ -170,7 +170,7 @@ class Operator(Node):
             values[name] = value
         if missing := [name for name in names if name not in values]:
             raise NodeError(f"{usage} lacks {' and '.join(missing)}", None)
-        return cls(*(values[name] for name in names), compat=compat)  # type: ignore[return-value]
+        return cls(*(values[name] for name in names), compat=compat)
 
 
 def walk(*roots: Node) -> Iterator[Node]:

@@ -1,7 +1,8 @@
 """Fields -> the steps that compute them, each piece of work once.
 
     fields   "Mean($close,5)/$close"   "Std($close,5)/$close"
-    steps    0 $close   1 Mean(0,5)   2 Div(1,0)   3 Std(0,5)   4 Div(3,0)        released after step: 1: 2   3: 4   0: 4
+    steps    0 $close   1 Mean(#0,5)   2 Div(#1,#0)   3 Std(#0,5)   4 Div(#3,#0)
+    free            after 2: #1        after 4: #3 and #0
 
 Equal formulas are one node (node.py), so a sub-expression that several fields share is one step.  The plan knows what
 must be read (`reads`), how far around a row the fields look (`span`), and after which step a buffer is free.
@@ -20,7 +21,7 @@ from qlib.errors import ExpressionError
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One node to compute: its arguments (a number of a step, or a scalar), who wants it, and what is free afterwards."""
+    """One node to compute: its arguments, the fields that it is, and the steps whose results are free afterwards."""
 
     node: Node
     arguments: tuple[StepNumber | Scalar, ...]

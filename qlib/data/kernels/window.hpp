@@ -74,6 +74,24 @@ struct ExtremePlace {
     double value(const View& v) const { return std::isnan(best) ? NaN : double(at - v.from + 1); }
 };
 
+// Qlib's: where the window has a gap, the place of its first gap (but nothing where it is all gap).
+template <bool Largest>
+struct ExtremePlaceOrGap {
+    ExtremePlace<Largest> place;
+    bool gap = false;
+    Index gap_at = 0;
+    void push(double x, Index row) { place.push(x, row); }
+    void miss(Index row) { gap_at = gap ? std::min(gap_at, row) : row, gap = true; }
+    static ExtremePlaceOrGap merge(const ExtremePlaceOrGap& a, ExtremePlaceOrGap b) {
+        b.place = ExtremePlace<Largest>::merge(a.place, b.place);
+        if (a.gap) b.miss(a.gap_at);
+        return b;
+    }
+    double value(const View& v) const {
+        return gap && !std::isnan(place.best) ? double(gap_at - v.from + 1) : place.value(v);
+    }
+};
+
 // ------------------------------------------------------------------------------------------------ sums and moments
 struct Sum {
     double n = 0, sum = 0;
@@ -165,7 +183,7 @@ struct Skew : Moments4 {
     double value(const View& v) const {
         if (n < 3) return NaN;
         const double b = m2() / n;
-        if (v.parameter < 0 && q == s * s / n && b == 0) return 0;
+        if (v.parameter < 0 && b == 0) return 0;
         if (v.parameter < 0 ? b <= 1e-14 : flat(n * b, n, mean(), v.parameter)) return NaN;
         return std::sqrt(n * (n - 1)) / (n - 2) * (m3() / n) / (b * std::sqrt(b));
     }
@@ -316,6 +334,21 @@ void roll(const In* x, Index rows, Index first, Index window, double parameter, 
         rows, first, window,
         [x](Stat& stat, Index i, Index row) {
             if (seen(double(x[i]))) stat.push(double(x[i]), row);
+        },
+        [x, out, parameter](Index i, const Stat& stat, Index row, Index from) {
+            out[i] = Out(stat.value({double(x[i]), row, from, parameter}));
+        });
+}
+
+template <class Stat, class In, class Out>
+void roll_gaps(const In* x, Index rows, Index first, Index window, double parameter, Out* out) {
+    slide<Stat>(
+        rows, first, window,
+        [x](Stat& stat, Index i, Index row) {
+            if (seen(double(x[i])))
+                stat.push(double(x[i]), row);
+            else
+                stat.miss(row);
         },
         [x, out, parameter](Index i, const Stat& stat, Index row, Index from) {
             out[i] = Out(stat.value({double(x[i]), row, from, parameter}));
@@ -547,6 +580,8 @@ Kernel<In, Out> find(const char* name) {
         {"min", roll<Extreme<false>, In, Out>},
         {"idxmax", roll<ExtremePlace<true>, In, Out>},
         {"idxmin", roll<ExtremePlace<false>, In, Out>},
+        {"idxmax_gap_first", roll_gaps<ExtremePlaceOrGap<true>, In, Out>},
+        {"idxmin_gap_first", roll_gaps<ExtremePlaceOrGap<false>, In, Out>},
         {"sum", roll<Sum, In, Out>},
         {"mean", roll<Mean, In, Out>},
         {"var", roll<Var, In, Out>},

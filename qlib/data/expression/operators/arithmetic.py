@@ -12,26 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qlib.data.expression.node import Scalar
-from qlib.data.expression.operators.elementwise import Elementwise
-from qlib.data.expression.parameters import Series, Value
+from qlib.data.expression.operators.elementwise import One, Two
 from qlib.data.expression.registry import operator
 
 if TYPE_CHECKING:
     from qlib.data.expression.engine import Tile
-
-
-class One(Elementwise):
-    """An operator on one formula."""
-
-    __slots__ = ()
-    parameters = (Series("feature"),)
-
-
-class Two(Elementwise):
-    """An operator on two formulas, one of which may be a number."""
-
-    __slots__ = ()
-    parameters = (Value("feature_left"), Value("feature_right"))
 
 
 @operator

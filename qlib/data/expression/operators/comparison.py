@@ -6,12 +6,12 @@ read from another row (`Ref($close>$open,1)`) counts as False where that row is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from qlib.data.expression.node import STORED, Node, NodeError, Operator, Scalar
-from qlib.data.expression.operators.arithmetic import One, Two
+from qlib.data.expression.operators.elementwise import Elementwise, One, Two, dtype_name
 from qlib.data.expression.parameters import Series, Value
 from qlib.data.expression.registry import operator
 
@@ -67,61 +67,44 @@ class Ne(Two):
     function = np.not_equal
 
 
-def _logical(operator_: Operator) -> str:
-    """Return the dtype of a combination of questions."""
-    kinds = [a.dtype if isinstance(a, Node) else type(a).__name__ for a in operator_.arguments]
-    if wrong := [kind for kind in kinds if kind not in ("bool", "flag", "int64", "int")]:
-        message = f"{operator_.name} joins questions such as $close > $open, received {' and '.join(wrong)}"
-        raise NodeError(message)
-    return "int64" if all(kind in ("int64", "int") for kind in kinds) else "bool"
+class Logical(Elementwise):
+    """A combination of questions; bit by bit where they are whole numbers."""
 
+    __slots__ = ()
 
-def _answers(value: Any, dtype: str) -> Any:
-    """A flag as plain booleans, a gap being False."""
-    if isinstance(value, np.ndarray):
-        return value == 1 if value.dtype == np.float32 else value
-    return bool(value) if dtype == "bool" else value
+    def kinds(self) -> list[Scalar]:
+        kinds = ["bool" if kind == "flag" else kind for kind in super().kinds()]
+        if wrong := [str(kind) for kind in kinds if kind not in ("bool", "int64") and type(kind) not in (int, bool)]:
+            raise NodeError(f"{self.name} joins questions such as $close > $open, received {' and '.join(wrong)}")
+        return kinds
+
+    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
+        flags = [isinstance(a, np.ndarray) and a.dtype == np.float32 for a in arguments]
+        super().run([a == 1 if flag else a for a, flag in zip(arguments, flags, strict=True)], tile, out)
 
 
 @operator
-class And(Two):
-    """Both are true; bit by bit for whole numbers."""
+class And(Logical, Two):
+    """Both are true."""
 
     __slots__ = ()
     function = np.bitwise_and
 
-    def result_dtype(self) -> str:
-        _logical(self)
-        return super().result_dtype() if all(_is_plain(a) for a in self.arguments) else "bool"
-
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        super().run([_answers(a, "") for a in arguments], tile, out)
-
 
 @operator
-class Or(And):
-    """One is true, or both; bit by bit for whole numbers."""
+class Or(Logical, Two):
+    """One is true, or both."""
 
     __slots__ = ()
     function = np.bitwise_or
 
 
 @operator
-class Not(One):
-    """The opposite; every bit of whole numbers."""
+class Not(Logical, One):
+    """The opposite."""
 
     __slots__ = ()
     function = np.invert
-
-    def result_dtype(self) -> str:
-        return _logical(self)
-
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        super().run([_answers(a, "") for a in arguments], tile, out)
-
-
-def _is_plain(argument: Node | Scalar) -> bool:
-    return not (isinstance(argument, Node) and argument.dtype == "flag")
 
 
 @operator
@@ -135,9 +118,8 @@ class If(Operator):
     parameters = (Series("condition"), Value("feature_left"), Value("feature_right"))
 
     def result_dtype(self) -> str:
-        samples = [np.ones(1, STORED[a.dtype]) if isinstance(a, Node) else a for a in self.arguments[1:]]
-        char = np.where([True], *samples).dtype.char
-        return {"f": "float32", "d": "float64", "?": "bool"}.get(char, "int64")
+        left, right = (np.ones(1, STORED[a.dtype]) if isinstance(a, Node) else a for a in self.arguments[1:])
+        return dtype_name(np.result_type(left, right))
 
     def kernel_name(self) -> str:
         return "numpy.where"

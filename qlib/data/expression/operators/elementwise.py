@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 
 from qlib.data.expression.node import STORED, Node, NodeError, Operator, Scalar
+from qlib.data.expression.parameters import Series, Value
 
 if TYPE_CHECKING:
     from qlib.data.expression.engine import Tile
@@ -26,16 +27,19 @@ class Elementwise(Operator):
 
     __slots__ = ()
 
-    function: ClassVar[np.ufunc]
+    function: ClassVar[Any]  # a numpy.ufunc
     floating: ClassVar[bool] = False
 
     def result_dtype(self) -> str:
-        kinds = tuple(a.dtype if isinstance(a, Node) else a for a in self.arguments)
-        dtype = _numpy_says(self.function, self.floating, tuple((type(k), k) for k in kinds))
+        kinds = self.kinds()
+        dtype = _numpy_says(self.function, self.floating, tuple((type(kind), kind) for kind in kinds))
         if dtype is None:
-            names = " and ".join(a.dtype if isinstance(a, Node) else str(a) for a in self.arguments)
-            raise NodeError(f"{self.name} does not take {names}")
+            raise NodeError(f"{self.name} does not take {' and '.join(map(str, kinds))}")
         return dtype
+
+    def kinds(self) -> list[Scalar]:
+        """Return the dtypes of the arguments that are formulas, and the others themselves."""
+        return [a.dtype if isinstance(a, Node) else a for a in self.arguments]
 
     def kernel_name(self) -> str:
         return f"numpy.{self.function.__name__}"
@@ -43,6 +47,25 @@ class Elementwise(Operator):
     def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
         lifted = [_lift(a, self.dtype, self.floating) for a in arguments]
         self.function(*lifted, out=out, casting="same_kind")
+
+
+class One(Elementwise):
+    """An operator on one formula."""
+
+    __slots__ = ()
+    parameters = (Series("feature"),)
+
+
+class Two(Elementwise):
+    """An operator on two formulas, one of which may be a number."""
+
+    __slots__ = ()
+    parameters = (Value("feature_left"), Value("feature_right"))
+
+
+def dtype_name(dtype: np.dtype) -> str:
+    """Return our name of a numpy dtype; float16 and small integers, which we never keep, are widened."""
+    return {"e": "float32", "f": "float32", "d": "float64", "?": "bool"}.get(dtype.char, "int64")
 
 
 def _lift(value: Any, dtype: str, floating: bool) -> Any:
@@ -65,4 +88,4 @@ def _numpy_says(function: Callable[..., Any], floating: bool, kinds: tuple[tuple
             dtype = function(*samples).dtype
         except (TypeError, ValueError, OverflowError):
             return None
-    return {"e": "float32", "f": "float32", "d": "float64", "?": "bool"}.get(dtype.char, "int64")
+    return dtype_name(dtype)

@@ -1,8 +1,8 @@
 """Operators over the last N rows of one formula, the current row included; N = 0 means all rows so far.
 
 Missing and infinite values are no observations: they are left out of the window that holds them, and of no other.  A
-value stands wherever the window has enough observations (one; two for Std, Var and the regressions, three for Skew, four
-for Kurt), also at the start, where the window is shorter.  Results are float64.
+value stands wherever the window has enough observations (one; two for Std, Var and the regressions, three for Skew,
+four for Kurt), also at the start, where the window is shorter.  Results are float64.
 """
 
 from __future__ import annotations
@@ -248,9 +248,9 @@ class WMA(Rolling):
 class EMA(Rolling):
     """Exponential mean of the values seen.
 
-    N >= 1: the newest weight is 2 / (N + 1), that of a row k rows ago is (1 - 2 / (N + 1)) ** k as large; 0 < N < 1: N is
-    the newest weight.  A gap repeats the mean while the weights go on falling.  N = 0: weights for N = all rows so far.
-    Every row since the listing counts (Qlib starts anew N - 1 rows before the query).
+    With N >= 1 the newest weight is alpha = 2 / (N + 1), with 0 < N < 1 it is alpha = N; a row k rows ago weighs
+    (1 - alpha) ** k as much.  A gap repeats the mean while the weights go on falling.  N = 0: alpha = 2 / (m + 1) at
+    the m-th row.  Every row since the listing counts (Qlib starts anew N - 1 rows before the query).
     """
 
     __slots__ = ()
