@@ -1,0 +1,260 @@
+"""Where runs are kept: uris, the migrated template, and many processes at once."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from qlib.errors import InputError, StoreError
+from qlib.workflow import QlibRecorder, store
+from qlib.workflow.expm import MLflowExpManager
+from qlib.workflow.store import place_of, prepare
+
+
+def recorder(uri):
+    return QlibRecorder(MLflowExpManager(str(uri), "Experiment"))
+
+
+@pytest.mark.parametrize(
+    ("uri", "database"),
+    [
+        ("file:///x/mlruns", "/x/mlruns/mlflow.db"),
+        ("file:/x/mlruns", "/x/mlruns/mlflow.db"),
+        ("file:///x/my%20runs", "/x/my runs/mlflow.db"),
+        ("/x/mlruns", "/x/mlruns/mlflow.db"),
+        ("sqlite:////x/runs.db", "/x/runs.db"),
+        ("sqlite:////x/runs.db?timeout=5", "/x/runs.db"),
+    ],
+)
+def test_folders_and_files_mean_a_database_with_its_artifacts_beside(uri, database):
+    place = place_of(uri)
+    assert place.uri == f"sqlite:///{database}"
+    assert (place.database, place.folder) == (Path(database), Path(database).parent)
+
+
+@pytest.mark.parametrize("uri", ["mlruns", "file:mlruns", "sqlite:///mlruns/mlflow.db", "./mlruns"])
+def test_relative_places_start_at_the_working_directory(uri, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert place_of(uri).database == tmp_path / "mlruns" / "mlflow.db"
+
+
+@pytest.mark.parametrize(
+    "uri", ["http://host:5000", "https://h", "postgresql://u:p@h/db", "databricks", "mysql+pymysql://h/d"]
+)
+def test_other_uris_are_left_to_mlflow(uri):
+    place = place_of(uri)
+    assert (place.uri, place.folder, place.artifact_location("e")) == (uri, None, None)
+    prepare(place)
+
+
+@pytest.mark.parametrize("uri", ["", "sqlite://" + "/", "sqlite:///:memory:"])
+def test_places_that_keep_nothing_are_refused(uri):
+    with pytest.raises(InputError):
+        place_of(uri)
+
+
+@pytest.mark.parametrize("name", ["..", ".", "a/b", "CON", "x" * 400, "mlflow.db", "工作", "a:b*?", " "])
+def test_any_name_of_an_experiment_gives_a_folder_inside(name, tmp_path):
+    runs = recorder(tmp_path / "mlruns")
+    with runs.start(experiment_name=name):
+        run = runs.get_recorder()
+        run.save_objects(**{"x.pkl": 1})
+        folder = Path(run.get_local_dir())
+    assert folder.parent.parent == tmp_path / "mlruns"
+    assert run.load_object("x.pkl") == 1
+    assert runs.get_recorder(experiment_name=name, recorder_id=run.id) == run
+
+
+def test_a_new_database_is_a_copy_of_the_template_and_costs_no_migration(tmp_path):
+    store.template()
+    place = place_of(tmp_path / "mlruns")
+    code = (
+        "import sys; from qlib.workflow.store import place_of, prepare\n"
+        f"prepare(place_of({str(tmp_path / 'mlruns')!r}))\n"
+        "assert 'mlflow' not in sys.modules and 'alembic' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+    with closing(sqlite3.connect(place.database)) as db:
+        location = db.execute("SELECT artifact_location FROM experiments WHERE experiment_id = 0").fetchone()[0]
+    assert location == (tmp_path / "mlruns" / "Default").as_uri()
+    assert [p.name for p in (tmp_path / "mlruns").iterdir()] == ["mlflow.db"]
+
+
+def test_a_damaged_template_is_built_again(tmp_path):
+    code = "from qlib.workflow.store import template; print(template())"
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
+    cached = tmp_path / store.CACHE_NAME / store.template().name
+    cached.parent.mkdir()
+    cached.write_bytes(b"half a file")
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == str(cached)
+    with closing(sqlite3.connect(cached)) as db:
+        assert db.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+
+
+def test_without_a_cache_folder_runs_are_kept_all_the_same(tmp_path):
+    (tmp_path / "cache").write_text("a file where the folder should be")
+    code = (
+        "from qlib.workflow import QlibRecorder\nfrom qlib.workflow.expm import MLflowExpManager\n"
+        f"R = QlibRecorder(MLflowExpManager({str(tmp_path / 'mlruns')!r}, 'E'))\n"
+        "with R.start(experiment_name='e'): R.log_metrics(m=1)\nprint(len(R.list_recorders(experiment_name='e')))"
+    )
+    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
+    assert done.stdout == "1\n"
+
+
+WORKER = """
+import sys
+from qlib.workflow import QlibRecorder
+from qlib.workflow.expm import MLflowExpManager
+uri, who, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
+R = QlibRecorder(MLflowExpManager(uri, "Experiment"))
+for i in range(count):
+    with R.start(experiment_name="shared", recorder_name=f"{who}-{i}"):
+        R.log_params(who=who, i=i)
+        R.log_metrics(i=i)
+        R.save_objects(**{"x.pkl": (who, i)})
+"""
+
+
+def test_processes_that_start_at_once_lose_nothing(tmp_path):
+    """Three processes, an empty cache and no database: each builds, copies, creates and logs at the same moment."""
+    uri, environment = str(tmp_path / "mlruns"), os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    workers = [
+        subprocess.Popen([sys.executable, "-c", WORKER, uri, str(k), "20"], env=environment, stderr=subprocess.PIPE)
+        for k in range(3)
+    ]
+    errors = [worker.communicate()[1].decode() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0], errors
+    found = recorder(uri).list_recorders(experiment_name="shared").values()
+    assert len(found) == 60
+    assert {r.status for r in found} == {"FINISHED"}
+    assert {r.name for r in found} == {f"{k}-{i}" for k in range(3) for i in range(20)}
+    for run in found:
+        who, i = run.load_object("x.pkl")
+        assert run.name == f"{who}-{i}"
+        assert run.list_params()["i"] == str(i)
+        assert run.list_metrics() == {"i": float(i)}
+    assert sorted(p.name for p in Path(uri).iterdir()) == ["mlflow.db", "shared"]
+    assert len(list((tmp_path / "cache" / store.CACHE_NAME).glob("*.db"))) == 1
+
+
+def _forked(uri, who, started):
+    runs = recorder(uri)
+    started.wait()
+    for i in range(10):
+        with runs.start(experiment_name="shared", recorder_name=f"{who}-{i}"):
+            runs.log_metrics(i=i)
+    os._exit(0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_forked_processes_open_connections_of_their_own(tmp_path):
+    uri = str(tmp_path / "mlruns")
+    runs = recorder(uri)
+    with runs.start(experiment_name="shared", recorder_name="parent"):
+        context = multiprocessing.get_context("fork")
+        started = context.Event()
+        children = [context.Process(target=_forked, args=(uri, k, started)) for k in range(2)]
+        # the parent's run goes on in the parent only: a child begins with a manager of its own
+        for child in children:
+            child.start()
+        started.set()
+        for i in range(10):
+            runs.log_metrics(step=i, m=i)
+        for child in children:
+            child.join()
+    assert [child.exitcode for child in children] == [0, 0]
+    assert len(runs.list_recorders(experiment_name="shared")) == 21
+    assert {r.status for r in runs.list_recorders(experiment_name="shared").values()} == {"FINISHED"}
+
+
+def test_a_database_of_a_newer_mlflow_is_refused_in_one_sentence_and_left_alone(tmp_path):
+    place = place_of(tmp_path / "mlruns")
+    prepare(place)
+    with closing(sqlite3.connect(place.database)) as db, db:
+        db.execute("UPDATE alembic_version SET version_num = 'ffffffffffff'")
+    before = place.database.read_bytes()
+    with pytest.raises(StoreError, match="written by a newer MLflow .schema ffffffffffff"):
+        recorder(tmp_path / "mlruns").start_exp(experiment_name="e")
+    assert place.database.read_bytes() == before
+
+
+def test_a_database_of_an_older_mlflow_is_answered_with_the_command_that_upgrades_it(tmp_path):
+    place = place_of(tmp_path / "mlruns")
+    prepare(place)
+    older = sorted(store._known_versions() - {store._head_version()})[0]
+    with closing(sqlite3.connect(place.database)) as db, db:
+        db.execute("UPDATE alembic_version SET version_num = ?", (older,))
+    with pytest.raises(StoreError, match="mlflow db upgrade sqlite:///"):
+        prepare(place)
+
+
+@pytest.mark.parametrize("content", [b"not a database at all" * 100, b""])
+def test_a_file_that_is_no_database_is_named_and_left_alone(tmp_path, content):
+    (tmp_path / "mlflow.db").write_bytes(content)
+    with pytest.raises(StoreError, match=r"mlflow.db is not a database of MLflow"):
+        recorder(tmp_path).start_exp(experiment_name="e")
+    assert (tmp_path / "mlflow.db").read_bytes() == content
+
+
+@pytest.mark.parametrize("where", ["/proc/mlruns", "{tmp}/file/mlruns"])
+def test_a_folder_that_cannot_be_written_is_named_before_anything_begins(tmp_path, where):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="runs cannot be kept in"):
+        recorder(where.format(tmp=tmp_path)).start_exp(experiment_name="e")
+    assert store.unwritable_reason(Path(where.format(tmp=tmp_path)) / "deeper") is not None or where.startswith("/proc")
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_named(tmp_path):
+    folder = tmp_path / "mlruns"
+    prepare(place_of(folder))
+    (folder / "mlflow.db").chmod(0o444)
+    folder.chmod(0o555)
+    try:
+        with pytest.raises(InputError, match="cannot be written"):
+            recorder(folder).start_exp(experiment_name="e")
+        assert list(recorder(folder).list_experiments()) == ["Default"]  # reading it is still possible
+    finally:
+        folder.chmod(0o755)
+
+
+def test_a_database_that_somebody_removed_is_made_anew(tmp_path):
+    runs = recorder(tmp_path / "mlruns")
+    with runs.start(experiment_name="e"):
+        pass
+    shutil.rmtree(tmp_path / "mlruns")
+    with runs.start(experiment_name="e"):
+        pass
+    assert len(runs.list_recorders(experiment_name="e")) == 1
+
+
+def test_the_old_folder_store_is_pointed_out_and_left_alone(tmp_path, caplog):
+    (tmp_path / "mlruns" / "0").mkdir(parents=True)
+    (tmp_path / "mlruns" / "0" / "meta.yaml").write_text("name: Default\n")
+    with caplog.at_level("WARNING", logger="qlib.workflow"):
+        import logging
+
+        logging.getLogger("qlib").propagate = True
+        prepare(place_of(tmp_path / "mlruns"))
+    assert "mlflow migrate-filestore" in caplog.text
+    assert (tmp_path / "mlruns" / "0" / "meta.yaml").read_text() == "name: Default\n"
+
+
+def test_importing_the_workflow_loads_no_heavy_package():
+    code = (
+        "import sys, qlib.workflow, qlib.workflow.expm\n"
+        "heavy = {'mlflow', 'sqlalchemy', 'alembic', 'filelock', 'lightgbm', 'sklearn', 'scipy', 'yaml'}\n"
+        "print(sorted(heavy & {name.split('.')[0] for name in sys.modules}))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
