@@ -1,0 +1,173 @@
+"""What a reader must know before believing the numbers, in plain words.
+
+    caveats(twin) -> [{"code": "short_history", "level": "caution", "text": "..."}]
+
+Levels: "alarm" (the numbers say nothing about a real market, or speak against the run), "caution" (read with care),
+"note" (good to know). Worst first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from qlib.contrib.report.words import plural, show
+
+LEVELS = ("alarm", "caution", "note")
+FEW_ROWS = 1000
+FEW_PERIODS = 30
+SHORT_PERIODS = 250
+TOO_GOOD = 0.25
+SURE = 2.0
+
+Caveat = tuple[str, str, str]
+
+
+def caveats(twin: dict[str, Any]) -> list[dict[str, str]]:
+    """Every warning that applies to this run, worst first."""
+    found = [*_of_data(twin), *_of_signal(twin), *_of_portfolio(twin)]
+    found.sort(key=lambda caveat: LEVELS.index(caveat[1]))
+    return [{"code": code, "level": level, "text": text} for code, level, text in found]
+
+
+def _of_data(twin: dict[str, Any]) -> Iterator[Caveat]:
+    truth = twin["data"]["truth"]
+    if truth:
+        made = "a program made them"
+        if truth.get("null_twin"):
+            made += ", and nothing in them can be predicted (the null twin): an honest IC is zero within its error"
+        elif truth.get("planted_ic"):
+            made += ", with a pattern planted to be found"
+        yield (
+            "synthetic",
+            "alarm",
+            f"These prices are synthetic: {made}. "
+            "The figures show that the machinery works; they say nothing about any real market.",
+        )
+    segments = twin["dataset"]["segments"]
+    train, test = segments.get("train"), segments.get("test")
+    if train and test and train[1] and test[0] and train[1] >= test[0]:
+        yield (
+            "overlap",
+            "alarm",
+            f"The model was fitted on data up to {train[1]}, and the test begins on {test[0]}: "
+            "the model has seen what it is tested on.",
+        )
+
+
+def _of_signal(twin: dict[str, Any]) -> Iterator[Caveat]:
+    signal = twin["signal"]
+    if signal is None:
+        yield "no_prediction", "caution", "The run left no prediction (pred.pkl): there is no signal to judge."
+        return
+    covered, ic = signal["coverage"], signal["ic"]
+    missing = covered["missing_predictions"]
+    if missing:
+        level = "caution" if missing > 0.01 else "note"
+        text = f"{show(missing, 'percent')} of the rows with a label have no prediction; they are left out."
+        yield "missing_predictions", level, text
+    if ic is None:
+        yield (
+            "no_label",
+            "caution",
+            "The test rows have no usable label, so nothing can be said about the quality of the scores.",
+        )
+        return
+    if 0 < covered["rows_used"] < FEW_ROWS or ic["periods"] < FEW_PERIODS:
+        yield (
+            "few_rows",
+            "caution",
+            f"Few test rows: {plural(covered['rows_used'], 'row')} over {plural(ic['periods'], 'period')}. "
+            "A handful of moves decides every figure.",
+        )
+    yield from _certainty(ic)
+
+
+def _certainty(ic: dict[str, Any]) -> Iterator[Caveat]:
+    if ic["t"] is None:
+        yield "ic_unknown", "caution", "One period has an IC: how far it lies from chance cannot be told."
+        return
+    said = (
+        f"mean {show(ic['mean'], 'coefficient')}, standard error {show(ic['standard_error'], 'coefficient')}, "
+        f"t = {show(ic['t'], 'ratio')}"
+    )
+    if abs(ic["t"]) < SURE:
+        yield (
+            "ic_uncertain",
+            "caution",
+            f"The IC cannot be told from zero: {said}. "
+            "Chance alone gives a t between \u22122 and 2 nineteen times in twenty.",
+        )
+    elif ic["mean"] < 0:
+        yield "ic_negative", "alarm", f"The scores point the wrong way: {said}."
+    if ic["mean"] > TOO_GOOD and abs(ic["t"]) >= SURE:
+        yield (
+            "ic_too_good",
+            "alarm",
+            f"An IC of {show(ic['mean'], 'coefficient')} is rarely real. "
+            "Look for a label that leaks into the features.",
+        )
+
+
+def _of_portfolio(twin: dict[str, Any]) -> Iterator[Caveat]:
+    held = twin["portfolio"]
+    if held is None:
+        yield "no_portfolio", "note", "The run made no backtest: the report ends with the signal."
+        return
+    yield from _length(held)
+    yield from _gain(held)
+    if held["benchmark"] is None:
+        text = "There is no benchmark, so nothing tells what part of the return the market gave to everybody."
+        yield "no_benchmark", "caution", text
+    trading = held["trading"]
+    if not trading["turnover_highest"]:
+        yield "no_trades", "caution", "The backtest never traded: its figures are those of cash."
+    elif not trading["cost_total"]:
+        yield "no_cost", "caution", "Trading was free in this backtest. No real market is."
+    if held["returns_missing"]:
+        text = f"{plural(held['returns_missing'], 'step')} of the backtest have no return and are counted as zero."
+        yield "missing_returns", "caution", text
+    if held["account_differs"] > 1e-6:
+        yield (
+            "account_differs",
+            "alarm",
+            f"Account and returns disagree by up to {show(held['account_differs'], 'percent')} in one step: "
+            "money entered or left the account, or the accounting is wrong.",
+        )
+
+
+def _length(held: dict[str, Any]) -> Iterator[Caveat]:
+    if held["periods"] < SHORT_PERIODS or held["years"] < 1:
+        yield (
+            "short_history",
+            "caution",
+            f"Short history: the backtest covers {plural(held['periods'], 'period')}, {show(held['years'], 'ratio')} "
+            "years. Yearly figures are stretched from it and can be far off.",
+        )
+
+
+def _gain(held: dict[str, Any]) -> Iterator[Caveat]:
+    net, gross, above = held["net"], held["gross"], held["excess"]
+    if net["total"] < 0 <= gross["total"]:
+        yield (
+            "costs_eat_the_gain",
+            "alarm",
+            f"Costs eat the gain: {show(gross['total'], 'change')} before costs, {show(net['total'], 'change')} after.",
+        )
+    elif net["total"] < 0:
+        yield "loss", "alarm", f"The portfolio lost money after costs: {show(net['total'], 'change')}."
+    if above is None:
+        return
+    if net["total"] >= 0 and net["total"] < held["benchmark"]["total"]:
+        yield (
+            "behind_benchmark",
+            "caution",
+            f"The benchmark did better: {show(held['benchmark']['total'], 'change')} against "
+            f"{show(net['total'], 'change')} for the portfolio after costs.",
+        )
+    if above["t"] is not None and abs(above["t"]) < SURE:
+        yield (
+            "excess_uncertain",
+            "caution",
+            f"The excess over the benchmark cannot be told from luck: t = {show(above['t'], 'ratio')}.",
+        )

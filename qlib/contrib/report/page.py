@@ -1,0 +1,146 @@
+"""The page: one HTML file with everything inside, drawn from the JSON twin.
+
+    render(twin) -> str
+
+No address is ever opened: style, script and drawings are in the file, and its content policy forbids the rest (the one
+script is named by its hash, so that a text smuggled in through a configuration could not run either). Every number is
+written by `number`, which keeps the pointer to its place in the twin:
+
+    <data value="0.0312" data-at="/signal/ic/mean" data-kind="coefficient">0.0312</data>
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qlib.contrib.report.figures import Figure, figures
+from qlib.contrib.report.words import TERMS, show
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+HERE = Path(__file__).parent
+
+# The tiles at the top: term, where its number stands.
+SIGNAL_TILES = (
+    ("ic", "/signal/ic/mean"),
+    ("ic_t", "/signal/ic/t"),
+    ("icir", "/signal/ic/ir"),
+    ("rank_ic", "/signal/rank_ic/mean"),
+)
+PORTFOLIO_TILES = (
+    ("annual_net", "/portfolio/net/annual"),
+    ("annual_gross", "/portfolio/gross/annual"),
+    ("annual_excess", "/portfolio/excess/annual"),
+    ("sharpe", "/portfolio/net/sharpe"),
+    ("information_ratio", "/portfolio/excess/information_ratio"),
+    ("max_drawdown", "/portfolio/net/max_drawdown"),
+    ("turnover", "/portfolio/trading/turnover_mean"),
+    ("cost", "/portfolio/trading/cost_annual"),
+)
+# The table of returns: words, key (and the excess's own name for it), kind.
+RETURN_ROWS = (
+    ("Whole period", "total", "change"),
+    ("A year", "annual", "change"),
+    ("Volatility a year", "volatility", "percent"),
+    ("Sharpe or information ratio", "sharpe information_ratio", "ratio"),
+    ("t of the mean", "t", "ratio"),
+    ("Deepest drawdown", "max_drawdown", "change"),
+    ("Best period", "best", "change"),
+    ("Worst period", "worst", "change"),
+    ("Periods above zero", "positive_share", "percent"),
+)
+RETURN_COLUMNS = (
+    ("Net", "net"),
+    ("Before costs", "gross"),
+    ("Benchmark", "benchmark"),
+    ("Excess, net", "excess"),
+    ("Excess, before costs", "excess_gross"),
+)
+MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")
+LEVEL_WORDS = {"alarm": "Important", "caution": "Caution", "note": "Note"}
+STRONGEST_HEAT = 0.62
+
+
+def pointed(twin: Any, at: str) -> Any:
+    """Follow a JSON pointer (RFC 6901); a step into None gives None.
+
+    >>> pointed({"a": [{"b/c": 1}]}, "/a/0/b~1c"), pointed({"a": None}, "/a/b")
+    (1, None)
+    """
+    for step in at.split("/")[1:]:
+        if twin is None:
+            return None
+        twin = twin[int(step)] if isinstance(twin, list) else twin[step.replace("~1", "/").replace("~0", "~")]
+    return twin
+
+
+def render(twin: dict[str, Any]) -> str:
+    """Return the whole page."""
+    import jinja2  # noqa: PLC0415  only a report needs it
+    from markupsafe import Markup  # noqa: PLC0415  comes with jinja2
+
+    def number(at: str, kind: str) -> Markup:
+        value = pointed(twin, at)
+        shown = Markup.escape(show(value, kind))
+        exact = "" if value is None else Markup.escape(json.dumps(value))
+        style = Markup(' class="none"') if value is None else ""
+        return Markup('<data value="{}" data-at="{}" data-kind="{}"{}>{}</data>').format(exact, at, kind, style, shown)
+
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+    script = (HERE / "page.js").read_text(encoding="utf-8").strip()
+    drawn = figures(twin)
+    return environment.get_template("page.html").render(
+        twin=twin,
+        figures=drawn,
+        number=number,
+        value=lambda at: pointed(twin, at),
+        hover=lambda figure: Markup(_script_json(_hover(figure))),  # noqa: S704  no "<" is left in it
+        heat=_heat(twin),
+        said=_said,
+        terms=TERMS,
+        signal_tiles=SIGNAL_TILES,
+        portfolio_tiles=PORTFOLIO_TILES,
+        return_rows=RETURN_ROWS,
+        return_columns=[column for column in RETURN_COLUMNS if (twin["portfolio"] or {}).get(column[1])],
+        months=MONTHS,
+        level_words=LEVEL_WORDS,
+        style=Markup((HERE / "page.css").read_text(encoding="utf-8").strip()),  # noqa: S704  our own file
+        script=Markup(script),  # noqa: S704  our own file
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _hover(figure: Figure) -> dict[str, Any]:
+    return {
+        "places": figure.places,
+        "heads": figure.heads,
+        "rows": figure.rows,
+        "readouts": [asdict(readout) for readout in figure.readouts],
+    }
+
+
+def _script_json(value: Any) -> str:
+    """JSON that can stand inside a script element: no "<" can end the element."""
+    text = json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+    return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
+
+
+def _heat(twin: dict[str, Any]) -> Any:
+    """Strength of a month's colour, relative to the largest month."""
+    months = [abs(m) for year in (twin["portfolio"] or {}).get("monthly", []) for m in year["months"] if m is not None]
+    largest = max(months, default=0.0)
+    return lambda month: f"{STRONGEST_HEAT * abs(month) / largest:.2f}" if month and largest else "0"
+
+
+def _said(value: Any) -> str:
+    """A configuration's value as its author would write it."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

@@ -1,0 +1,242 @@
+"""Numbers of the portfolio: what the account earned, what that cost, and how deep it fell.
+
+One row of the report frame has `return` (gross), `cost` and `bench`; all else follows.
+
+    net               return - cost              account: starting capital x product of (1 + net)
+    excess            net - bench                (mean x periods a year, as Qlib's risk analysis counts it)
+    drawdown          equity / highest equity so far - 1, the starting capital being the first high
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qlib.analysis.risk import risk_analysis
+from qlib.analysis.trades import indicator_analysis
+from qlib.contrib.report.artifacts import Portfolio
+from qlib.contrib.report.signal_numbers import DAY, bar_means, stamp, stamps, standard_error
+
+WORST_DRAWDOWNS = 3
+
+
+def portfolio_numbers(portfolio: Portfolio, year: float) -> dict[str, Any] | None:
+    """Return the portfolio's part of the twin; None when the backtest has no step.
+
+    Parameters
+    ----------
+    year : float
+        Periods in a year of this market, at the backtest's frequency.
+    """
+    report = portfolio.report
+    n = len(report)
+    if not n:
+        return None
+    times = pd.DatetimeIndex(report.index)
+    step = pd.Timedelta(np.median(np.diff(times.to_numpy()))) if n > 1 else DAY
+    gross = report["return"].fillna(0.0).astype(float)
+    cost = report["cost"].fillna(0.0).astype(float)
+    net = gross - cost
+    bench = _benchmark(report)
+    equity = (1 + net).cumprod()
+    fall = drawdown(equity)
+    numbers: dict[str, Any] = {
+        "freq": portfolio.freq,
+        "other_freqs": list(portfolio.other_freqs),
+        "periods": n,
+        "periods_per_year": year,
+        "years": float((times[-1] - times[0] + step) / pd.Timedelta(days=365.25)),
+        "first": stamp(times[0]),
+        "last": stamp(times[-1]),
+        "starting_capital": float(report["account"].iloc[0] / (1 + net.iloc[0])),
+        "final_account": float(report["account"].iloc[-1]),
+        "returns_missing": int(report["return"].isna().sum()),
+        "account_differs": _account_differs(report, net),
+        "gross": growth(gross, year),
+        "net": growth(net, year),
+        "benchmark": None if bench is None else growth(bench, year),
+        "excess": None if bench is None else excess(net - bench, year),
+        "excess_gross": None if bench is None else excess(gross - bench, year),
+        "drawdowns": worst_drawdowns(fall, times, times[0] - step),
+        "trading": _trading(portfolio, year),
+        "exposure": _spread((report["value"] / report["account"]).astype(float)),
+        "holdings": None,
+        "monthly": monthly(net, times),
+    }
+    held = holdings(portfolio.positions, times)
+    if held is not None:
+        numbers["holdings"] = _spread(held.dropna())
+    numbers["turnover_bars"] = bar_means(report["turnover"].astype(float))
+    numbers["series"] = {
+        "time": stamps(times),
+        "account": report["account"].astype(float).tolist(),
+        "net": net.tolist(),
+        "gross": gross.tolist(),
+        "benchmark": None if bench is None else bench.tolist(),
+        "net_growth": (equity - 1).tolist(),
+        "gross_growth": ((1 + gross).cumprod() - 1).tolist(),
+        "benchmark_growth": None if bench is None else ((1 + bench).cumprod() - 1).tolist(),
+        "drawdown": fall.tolist(),
+        "turnover": report["turnover"].astype(float).tolist(),
+        "cost": cost.tolist(),
+        "cost_so_far": cost.cumsum().tolist(),
+        "exposure": (report["value"] / report["account"]).astype(float).tolist(),
+        "holdings": None if held is None else held.tolist(),
+        "start": stamp(times[0] - step),
+    }
+    return numbers
+
+
+def _benchmark(report: pd.DataFrame) -> pd.Series | None:
+    """The benchmark's returns; None where the backtest had none (absent, empty or never moving)."""
+    if "bench" not in report:
+        return None
+    bench = report["bench"].astype(float).fillna(0.0)
+    return None if (bench == 0).all() else bench
+
+
+def growth(returns: pd.Series, year: float) -> dict[str, Any]:
+    """Compounded growth, risk and certainty of a return series."""
+    n = len(returns)
+    total = float(np.prod(1 + returns.to_numpy()) - 1)
+    summed = risk_analysis(returns, N=year, mode="sum").risk
+    error, _ = standard_error(returns.to_numpy())
+    return {
+        "total": total,
+        "annual": float((1 + total) ** (year / n) - 1) if total > -1 else -1.0,
+        "mean": float(returns.mean()),
+        "volatility": float(summed["std"] * np.sqrt(year)),
+        "sharpe": _ratio(summed),
+        "t": float(returns.mean()) / error if error else None,
+        "max_drawdown": float(drawdown((1 + returns).cumprod()).min()),
+        "best": float(returns.max()),
+        "worst": float(returns.min()),
+        "positive_share": float((returns > 0).mean()),
+    }
+
+
+def excess(returns: pd.Series, year: float) -> dict[str, Any]:
+    """The excess over the benchmark, added up period by period as Qlib does."""
+    summed = risk_analysis(returns, N=year, mode="sum").risk
+    error, _ = standard_error(returns.to_numpy())
+    curve = np.concatenate([[0.0], returns.cumsum().to_numpy()])
+    return {
+        "total": float(returns.sum()),
+        "annual": float(summed["annualized_return"]),
+        "mean": float(summed["mean"]),
+        "volatility": float(summed["std"] * np.sqrt(year)),
+        "information_ratio": _ratio(summed),
+        "t": float(summed["mean"]) / error if error else None,
+        "max_drawdown": float((curve - np.maximum.accumulate(curve)).min()),
+        "best": float(returns.max()),
+        "worst": float(returns.min()),
+        "positive_share": float((returns > 0).mean()),
+    }
+
+
+def _ratio(summed: pd.Series) -> float | None:
+    return float(summed["information_ratio"]) if summed["std"] > 0 else None
+
+
+def drawdown(equity: pd.Series) -> pd.Series:
+    """Distance from the highest equity so far; the starting capital (1) counts as a high.
+
+    >>> drawdown(pd.Series([0.9, 1.1, 0.99])).round(3).tolist()
+    [-0.1, 0.0, -0.1]
+    """
+    return equity / equity.cummax().clip(lower=1.0) - 1
+
+
+def worst_drawdowns(fall: pd.Series, times: pd.DatetimeIndex, start: pd.Timestamp) -> list[dict[str, Any]]:
+    """The deepest falls, each from its high to the return to it (None while it lasts)."""
+    below = fall.to_numpy() < -1e-12
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], below.astype(int), [0]])))
+    found = []
+    for first, end in zip(edges[::2], edges[1::2], strict=True):
+        part = fall.to_numpy()[first:end]
+        bottom = first + int(part.argmin())
+        found.append(
+            {
+                "depth": float(part.min()),
+                "from": stamp(times[first - 1] if first else start),
+                "bottom": stamp(times[bottom]),
+                "recovered": stamp(times[end]) if end < len(times) else None,
+                "periods": int(end - first),
+            }
+        )
+    return sorted(found, key=lambda one: (one["depth"], one["from"]))[:WORST_DRAWDOWNS]
+
+
+def _account_differs(report: pd.DataFrame, net: pd.Series) -> float:
+    """Largest relative distance between the account and what its returns make of the row before."""
+    account = report["account"].astype(float)
+    expected = account.shift() * (1 + net)
+    return float((account / expected - 1).abs().iloc[1:].max()) if len(report) > 1 else 0.0
+
+
+def _spread(values: pd.Series) -> dict[str, Any] | None:
+    if values.empty:
+        return None
+    return {"mean": float(values.mean()), "lowest": float(values.min()), "highest": float(values.max())}
+
+
+def _trading(portfolio: Portfolio, year: float) -> dict[str, Any]:
+    report, indicators = portfolio.report, portfolio.indicators
+    turnover, cost = report["turnover"].astype(float), report["cost"].astype(float)
+    traded, paid = float(report["total_turnover"].iloc[-1]), float(report["total_cost"].iloc[-1])
+    numbers: dict[str, Any] = {
+        "turnover_mean": float(turnover.mean()),
+        "turnover_annual": float(turnover.mean() * year),
+        "turnover_highest": float(turnover.max()),
+        "traded_value": traded,
+        "cost_total": paid,
+        "cost_mean": float(cost.mean()),
+        "cost_annual": float(cost.mean() * year),
+        "cost_of_traded": paid / traded if traded > 0 else None,
+        "orders": None,
+        "fill_rate": None,
+        "price_advantage": None,
+    }
+    if indicators is not None and len(indicators) and {"count", "ffr", "pa", "pos"} <= set(indicators.columns):
+        orders = int(indicators["count"].sum())
+        numbers["orders"] = orders
+        if orders:
+            weighted = indicator_analysis(indicators.astype(float)).value
+            numbers |= {"fill_rate": float(weighted["ffr"]), "price_advantage": float(weighted["pa"])}
+    return numbers
+
+
+def holdings(positions: Any, times: pd.DatetimeIndex) -> pd.Series | None:
+    """How many instruments were held after each step; None when the run kept no positions."""
+    if not positions:
+        return None
+    counts = {pd.Timestamp(time): _instruments_in(position) for time, position in positions.items()}
+    return pd.Series(counts, dtype=float).reindex(times)
+
+
+def _instruments_in(position: Any) -> int:
+    if hasattr(position, "get_stock_list"):
+        return len(position.get_stock_list())
+    return sum(isinstance(held, dict) for held in position.values())
+
+
+def monthly(net: pd.Series, times: pd.DatetimeIndex) -> list[dict[str, Any]]:
+    """Net return of each month and year; a month that the backtest covers only partly is marked."""
+    first, last = times[0], times[-1]
+    part = {(first.year, first.month)} if first.day > 4 else set()
+    part |= {(last.year, last.month)} if last.days_in_month - last.day > 3 else set()
+    grown, year, month = 1 + net.to_numpy(), times.year, times.month
+    rows = []
+    for y in range(first.year, last.year + 1):
+        chosen = [(year == y) & (month == m) for m in range(1, 13)]
+        rows.append(
+            {
+                "year": y,
+                "months": [float(grown[days].prod() - 1) if days.any() else None for days in chosen],
+                "partial": [(y, m) in part for m in range(1, 13)],
+                "total": float(grown[year == y].prod() - 1),
+            }
+        )
+    return rows

@@ -1,0 +1,194 @@
+"""Numbers of the signal: did the scores order what followed, how surely, and what did each group earn?
+
+What goes in, and what comes out:
+
+    pred, label  (datetime, instrument)
+        -> coverage        rows, periods, share without a prediction or a label
+        -> ic, rank_ic     mean, spread, standard error, t, series, rolling mean, histogram
+        -> groups          mean label of five groups of scores, and what they add up to
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from qlib.analysis.groups import group_returns
+from qlib.analysis.ic import calc_ic
+from qlib.contrib.report.artifacts import Artifacts
+
+GROUPS = 5
+MOST_BARS = 400
+DAY = pd.Timedelta(days=1)
+
+
+def signal_numbers(artifacts: Artifacts, periods_per_month: float, freq: str) -> dict[str, Any] | None:
+    """Return the signal's part of the twin, or None when the run left no prediction.
+
+    Parameters
+    ----------
+    periods_per_month : float
+        Length of the rolling mean, which is shortened when the history is.
+    freq : str
+        What one period is, as the twin says it.
+    """
+    pred, label = artifacts.pred, artifacts.label
+    if pred is None:
+        return None
+    numbers: dict[str, Any] = {"freq": freq, "coverage": coverage(pred, label)}
+    ic, rank_ic = artifacts.ic, artifacts.rank_ic
+    if label is not None and not numbers["coverage"]["rows_used"]:
+        label = None
+    if label is not None and (ic is None or rank_ic is None):
+        computed = calc_ic(pred, label)
+        ic = computed[0] if ic is None else ic
+        rank_ic = computed[1] if rank_ic is None else rank_ic
+    numbers["ic"] = None if ic is None else coefficient_numbers(ic, periods_per_month)
+    numbers["rank_ic"] = None if rank_ic is None else coefficient_numbers(rank_ic, periods_per_month)
+    numbers["groups"] = None if label is None else group_numbers(pred, label)
+    return numbers
+
+
+def coverage(pred: pd.Series, label: pd.Series | None) -> dict[str, Any]:
+    """Rows, periods and instruments, and what share of the labelled rows has no prediction."""
+    predicted = pred[pred.notna()]
+    times = pred.index.get_level_values("datetime")
+    breadth = predicted.groupby(level="datetime").size()
+    labelled = label[label.notna()].index if label is not None else pred.index[:0]
+    used = len(labelled.intersection(predicted.index))
+    return {
+        "rows": len(pred),
+        "rows_predicted": len(predicted),
+        "rows_labelled": len(labelled),
+        "rows_used": used,
+        "missing_predictions": 1 - used / len(labelled) if len(labelled) else None,
+        "periods": int(times.nunique()),
+        "instruments": int(pred.index.get_level_values("instrument").nunique()),
+        "instruments_per_period": float(breadth.median()) if len(breadth) else None,
+        "first": stamp(times.min()) if len(pred) else None,
+        "last": stamp(times.max()) if len(pred) else None,
+    }
+
+
+def coefficient_numbers(series: pd.Series, periods_per_month: float) -> dict[str, Any] | None:
+    """Mean, spread, certainty, series and histogram of an IC series; None when no period has one."""
+    seen = series.dropna()
+    n = len(seen)
+    if not n:
+        return None
+    values = seen.to_numpy(dtype=float)
+    mean, std = float(values.mean()), float(values.std(ddof=1)) if n > 1 else None
+    error, lags = standard_error(values)
+    window = rolling_window(n, periods_per_month)
+    rolling = seen.rolling(window).mean() if window else pd.Series(np.nan, seen.index)
+    counts, edges = np.histogram(values, bins=int(np.clip(round(n**0.5), 5, 40)))
+    return {
+        "mean": mean,
+        "std": std,
+        "ir": mean / std if std else None,
+        "standard_error": error,
+        "standard_error_lags": lags,
+        "t": mean / error if error else None,
+        "positive_share": float((values > 0).mean()),
+        "lowest": float(values.min()),
+        "highest": float(values.max()),
+        "periods": n,
+        "periods_without": len(series) - n,
+        "rolling_window": window,
+        "series": {"time": stamps(seen.index), "value": values.tolist(), "rolling": rolling.tolist()},
+        "bars": bar_means(seen),
+        "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
+    }
+
+
+def bar_means(series: pd.Series) -> dict[str, Any]:
+    """The series in at most 400 bars: each is the mean of equally many periods and stands at the first of them.
+
+    >>> bar_means(pd.Series(range(800), pd.date_range("2024", periods=800)).astype(float))["value"][:2]
+    [0.5, 2.5]
+    """
+    n, values = len(series), series.to_numpy(dtype=float)
+    per_bar = max(1, -(-n // MOST_BARS))
+    starts = range(0, n, per_bar)
+    return {
+        "periods_per_bar": per_bar,
+        "time": [time for k, time in enumerate(stamps(series.index)) if k % per_bar == 0],
+        "value": [float(values[k : k + per_bar].mean()) for k in starts],
+    }
+
+
+def standard_error(values: np.ndarray) -> tuple[float | None, int]:
+    """Standard error of a mean whose neighbours may be alike (Newey-West), and the lags it looks at.
+
+    Bartlett weights, 4 (n / 100)^(2/9) lags, times n / (n - 1). None for fewer than two values.
+
+    >>> error, lags = standard_error(np.array([1.0, -1.0] * 50))
+    >>> lags, error < 0.1
+    (4, True)
+    """
+    n = len(values)
+    lags = min(int(4 * (n / 100) ** (2 / 9)), max(n - 2, 0))
+    if n < 2:
+        return None, lags
+    apart = values - values.mean()
+    total = float(apart @ apart)
+    for lag in range(1, lags + 1):
+        total += 2 * (1 - lag / (lags + 1)) * float(apart[lag:] @ apart[:-lag])
+    return float(np.sqrt(max(total, 0.0) / n / (n - 1))), lags
+
+
+def rolling_window(n: int, periods_per_month: float) -> int | None:
+    """A month of periods, or a quarter of a short history; None below twelve periods."""
+    return None if n < 12 else int(max(3, min(round(periods_per_month), n // 4)))
+
+
+def group_numbers(pred: pd.Series, label: pd.Series) -> dict[str, Any] | None:
+    """What groups of scores earned: plain, and relative to the mean of all groups in the same period.
+
+    The relative figure is the signal's own: a rising market lifts every group. None when no period has enough names.
+    """
+    table = group_returns(pred, label, n=GROUPS).dropna()
+    if table.empty:
+        return None
+    table = table[table.columns[::-1]]  # lowest scores first, as a reader expects an axis to run
+    relative = table.sub(table.mean(axis=1), axis=0)
+    spread = (table.iloc[:, -1] - table.iloc[:, 0]).to_numpy()
+    spread_error, _ = standard_error(spread)
+    names = [f"{k} of {GROUPS}" for k in range(1, GROUPS + 1)]
+    errors = [standard_error(relative[name].to_numpy())[0] for name in relative]
+    adds_up = relative.cumsum()
+    return {
+        "count": GROUPS,
+        "periods": len(table),
+        "names": names,
+        "mean": table.mean().tolist(),
+        "relative_mean": relative.mean().tolist(),
+        "relative_standard_error": errors,
+        "top_less_bottom": {
+            "mean": float(spread.mean()),
+            "standard_error": spread_error,
+            "t": float(spread.mean()) / spread_error if spread_error else None,
+            "series": np.cumsum(spread).tolist(),
+        },
+        "time": stamps(table.index),
+        "adds_up": [adds_up[name].tolist() for name in adds_up],
+    }
+
+
+def stamp(moment: Any) -> str:
+    """A time as text: the date alone at midnight.
+
+    >>> stamp("2024-03-01"), stamp("2024-03-01 08:00")
+    ('2024-03-01', '2024-03-01 08:00')
+    """
+    moment = pd.Timestamp(moment)
+    return moment.strftime("%Y-%m-%d" if moment == moment.normalize() else "%Y-%m-%d %H:%M")
+
+
+def stamps(index: pd.Index) -> list[str]:
+    """Times as text, all dates or all with the clock."""
+    times = pd.DatetimeIndex(index)
+    whole_days = bool((times == times.normalize()).all())
+    return list(times.strftime("%Y-%m-%d" if whole_days else "%Y-%m-%d %H:%M"))

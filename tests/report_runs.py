@@ -1,0 +1,181 @@
+"""Made-up finished runs for the report's tests: a recorder that holds artifacts in memory, as qlib.workflow's does."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+class FakeRecorder:
+    """The part of Recorder that a report asks: artifacts by name, metrics, params, and a local artifact folder."""
+
+    def __init__(self, folder: Path, objects: dict[str, Any], *, metrics=None, params=None, local: bool = True) -> None:
+        self.experiment_name, self.experiment_id = "workflow", "1"
+        self.name, self.id, self.status = "mlflow_recorder", "9f0c2ab14d3e4b56", "FINISHED"
+        self.start_time, self.end_time = "2026-01-02 03:04:05", "2026-01-02 03:05:00"
+        self.artifact_uri = (folder / "artifacts").as_uri() if local else "s3://bucket/1/artifacts"
+        self.store = folder / "artifacts"
+        self.objects, self.metrics, self.params = objects, metrics or {}, params or {}
+
+    def list_artifacts(self, artifact_path: str | None = None) -> list[str]:
+        if artifact_path is None:
+            return sorted({name.split("/")[0] for name in self.objects})
+        return sorted(name for name in self.objects if name.startswith(f"{artifact_path}/"))
+
+    def load_object(self, name: str) -> Any:
+        return self.objects[name]
+
+    def list_metrics(self) -> dict[str, float]:
+        return self.metrics
+
+    def list_params(self) -> dict[str, str]:
+        return self.params
+
+    def log_artifact(self, local_path: str, artifact_path: str | None = None) -> None:
+        place = self.store / (artifact_path or "")
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(local_path, place)
+
+
+class FakePosition:
+    """A position that says which instruments it holds."""
+
+    def __init__(self, held: int) -> None:
+        self.held = held
+
+    def get_stock_list(self) -> list[str]:
+        return [f"C{k:02d}" for k in range(self.held)]
+
+
+TASK = {
+    "model": {
+        "class": "LGBModel",
+        "module_path": "qlib.contrib.model.gbdt",
+        "kwargs": {"loss": "mse", "learning_rate": 0.0421, "num_leaves": 210, "lambda_l1": 205.6999},
+    },
+    "dataset": {
+        "class": "DatasetH",
+        "module_path": "qlib.data.dataset",
+        "kwargs": {
+            "handler": {
+                "class": "Alpha158",
+                "module_path": "qlib.contrib.data.handler",
+                "kwargs": {"start_time": "2020-01-01", "end_time": "2024-12-31", "instruments": "all"},
+            },
+            "segments": {
+                "train": ["2020-01-01", "2022-06-30"],
+                "valid": ["2022-07-01", "2022-12-31"],
+                "test": ["2023-01-01", "2024-12-31"],
+            },
+        },
+    },
+    "record": [
+        {"class": "SignalRecord", "module_path": "qlib.workflow.record_temp"},
+        {
+            "class": "PortAnaRecord",
+            "module_path": "qlib.workflow.record_temp",
+            "kwargs": {
+                "config": {
+                    "strategy": {
+                        "class": "TopkDropoutStrategy",
+                        "module_path": "qlib.contrib.strategy",
+                        "kwargs": {"signal": "<PRED>", "topk": 10, "n_drop": 2},
+                    },
+                    "backtest": {
+                        "start_time": "2023-01-01",
+                        "end_time": "2024-12-31",
+                        "account": 1_000_000,
+                        "benchmark": "MARKET",
+                        "exchange_kwargs": {"deal_price": "close", "open_cost": 0.0005, "close_cost": 0.0015},
+                    },
+                }
+            },
+        },
+    ],
+}
+
+
+def signal(days: int = 400, names: int = 30, strength: float = 0.05, freq: str = "D", seed: int = 7):
+    """(pred, label) frames over (datetime, instrument) whose IC is about `strength`."""
+    random = np.random.default_rng(seed)
+    rows = pd.MultiIndex.from_product(
+        [pd.date_range("2023-01-01", periods=days, freq=freq), [f"C{k:02d}" for k in range(names)]],
+        names=["datetime", "instrument"],
+    )
+    score = random.normal(size=len(rows))
+    label = 0.03 * (strength * score + np.sqrt(1 - strength**2) * random.normal(size=len(rows)))
+    return pd.DataFrame({"score": score}, index=rows), pd.DataFrame({"LABEL0": label}, index=rows)
+
+
+def backtest(days: int = 400, freq: str = "D", cost: float = 0.0004, bench: bool = True, seed: int = 3) -> pd.DataFrame:
+    """A report frame whose account is what its returns make of a million."""
+    random = np.random.default_rng(seed)
+    times = pd.date_range("2023-01-01", periods=days, freq=freq, name="datetime")
+    scale = 0.02 / np.sqrt(len(pd.date_range("2023-01-01", "2023-01-02", freq=freq, inclusive="left")))
+    market = random.normal(0.0005, scale, days)
+    gross = market + random.normal(0.0006, scale / 4, days)
+    turnover = np.clip(random.normal(0.4, 0.1, days), 0, None)
+    paid = turnover * cost
+    account = 1e6 * np.cumprod(1 + gross - paid)
+    before = np.concatenate([[1e6], account[:-1]])
+    share = np.clip(random.normal(0.95, 0.01, days), 0, 1)
+    return pd.DataFrame(
+        {
+            "account": account,
+            "return": gross,
+            "total_turnover": np.cumsum(turnover * before),
+            "turnover": turnover,
+            "total_cost": np.cumsum(paid * before),
+            "cost": paid,
+            "value": account * share,
+            "cash": account * (1 - share),
+            "bench": market if bench else 0.0,
+        },
+        index=times,
+    )
+
+
+def portfolio(report: pd.DataFrame, freq: str = "1day") -> dict[str, Any]:
+    """The backtest's artifacts around a report frame."""
+    held = np.random.default_rng(1).integers(8, 11, len(report))
+    indicators = pd.DataFrame(
+        {"ffr": 1.0, "pa": 0.0, "pos": 0.0, "deal_amount": 10.0, "value": 1e4, "count": 4.0}, index=report.index
+    )
+    return {
+        f"portfolio_analysis/report_normal_{freq}.pkl": report,
+        f"portfolio_analysis/positions_normal_{freq}.pkl": {
+            time: FakePosition(int(k)) for time, k in zip(report.index, held, strict=True)
+        },
+        f"portfolio_analysis/indicators_normal_{freq}.pkl": indicators,
+    }
+
+
+def run(folder: Path, *, local: bool = True, **changes: Any) -> FakeRecorder:
+    """A finished run with everything; `changes` replace artifacts by name, None takes one away.
+
+    Names are written with `__` for `/` and without the ending: `pred=None`, `sig_analysis__ic=...`.
+    """
+    pred, label = signal()
+    store = folder / "store"
+    store.mkdir(parents=True, exist_ok=True)
+    objects: dict[str, Any] = {
+        "pred.pkl": pred,
+        "label.pkl": label,
+        "task": TASK,
+        "config": {"qlib_init": {"provider_uri": str(store), "region": "crypto"}},
+        **portfolio(backtest()),
+    }
+    for name, value in changes.items():
+        key = name.replace("__", "/")
+        objects[key if key in ("task", "config") else f"{key}.pkl"] = value
+    return FakeRecorder(
+        folder,
+        {name: value for name, value in objects.items() if value is not None},
+        metrics={"IC": 0.0521, "1day.excess_return_with_cost.annualized_return": 0.1234567890123},
+        params={"model.class": "LGBModel"},
+        local=local,
+    )
