@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from qlib.data.active import D
 from qlib.data.provider import Provider
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger, set_log_with_config
+from qlib.utils.objects import init_instance_by_config
+from qlib.workflow import QlibRecorder, R
 
 logger = get_module_logger("Initialization")
 
@@ -29,6 +32,11 @@ class Session:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.provider = Provider(settings)
+
+    @cached_property
+    def recorder(self) -> QlibRecorder:
+        """What `R` is; building it touches no database."""
+        return QlibRecorder(init_instance_by_config(self._settings["exp_manager"]))
 
     @property
     def settings(self) -> Settings:
@@ -41,7 +49,11 @@ class Session:
         self.provider.settings = settings
 
     def activate(self) -> Session:
-        """Make `D` and `C` this session's, and return it."""
+        """Make `D`, `C` and `R` this session's, and return it.
+
+        Raises RecorderInitializationError while an experiment of the former session is running.
+        """
+        R.put(self.recorder)
         C.follow(self)
         D.put(self.provider)
         return self
@@ -56,7 +68,8 @@ class Session:
 
 
 def close() -> None:
-    """Leave the live session: `D` is empty and `C` shows the defaults, as before `qlib.init`."""
+    """Leave the live session: `D` and `R` are empty and `C` shows the defaults, as before `qlib.init`."""
+    R.put(None)
     C.follow(None)
     D.put(None)
 
