@@ -1,0 +1,595 @@
+"""Processors: rules that turn raw columns into what a model should see.
+
+    fit(df)        learn from the rows inside the fit window (most have nothing to learn)
+    __call__(df)   return the processed frame; the frame given in is never changed
+
+    DropnaProcessor DropnaLabel    leave out rows       MinMaxNorm ZScoreNorm RobustZScoreNorm   scale by the fit window
+    DropCol FilterCol              leave out columns    CSZScoreNorm CSRankNorm                  scale within each date
+    Fillna CSZFillna ProcessInf    fill                 TanhProcess                              squash
+
+A processor that computes column by column is a `ColumnProcessor`: it says which columns and what happens to one of
+them, in place, as an array. `apply` does the rest; a handler that owns a frame runs a whole chain in one block.
+
+Infinity: when something is learned (a mean, a spread, a minimum) an infinite value counts as missing; Qlib's own
+numbers, where one infinity spoils the whole column, come back with `qlib.init(compat="qlib")`. Order statistics
+(median, rank) count it as the largest value.
+"""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar
+
+import numpy as np
+import pandas as pd
+
+from qlib.config import active_settings
+from qlib.constant import EPS
+from qlib.data.active import active_provider
+from qlib.data.dataset.crosssection import Dates
+from qlib.data.dataset.storage import HashingStockStorage
+from qlib.data.dataset.utils import (
+    column_runs,
+    date_range,
+    get_level_index,
+    group_positions,
+    join_columns,
+    pick_columns,
+    row_window,
+    sort_rows,
+    take_rows,
+)
+from qlib.data.inst_processor import InstProcessor
+from qlib.errors import ConfigError, InputError, MissingDataError
+from qlib.log import get_module_logger
+from qlib.utils.data import MAD_TO_STD
+from qlib.utils.serial import Serializable
+
+Change = Callable[[int, np.ndarray], None]
+FEW = 8  # replacing up to one column in FEW leaves the others shared
+
+
+def get_group_columns(df: pd.DataFrame, group: str | None) -> pd.Index:
+    """Return the labels of the columns of one group; None means all of them."""
+    return df.columns if group is None else df.columns[group_positions(df.columns, group)]
+
+
+# ---------------------------------------------------------------------------------------------------------------- bases
+class Processor(Serializable, abc.ABC):
+    """One rule. Subclasses override `__call__`, and `fit` if they learn."""
+
+    def fit(self, df: pd.DataFrame | None = None) -> Any:
+        """Learn from `df` (the whole frame; the processor itself keeps to its fit window)."""
+
+    @abc.abstractmethod
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        """Return the processed frame; a processor that is not `readonly` may change `df` itself."""
+
+    def is_for_infer(self) -> bool:
+        """Return whether the rule may be used where the label is not known yet."""
+        return True
+
+    def readonly(self) -> bool:
+        """Return whether `__call__` promises to leave its argument as it is."""
+        return False
+
+    def config(self, **kwargs: Any) -> None:  # type: ignore[override]
+        """Set `fit_start_time` and `fit_end_time` where the processor has them; the rest is Serializable's."""
+        for name in ("fit_start_time", "fit_end_time"):
+            if name in kwargs:
+                value = kwargs.pop(name)
+                if hasattr(self, name):
+                    setattr(self, name, value)
+        super().config(**kwargs)
+
+    def __repr__(self) -> str:
+        shown = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if isinstance(v, str | int | float | list | None))
+        return f"{type(self).__name__}({shown})"
+
+
+class ColumnProcessor(Processor):
+    """A processor that changes numbers column by column, and neither rows nor the set of columns."""
+
+    def positions(self, columns: pd.Index) -> np.ndarray:
+        """Return which columns change: those of `fields_group` (a name, a list of names, or None for all)."""
+        groups = getattr(self, "fields_group", None)
+        groups = groups if isinstance(groups, list | tuple) else [groups]
+        return np.unique(np.concatenate([group_positions(columns, group) for group in groups]))
+
+    @abc.abstractmethod
+    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+        """Return a function (i, x) that changes the array x, the column at positions[i], in place."""
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        return self.apply(df)[0]
+
+    def apply(self, df: pd.DataFrame, own: bool = False) -> tuple[pd.DataFrame, bool]:
+        """Return (processed frame, whether it shares no memory with anybody).
+
+        With `own` the memory of `df` belongs to the caller alone and may be written.
+        """
+        positions = self.positions(df.columns)
+        return change_columns(df, positions, self.change(df, positions), own=own)
+
+
+class ByDate(ColumnProcessor):
+    """A column processor whose change depends on the values of the same date only."""
+
+    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+        dates = dates_of(df.index)
+        inf_is_missing = active_settings().compat != "qlib"
+
+        def change(_: int, x: np.ndarray) -> None:
+            together = dates.gather(x)
+            seen = np.isfinite(together) if inf_is_missing else ~np.isnan(together)
+            dates.scatter(self.by_date(together, seen, dates), x)
+
+        return change
+
+    @abc.abstractmethod
+    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
+        """Return the new column; `seen` marks the values that count in means."""
+
+
+class FittedNorm(ColumnProcessor):
+    """A column processor that learns two numbers per column from the rows within [fit_start_time, fit_end_time].
+
+    Parameters
+    ----------
+    fit_start_time, fit_end_time
+        First and last date of the fit window (closed; None leaves the side open). The window must end before the data
+        begin on which the model is judged.
+    fields_group
+        The column group to scale; None scales every column, the label too.
+    """
+
+    def __init__(self, fit_start_time: Any, fit_end_time: Any, fields_group: str | None = None) -> None:
+        super().__init__()
+        self.fit_start_time = fit_start_time
+        self.fit_end_time = fit_end_time
+        self.fields_group = fields_group
+
+    @abc.abstractmethod
+    def learn(self, x: np.ndarray) -> tuple[float, float]:
+        """Return the two numbers of one column; `x` holds the values of the fit window without NaN, perhaps none."""
+
+    @abc.abstractmethod
+    def keep(self, first: np.ndarray, second: np.ndarray) -> None:
+        """Store what was learned, one entry per column."""
+
+    def fit(self, df: pd.DataFrame | None = None) -> None:
+        """Learn from the rows of `df` inside the fit window; raise MissingDataError when there are none."""
+        if df is None:
+            raise InputError(f"{type(self).__name__}.fit needs the frame to learn from")
+        rows = row_window(df.index, self.fit_start_time, self.fit_end_time)
+        if (rows.stop - rows.start if isinstance(rows, slice) else len(rows)) < 1:
+            first, last = date_range(df.index)
+            raise MissingDataError(
+                f"{type(self).__name__}: no rows in the fit window [{self.fit_start_time}, {self.fit_end_time}]; "
+                f"the data reach from {first} to {last}"
+            )
+        self._warn_about_label(df.columns)
+        positions = self.positions(df.columns)
+        drop_inf = self.inf_is_missing and active_settings().compat != "qlib"
+        learned = np.empty((2, len(positions)))
+
+        def learn(i: int) -> None:
+            x = numbers(df.iloc[:, int(positions[i])])[rows]
+            learned[:, i] = self.learn(x[np.isfinite(x) if drop_inf else ~np.isnan(x)])
+
+        for_each(learn, len(positions))
+        self.cols = df.columns[positions]
+        self.keep(*learned)
+
+    inf_is_missing: ClassVar[bool] = True
+
+    def positions(self, columns: pd.Index) -> np.ndarray:
+        return group_positions(columns, self.fields_group)
+
+    def _warn_about_label(self, columns: pd.Index) -> None:
+        if self.fields_group is None and isinstance(columns, pd.MultiIndex) and "label" in columns.get_level_values(0):
+            get_module_logger("processor").warning(
+                f"{type(self).__name__}(fields_group=None) scales the label too; fields_group='feature' leaves it"
+            )
+
+    def learned(self, df: pd.DataFrame, positions: np.ndarray, name: str) -> np.ndarray:
+        """Return one of the stored tables; raise when nothing was learned or when the columns are others."""
+        if not hasattr(self, name):
+            raise InputError(f"{type(self).__name__} was called before fit")
+        if not self.cols.equals(df.columns[positions]):
+            raise InputError(
+                f"{type(self).__name__} was fitted on {len(self.cols)} columns ({list(self.cols[:2])} ...);"
+                f" received {len(positions)} ({', '.join(map(str, df.columns[positions][:3]))}, ...)"
+            )
+        return getattr(self, name)
+
+
+# ---------------------------------------------------------------------------------------------------- working on arrays
+def for_each(work: Callable[[int], None], number: int) -> None:
+    """Call work(0) ... work(number - 1), on as many threads as the settings allow (numpy lets go of the lock)."""
+    n_threads = min(active_settings().n_threads, number)
+    if n_threads > 1:
+        with ThreadPoolExecutor(n_threads) as pool:
+            list(pool.map(work, range(number)))
+    else:
+        for i in range(number):
+            work(i)
+
+
+def numbers(column: pd.Series) -> np.ndarray:
+    """Return a column as floats: float32 and float64 as they are (no copy), integers and booleans as float64."""
+    dtype = column.dtype
+    if dtype in (np.float32, np.float64):
+        return column.to_numpy()
+    if pd.api.types.is_numeric_dtype(dtype):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    raise InputError(f"column {column.name}: a column of numbers is needed; received dtype {dtype}")
+
+
+def dates_of(index: pd.Index) -> Dates:
+    """Return the rows of an index grouped by their date."""
+    if not isinstance(index, pd.MultiIndex):
+        return Dates(pd.factorize(index, sort=True)[0])
+    return Dates(np.asarray(index.codes[get_level_index(index, "datetime")]))
+
+
+def writable(part: pd.DataFrame) -> np.ndarray | None:
+    """Return the memory behind a frame as an array (rows, columns), or None when it is not one writable block."""
+    values = part.to_numpy()
+    if not len(values) or not np.shares_memory(values, part.iloc[:, 0].to_numpy()):
+        return None
+    if not values.flags.writeable:  # pandas 3 hands out read-only views
+        try:
+            values.flags.writeable = True
+        except ValueError:
+            return None
+    return values
+
+
+def change_columns(
+    df: pd.DataFrame, positions: np.ndarray, change: Change, *, own: bool = False
+) -> tuple[pd.DataFrame, bool]:
+    """Return `df` with `change(i, x)` done to the column at positions[i], and whether the result shares no memory.
+
+    `df` itself stays as it is, unless `own` says that its memory may be written. A few columns are replaced and
+    the others shared; for more, each run of columns of one type becomes one new block, column after column.
+    """
+    if not len(positions):
+        return df, own
+    number_of = {int(at): i for i, at in enumerate(positions)}
+    if not own and len(positions) * FEW <= df.shape[1]:
+        changed = df.copy(deep=False)
+        for at, i in number_of.items():
+            x = np.array(numbers(df.iloc[:, at]))
+            change(i, x)
+            changed.isetitem(at, x)
+        return changed, False
+    pieces, kept_in_place, all_own = [], own, True
+    for low, high, dtype in column_runs(df):
+        part = df.iloc[:, low:high]
+        inside = [at for at in range(low, high) if at in number_of]
+        block = writable(part) if own and dtype in (np.float32, np.float64) else None
+        if not inside:
+            all_own = all_own and own
+        elif block is None:
+            kept_in_place = False
+            kind = dtype if dtype in (np.float32, np.float64) else np.dtype(np.float64)
+            block = np.empty((high - low, len(df)), kind).T
+            for at in range(low, high):
+                block[:, at - low] = numbers(df.iloc[:, at])
+            part = pd.DataFrame(block, index=df.index, columns=df.columns[low:high], copy=False)
+        if inside and block is not None:
+            _change_block(block, [(at - low, number_of[at]) for at in inside], change)
+        pieces.append(part)
+    return (df if kept_in_place else join_columns(pieces, df.columns, df.index)), all_own
+
+
+def _change_block(block: np.ndarray, columns: list[tuple[int, int]], change: Change) -> None:
+    contiguous = block.strides[0] == block.itemsize
+
+    def work(k: int) -> None:
+        at, i = columns[k]
+        if contiguous:
+            change(i, block[:, at])
+        else:
+            x = np.ascontiguousarray(block[:, at])
+            change(i, x)
+            block[:, at] = x
+
+    for_each(work, len(columns))
+
+
+# -------------------------------------------------------------------------------------------------------- rows, columns
+class DropnaProcessor(Processor):
+    """Leave out the rows with a NaN in any column of `fields_group` (None: of the frame).
+
+    The result is `df` itself when no row goes, else a new frame.
+    """
+
+    def __init__(self, fields_group: str | None = None) -> None:
+        super().__init__()
+        self.fields_group = fields_group
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        missing = np.zeros(len(df), bool)
+        for at in group_positions(df.columns, self.fields_group):
+            missing |= df.iloc[:, int(at)].isna().to_numpy()
+        return take_rows(df, np.flatnonzero(~missing)) if missing.any() else df
+
+    def readonly(self) -> bool:
+        return True
+
+
+class DropnaLabel(DropnaProcessor):
+    """Leave out the rows whose label is not known: for learning only, at inference it would peek."""
+
+    def __init__(self, fields_group: str | None = "label") -> None:
+        super().__init__(fields_group=fields_group)
+
+    def is_for_infer(self) -> bool:
+        return False
+
+
+class DropCol(Processor):
+    """Leave out the columns whose name (last level) is in `col_list`."""
+
+    def __init__(self, col_list: Iterable[str] = []) -> None:
+        super().__init__()
+        self.col_list = list(col_list)
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        return pick_columns(df, np.flatnonzero(~df.columns.get_level_values(-1).isin(self.col_list)))
+
+    def readonly(self) -> bool:
+        return True
+
+
+class FilterCol(Processor):
+    """Of the group `fields_group` keep only the columns named in `col_list`; other groups stay whole."""
+
+    def __init__(self, fields_group: str = "feature", col_list: Iterable[str] = []) -> None:
+        super().__init__()
+        self.fields_group = fields_group
+        self.col_list = list(col_list)
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        keep = df.columns.get_level_values(-1).isin(self.col_list)
+        outside = np.ones(df.shape[1], bool)
+        outside[group_positions(df.columns, self.fields_group)] = False
+        return pick_columns(df, np.flatnonzero(keep | outside))
+
+    def readonly(self) -> bool:
+        return True
+
+
+# ------------------------------------------------------------------------------------------------------ fill and squash
+class TanhProcess(ColumnProcessor):
+    """tanh(x - 1) in every column whose name does not contain "LABEL"."""
+
+    def positions(self, columns: pd.Index) -> np.ndarray:
+        return np.flatnonzero(["LABEL" not in str(name) for name in columns.get_level_values(-1)])
+
+    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+        def change(_: int, x: np.ndarray) -> None:
+            np.tanh(np.subtract(x, 1, out=x), out=x)
+
+        return change
+
+
+class ProcessInf(ByDate):
+    """Put the mean of the date's finite values in the place of an infinite one (NaN where the date has none).
+
+    Rows come out sorted.
+    """
+
+    def apply(self, df: pd.DataFrame, own: bool = False) -> tuple[pd.DataFrame, bool]:
+        ordered = sort_rows(df)
+        return super().apply(ordered, own or ordered is not df)
+
+    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
+        infinite = np.isinf(x)
+        if not infinite.any():
+            return x
+        return np.where(infinite, dates.spread(dates.mean(x, np.isfinite(x))), x)
+
+
+class Fillna(ColumnProcessor):
+    """Put `fill_value` in the place of NaN (not of infinity)."""
+
+    def __init__(self, fields_group: str | None = None, fill_value: float = 0) -> None:
+        super().__init__()
+        self.fields_group = fields_group
+        self.fill_value = fill_value
+
+    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+        def change(_: int, x: np.ndarray) -> None:
+            np.copyto(x, self.fill_value, where=np.isnan(x))
+
+        return change
+
+
+class CSZFillna(ByDate):
+    """Put the mean of the date in the place of NaN."""
+
+    def __init__(self, fields_group: str | list[str] | None = None) -> None:
+        super().__init__()
+        self.fields_group = fields_group
+
+    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
+        missing = np.isnan(x)
+        return np.where(missing, dates.spread(dates.mean(x, seen)), x) if missing.any() else x
+
+
+# --------------------------------------------------------------------------------------------- scales from a fit window
+class MinMaxNorm(FittedNorm):
+    """(x - min) / (max - min) with minimum and maximum of the fit window; a constant column stays as it is."""
+
+    def learn(self, x: np.ndarray) -> tuple[float, float]:
+        return (float(x.min()), float(x.max())) if len(x) else (np.nan, np.nan)
+
+    def keep(self, first: np.ndarray, second: np.ndarray) -> None:
+        self.ignore = first == second
+        self.min_val, self.max_val = np.where(self.ignore, 0.0, first), np.where(self.ignore, 1.0, second)
+
+    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+        low, high = self.learned(df, positions, "min_val"), self.learned(df, positions, "max_val")
+        return _scale(low, high - low, self.ignore)
+
+
+class ZScoreNorm(FittedNorm):
+    """(x - mean) / std with mean and deviation (ddof 0) of the fit window; a constant column stays as it is."""
+
+    def learn(self, x: np.ndarray) -> tuple[float, float]:
+        if not len(x):
+            return np.nan, np.nan
+        if (x == x[0]).all():  # exactly constant: rounding of the mean must not make a spread of it
+            return float(x[0]), 0.0
+        with np.errstate(invalid="ignore"):
+            mean = x.mean(dtype=np.float64)
+            away = x - mean
+            return float(mean), float(np.sqrt(np.dot(away, away) / len(x)))
+
+    def keep(self, first: np.ndarray, second: np.ndarray) -> None:
+        self.ignore = second == 0
+        self.mean_train, self.std_train = np.where(self.ignore, 0.0, first), np.where(self.ignore, 1.0, second)
+
+    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+        return _scale(self.learned(df, positions, "mean_train"), self.learned(df, positions, "std_train"), self.ignore)
+
+
+class RobustZScoreNorm(FittedNorm):
+    """(x - median) / (1.4826 * median absolute deviation) of the fit window, then clipped to [-3, 3].
+
+    An infinite value takes part in the medians as the largest number and is clipped like any outlier. A column
+    that is constant over the fit window is divided by 1.4826e-12: any other value is an outlier.
+    """
+
+    inf_is_missing = False
+
+    def __init__(
+        self, fit_start_time: Any, fit_end_time: Any, fields_group: str | None = None, clip_outlier: bool = True
+    ) -> None:
+        super().__init__(fit_start_time, fit_end_time, fields_group)
+        self.clip_outlier = clip_outlier
+
+    def learn(self, x: np.ndarray) -> tuple[float, float]:
+        if not len(x):
+            return np.nan, np.nan
+        with np.errstate(invalid="ignore"):
+            middle = median(x)
+            away = np.abs(x - x.dtype.type(middle))
+            return middle, (median(away[~np.isnan(away)]) + EPS) * MAD_TO_STD
+
+    def keep(self, first: np.ndarray, second: np.ndarray) -> None:
+        self.mean_train, self.std_train = first, second
+
+    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+        scale = _scale(self.learned(df, positions, "mean_train"), self.learned(df, positions, "std_train"))
+        if not self.clip_outlier:
+            return scale
+
+        def change(i: int, x: np.ndarray) -> None:
+            scale(i, x)
+            np.clip(x, -3, 3, out=x)
+
+        return change
+
+
+def median(x: np.ndarray) -> float:
+    """Return the median of an array without NaN; the array is put in another order."""
+    if not len(x):
+        return np.nan
+    half = len(x) // 2
+    x.partition(half)
+    upper = float(x[half])
+    return upper if len(x) % 2 else (float(x[:half].max()) + upper) / 2
+
+
+def _scale(centre: np.ndarray, width: np.ndarray, ignore: np.ndarray | None = None) -> Change:
+    def change(i: int, x: np.ndarray) -> None:
+        if ignore is not None and ignore[i]:
+            return
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            np.subtract(x, x.dtype.type(centre[i]), out=x)
+            np.divide(x, x.dtype.type(width[i]), out=x)
+
+    return change
+
+
+# ------------------------------------------------------------------------------------------------- scales within a date
+class CSZScoreNorm(ByDate):
+    """Scale within each date.
+
+    Parameters
+    ----------
+    fields_group
+        A group, a list of groups, or None for every column.
+    method
+        "zscore": (x - mean) / std with ddof 1. "robust": (x - median) / (1.4826 * median absolute deviation), clipped
+        to [-3, 3]. A date whose values are all equal gives NaN.
+    """
+
+    def __init__(self, fields_group: str | list[str] | None = None, method: str = "zscore") -> None:
+        super().__init__()
+        if method not in ("zscore", "robust"):
+            raise ConfigError(f"CSZScoreNorm method: received {method!r}; allowed are zscore, robust")
+        self.fields_group = fields_group
+        self.method = method
+
+    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            if self.method == "robust":
+                away = x - dates.spread(dates.median(x))
+                return np.clip(away / dates.spread(dates.median(np.abs(away))) / MAD_TO_STD, -3, 3)
+            mean, std = dates.mean_and_std(x, seen)
+            return (x - dates.spread(mean)) / dates.spread(std)
+
+
+class CSRankNorm(ByDate):
+    """(rank within the date / number of values - 0.5) * 3.46; ties share their mean rank, NaN stays NaN.
+
+    3.46 makes the standard deviation of a uniform rank about 1. Qlib's formula is not centred: the mean over n names is
+    1.73 / n (0.17 for ten names).
+    """
+
+    def __init__(self, fields_group: str | list[str] | None = None) -> None:
+        super().__init__()
+        self.fields_group = fields_group
+
+    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
+        return (dates.rank(x) - 0.5) * 3.46
+
+
+# ---------------------------------------------------------------------------------------------------------------- other
+class HashStockFormat(Processor):
+    """Turn the frame into a storage that finds an instrument's rows by its name."""
+
+    def __call__(self, df: pd.DataFrame) -> HashingStockStorage:  # type: ignore[override]
+        return HashingStockStorage.from_df(df)
+
+
+class TimeRangeFlt(InstProcessor):
+    """An instrument processor: keep an instrument if its rows cover the whole range, else no row of it.
+
+    Parameters
+    ----------
+    start_time, end_time
+        Ends of the range; None leaves a side unchecked. They are moved to the first and last calendar bar inside.
+    freq
+        Frequency of that calendar.
+    """
+
+    def __init__(self, start_time: Any = None, end_time: Any = None, freq: str = "day") -> None:
+        self.start_time = pd.Timestamp(start_time) if start_time is not None else None
+        self.end_time = pd.Timestamp(end_time) if end_time is not None else None
+        self.freq = freq
+
+    def __call__(self, df: pd.DataFrame, instrument: str, *args: Any, **kwargs: Any) -> pd.DataFrame:
+        bars = active_provider().calendar(self.start_time, self.end_time, freq=self.freq)
+        if df.empty or not len(bars):
+            return df.head(0)
+        early = self.start_time is None or df.index.min() <= bars[0]
+        late = self.end_time is None or df.index.max() >= bars[-1]
+        return df if early and late else df.head(0)
