@@ -65,11 +65,8 @@ def write_sample(
 def _write(market: SampleMarket, root: Path) -> None:
     for freq in ("day", "60min"):
         frames = market.frames(freq)
-        write_store(frames, root, freq)
-    lines = (root / "instruments" / "all.txt").read_text(encoding="utf-8").splitlines(keepends=True)
-    index = [line for line in lines if line.split("\t")[0] == BENCHMARK]
-    (root / "instruments" / "all.txt").write_text("".join(x for x in lines if x not in index), encoding="utf-8")
-    (root / "instruments" / "benchmark.txt").write_text("".join(index), encoding="utf-8")
+        coins = [name for name in frames if name != BENCHMARK]
+        write_store(frames, root, freq, instruments={"all": coins, "benchmark": [BENCHMARK]})
     (root / TRUTH_FILE).write_text(json.dumps(_truth(market), indent=2) + "\n", encoding="utf-8")
     (root / "README.txt").write_text(_readme(market), encoding="utf-8")
 
