@@ -105,6 +105,8 @@ _STATE_ONLY: dict[str, str] = {
     "qlib.backtest.high_performance_ds": "NumpyOrderIndicator PandasOrderIndicator PandasSingleMetric",
     "qlib.backtest.position": "Position InfPosition",
     "qlib.backtest.report": "Indicator PortfolioMetrics",
+    "qlib.contrib.data.alpha158": "Alpha158DL",
+    "qlib.contrib.data.alpha360": "Alpha360DL",
     "qlib.contrib.data.handler": "Alpha158 Alpha158vwap Alpha360 Alpha360vwap",
     "qlib.contrib.data.loader": "Alpha158DL Alpha360DL",
     "qlib.contrib.model.gbdt": "LGBModel",

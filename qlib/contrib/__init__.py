@@ -1,0 +1,1 @@
+"""The catalogue at Qlib's paths: handlers, models, strategies, reports."""

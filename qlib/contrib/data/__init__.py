@@ -1,0 +1,1 @@
+"""Ready-made feature sets and the handlers that load them."""
