@@ -1,5 +1,19 @@
 """Data: stores, calendars, universes, formulas. `D` is the live session's provider (after `qlib.init`)."""
 
-from qlib.data.active import D
+from qlib.data.data import (
+    CalendarProvider,
+    D,
+    DatasetProvider,
+    ExpressionProvider,
+    FeatureProvider,
+    InstrumentProvider,
+)
 
-__all__ = ["D"]
+__all__ = [
+    "CalendarProvider",
+    "D",
+    "DatasetProvider",
+    "ExpressionProvider",
+    "FeatureProvider",
+    "InstrumentProvider",
+]
