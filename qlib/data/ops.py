@@ -1,4 +1,6 @@
 """Qlib's path for the operators as Python objects; they live in qlib.data.expression.objects."""
 
-from qlib.data.expression.objects import *  # noqa: F403  every operator, and nothing else: see its __all__
-from qlib.data.expression.objects import __all__ as __all__
+from qlib.data.expression import objects
+from qlib.data.expression.objects import *  # noqa: F403  every operator, and nothing else: see objects.__all__
+
+__all__ = objects.__all__  # noqa: PLE0605  a list, made there

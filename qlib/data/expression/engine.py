@@ -56,26 +56,26 @@ def evaluate_block(plan: Plan, panel: Panel, *, n_threads: int = 1, query: tuple
         raise MissingDataError(f"the panel holds no column {', '.join(missing)}; it holds {', '.join(panel.columns)}")
     block = np.empty((len(plan.fields), panel.rows), dtype=np.float32)
     if plan.compat is None or query is None:
-        _fill(plan, panel, block, n_threads)
+        _fill(plan, panel, block, n_threads, query)
         return block
     block.fill(np.nan)
     for span in dict.fromkeys(plan.spans):
         places = [i for i, own in enumerate(plan.spans) if own == span]
         inside, rows = panel.between(max(query[0] - span.back, 0), query[1] + span.ahead)
         part = np.empty((len(places), inside.rows), dtype=np.float32)
-        _fill(plan.part(places), inside, part, n_threads)
+        _fill(plan.part(places), inside, part, n_threads, None)
         block[np.asarray(places)[:, None], rows] = part
     return block
 
 
-def _fill(plan: Plan, panel: Panel, block: np.ndarray, n_threads: int) -> None:
+def _fill(plan: Plan, panel: Panel, block: np.ndarray, n_threads: int, query: tuple[int, int] | None) -> None:
     tiles = list(panel.tiles(TILE_ROWS))
     own = threading.local()
 
     def work(tile: tuple[int, int]) -> None:
         if not hasattr(own, "pool"):
             own.pool = _Pool()
-        Tile(panel, *tile, own.pool).run(plan, panel, block)
+        Tile(panel, *tile, own.pool, query).run(plan, panel, block)
 
     if n_threads <= 1 or len(tiles) <= 1:
         for tile in tiles:
@@ -107,12 +107,13 @@ class _Pool:
 class Tile:
     """Some whole instruments of a panel: where operators compute."""
 
-    def __init__(self, panel: Panel, low: int, high: int, pool: _Pool) -> None:
+    def __init__(self, panel: Panel, low: int, high: int, pool: _Pool, query: tuple[int, int] | None) -> None:
         self.begin, self.end = int(panel.start[low]), int(panel.start[high])
         self.rows = self.end - self.begin
         self.start = panel.start[low : high + 1] - self.begin
         self.first = panel.first[low:high]
         self.pool = pool
+        self.query = query
 
     # -------------------------------------------------------------------------------------------- the steps
     def run(self, plan: Plan, panel: Panel, block: np.ndarray) -> None:
@@ -193,6 +194,13 @@ class Tile:
         self.roll("std", values, window, 0.0, spread)
         out[spread <= tolerance] = np.nan
         self.give_back(spread)
+
+    def blank_after_query(self, rows: int, out: np.ndarray) -> None:
+        """NaN wherever the row `rows` rows later stands after the last row of the query."""
+        if self.query is None:
+            return
+        for (low, high), first in zip(_pairs(self.start), self.first.tolist(), strict=True):
+            out[max(low + self.query[1] - rows + 1 - first, low) : high] = np.nan
 
     def poison(self, values: np.ndarray | Scalar, out: np.ndarray) -> None:
         """Qlib's running sums: from an instrument's first infinite value on, NaN."""

@@ -173,4 +173,5 @@ Cov = _object(pairwise.Cov)
 Ref = _object(shift.Ref)
 Delta = _object(shift.Delta)
 
-__all__ = ["Expression", "ExpressionOps", "Feature", *_OBJECTS]
+__all__ = ["Expression", "ExpressionOps", "Feature"]
+__all__ += list(_OBJECTS)  # noqa: PLE0605  the names bound above

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from qlib.data.expression.node import Node, Scalar
+from qlib.errors import did_you_mean
 
 LONGEST_WINDOW: Final = 10_000_000
 
@@ -81,3 +82,16 @@ class Window(Parameter):
             return None
         also = ", or a weight between 0 and 1" if self.fraction else ""
         return f"{self.name} must be a whole number of rows{also}, received {value}"
+
+
+@dataclass(frozen=True, slots=True)
+class OneOf(Parameter):
+    """One of some words, in quotes."""
+
+    words: tuple[str, ...]
+
+    def complaint(self, value: Node | Scalar) -> str | None:
+        if value in self.words:
+            return None
+        near = did_you_mean(value, self.words) if isinstance(value, str) else ""
+        return f"{self.name} must be one of {', '.join(self.words)}, received {value!r}{near}"

@@ -45,6 +45,11 @@ struct Count {
     double value(const View&) const { return n; }
 };
 
+struct CountInfiniteToo : Count {  // Qlib's
+    static CountInfiniteToo merge(const CountInfiniteToo& a, const CountInfiniteToo& b) { return {Count::merge(a, b)}; }
+    void miss(double x, Index) { n += std::isinf(x); }
+};
+
 template <bool Largest>
 struct Extreme {
     double best = NaN;
@@ -81,10 +86,10 @@ struct ExtremePlaceOrGap {
     bool gap = false;
     Index gap_at = 0;
     void push(double x, Index row) { place.push(x, row); }
-    void miss(Index row) { gap_at = gap ? std::min(gap_at, row) : row, gap = true; }
+    void miss(double, Index row) { gap_at = gap ? std::min(gap_at, row) : row, gap = true; }
     static ExtremePlaceOrGap merge(const ExtremePlaceOrGap& a, ExtremePlaceOrGap b) {
         b.place = ExtremePlace<Largest>::merge(a.place, b.place);
-        if (a.gap) b.miss(a.gap_at);
+        if (a.gap) b.miss(NaN, a.gap_at);
         return b;
     }
     double value(const View& v) const {
@@ -348,7 +353,7 @@ void roll_gaps(const In* x, Index rows, Index first, Index window, double parame
             if (seen(double(x[i])))
                 stat.push(double(x[i]), row);
             else
-                stat.miss(row);
+                stat.miss(double(x[i]), row);
         },
         [x, out, parameter](Index i, const Stat& stat, Index row, Index from) {
             out[i] = Out(stat.value({double(x[i]), row, from, parameter}));
@@ -552,14 +557,10 @@ void shift(const In* x, Index rows, Index, Index window, double, Out* out) {
         if (by < 0) out[i] = Out(NaN);
 }
 
-// parameter 0: the first row's value on every row (Qlib's Ref(x, 0)); 1: the first value seen, from there on.
+// The first row's value on every row.
 template <class In, class Out>
-void origin(const In* x, Index rows, Index, Index, double skip_missing, Out* out) {
-    double held = NaN;
-    for (Index i = 0; i < rows; ++i) {
-        if (i == 0 || (skip_missing != 0 && std::isnan(held))) held = double(x[i]);
-        out[i] = Out(held);
-    }
+void origin(const In* x, Index rows, Index, Index, double, Out* out) {
+    for (Index i = 0; i < rows; ++i) out[i] = Out(x[0]);
 }
 
 // ------------------------------------------------------------------------------------------------ by name
@@ -576,6 +577,7 @@ Kernel<In, Out> find(const char* name) {
     };
     static const Row table[] = {
         {"count", roll<Count, In, Out>},
+        {"count_infinite_too", roll_gaps<CountInfiniteToo, In, Out>},
         {"max", roll<Extreme<true>, In, Out>},
         {"min", roll<Extreme<false>, In, Out>},
         {"idxmax", roll<ExtremePlace<true>, In, Out>},

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from qlib.data.expression.node import NodeError, Scalar
-from qlib.data.expression.operators.rolling import FLAT, QLIB_FLAT, Rolling
+from qlib.data.expression.operators.rolling import FLAT, QLIB_FLAT, Windowed
 from qlib.data.expression.parameters import Series, Window
 from qlib.data.expression.registry import operator
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qlib.data.expression.engine import Tile
 
 
-class PairRolling(Rolling):
+class PairWindowed(Windowed):
     """A statistic of two formulas over one window."""
 
     __slots__ = ()
@@ -38,7 +38,7 @@ class PairRolling(Rolling):
 
 
 @operator
-class Cov(PairRolling):
+class Cov(PairWindowed):
     """Covariance, divided by n - 1."""
 
     __slots__ = ()
@@ -46,7 +46,7 @@ class Cov(PairRolling):
 
 
 @operator
-class Corr(PairRolling):
+class Corr(PairWindowed):
     """Pearson's correlation; NaN where either does not vary (relative to its level)."""
 
     __slots__ = ()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from qlib.data.expression.node import Operator, Scalar
-from qlib.data.expression.parameters import Number, Parameter, Series, Window
+from qlib.data.expression.node import Node, Operator, Scalar
+from qlib.data.expression.parameters import LONGEST_WINDOW, Number, OneOf, Parameter, Series, Window
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
@@ -26,20 +26,12 @@ FLAT = 1e-7
 QLIB_FLAT = 2e-5
 
 
-def window_span(window: Scalar, inner: Span, compat: str | None) -> Span:
-    """Return the span of a window over something of span `inner`.
-
-    Default: whatever the value depends on.  compat="qlib": Qlib's rule, which stops at the query where N = 0, and where
-    the weights of an exponential mean have fallen to 1e-6.
-    """
-    assert isinstance(window, int | float)
-    if compat == "qlib" and 0 <= window < 1:
-        rows = int(math.log(1e-6) / math.log(1 - window)) - 1 if window else 0
-        return inner + Span(back=rows)
-    return inner + Span(back=window - 1 if window >= 1 else EVERYTHING)
+def rows_that_weigh(alpha: float) -> int:
+    """Return how many rows of an exponential mean whose newest weight is alpha weigh at least 1e-6 of it."""
+    return max(1, int(min(math.log(1e-6) / math.log1p(-alpha), LONGEST_WINDOW)))
 
 
-class Rolling(Operator):
+class Windowed(Operator):
     """A statistic of one formula over a window: one kernel of window.hpp."""
 
     __slots__ = ()
@@ -49,36 +41,48 @@ class Rolling(Operator):
 
     @property
     def window(self) -> int | float:
+        """N as it was given."""
         return self.arguments[1]  # type: ignore[return-value]
+
+    @property
+    def rows(self) -> int:
+        """The length of the window, 0 for all rows so far."""
+        window = self.window
+        return rows_that_weigh(window) if 0 < window < 1 else int(window)
 
     def result_dtype(self) -> str:
         return "float64"
 
     def reach(self, inner: Span) -> Span:
-        return window_span(self.window, inner, self.compat)
+        if self.rows == 0:  # Qlib's window begins where the query does
+            return inner if self.compat == "qlib" else inner + Span(back=EVERYTHING)
+        return inner + Span(back=self.rows - 1)
 
     def kernel_name(self) -> str:
         return self.kernel
 
     def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], int(self.window), self.parameter, out)
+        tile.roll(self.kernel_name(), arguments[0], self.rows, self.parameter, out)
 
 
-class Weighable(Rolling):
-    """A statistic that, in Qlib, silently turns into the exponential mean when 0 < N < 1."""
+class Weighable(Windowed):
+    """A statistic that takes 0 < N < 1: the rows that weigh, in an exponential mean whose newest weight is N.
+
+    compat="qlib": whatever its name, it is that exponential mean.
+    """
 
     __slots__ = ()
+    parameters: ClassVar[tuple[Parameter, ...]] = (Series("feature"), Window("N", fraction=True))
 
-    def accepted(self) -> tuple[Parameter, ...]:
-        if self.compat != "qlib":
-            return self.parameters
-        return (self.parameters[0], Window("N", fraction=True))
+    @property
+    def exponential(self) -> bool:
+        return 0 < self.window < 1 and self.compat == "qlib"
 
     def kernel_name(self) -> str:
-        return "ema" if 0 < self.window < 1 else self.kernel
+        return "ema" if self.exponential else self.kernel
 
     def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        if 0 < self.window < 1:
+        if self.exponential:
             tile.roll("ema", arguments[0], 0, self.window, out)
         else:
             super().run(arguments, tile, out)
@@ -86,7 +90,7 @@ class Weighable(Rolling):
 
 @operator
 class Mean(Weighable):
-    """Mean of the values seen; with 0 < N < 1 the exponential mean whose newest weight is N.
+    """Mean of the values seen; with 0 < N < 1 the exponential mean whose newest weight is N, over all rows so far.
 
     >>> from qlib.data.expression.explain import explain
     >>> explain("Mean($close, 3)")
@@ -95,7 +99,14 @@ class Mean(Weighable):
 
     __slots__ = ()
     kernel = "mean"
-    parameters = (Series("feature"), Window("N", fraction=True))
+
+    @property
+    def exponential(self) -> bool:
+        return 0 < self.window < 1
+
+    def reach(self, inner: Span) -> Span:
+        whole = self.exponential and self.compat != "qlib"
+        return inner + Span(back=EVERYTHING) if whole else super().reach(inner)
 
 
 @operator
@@ -149,19 +160,23 @@ class Med(Weighable):
 
 @operator
 class Count(Weighable):
-    """Number of values seen; 0 where none was."""
+    """Number of values seen; 0 where none was (Qlib counts infinite values, which its other operators do not see)."""
 
     __slots__ = ()
     kernel = "count"
 
+    def kernel_name(self) -> str:
+        name = super().kernel_name()
+        return "count_infinite_too" if name == "count" and self.compat == "qlib" else name
 
-class Shape(Rolling):
+
+class Shape(Windowed):
     """A moment that is undefined where the values do not vary (relative to their level)."""
 
     __slots__ = ()
 
     def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], int(self.window), -1.0 if self.compat == "qlib" else FLAT, out)
+        tile.roll(self.kernel, arguments[0], self.rows, -1.0 if self.compat == "qlib" else FLAT, out)
 
 
 @operator
@@ -183,7 +198,7 @@ class Kurt(Shape):
 
 
 @operator
-class Mad(Rolling):
+class Mad(Windowed):
     """Mean absolute deviation around the mean."""
 
     __slots__ = ()
@@ -191,7 +206,7 @@ class Mad(Rolling):
 
 
 @operator
-class Rank(Rolling):
+class Rank(Windowed):
     """Place of the current value among those seen, as a share in (0, 1]; equals share their places."""
 
     __slots__ = ()
@@ -199,7 +214,7 @@ class Rank(Rolling):
 
 
 @operator
-class Quantile(Rolling):
+class Quantile(Windowed):
     """The value that a share `qscore` of the values seen does not exceed; linear between neighbours."""
 
     __slots__ = ()
@@ -207,11 +222,11 @@ class Quantile(Rolling):
     parameters = (Series("feature"), Window("N"), Number("qscore", 0, 1))
 
     def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], int(self.window), float(self.arguments[2]), out)  # type: ignore[arg-type]
+        tile.roll(self.kernel, arguments[0], self.rows, float(self.arguments[2]), out)  # type: ignore[arg-type]
 
 
 @operator
-class IdxMax(Rolling):
+class IdxMax(Windowed):
     """Place of the largest value seen, 1 for the oldest row of the window; of equals the oldest.
 
     compat="qlib": where a value is missing, the place of the first gap.
@@ -220,9 +235,8 @@ class IdxMax(Rolling):
     __slots__ = ()
     kernel = "idxmax"
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        kernel = f"{self.kernel}_gap_first" if self.compat == "qlib" else self.kernel
-        tile.roll(kernel, arguments[0], int(self.window), 0.0, out)
+    def kernel_name(self) -> str:
+        return f"{self.kernel}_gap_first" if self.compat == "qlib" else self.kernel
 
 
 @operator
@@ -234,18 +248,18 @@ class IdxMin(IdxMax):
 
 
 @operator
-class WMA(Rolling):
+class WMA(Windowed):
     """Mean with weights 1..m over the m rows of the window, of the values seen (Qlib divides by their number again)."""
 
     __slots__ = ()
     kernel = "wma"
 
     def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], int(self.window), 1.0 if self.compat == "qlib" else 0.0, out)
+        tile.roll(self.kernel, arguments[0], self.rows, 1.0 if self.compat == "qlib" else 0.0, out)
 
 
 @operator
-class EMA(Rolling):
+class EMA(Windowed):
     """Exponential mean of the values seen.
 
     With N >= 1 the newest weight is alpha = 2 / (N + 1), with 0 < N < 1 it is alpha = N; a row k rows ago weighs
@@ -270,13 +284,13 @@ class EMA(Rolling):
         tile.roll(self.kernel_name(), arguments[0], 0, parameter, out)
 
 
-class Regression(Rolling):
+class Regression(Windowed):
     """A line fitted to the values seen against their row numbers."""
 
     __slots__ = ()
 
     def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], int(self.window), FLAT, out)
+        tile.roll(self.kernel, arguments[0], self.rows, FLAT, out)
         if self.compat == "qlib":
             tile.poison(arguments[0], out)
 
@@ -308,7 +322,37 @@ class Rsquare(Regression):
         if self.compat != "qlib":
             super().run(arguments, tile, out)
             return
-        tile.roll(self.kernel, arguments[0], int(self.window), 0.0, out)
-        if self.window:
-            tile.blank_where_flat(arguments[0], int(self.window), QLIB_FLAT, out)
+        tile.roll(self.kernel, arguments[0], self.rows, 0.0, out)
+        if self.rows:
+            tile.blank_where_flat(arguments[0], self.rows, QLIB_FLAT, out)
         tile.poison(arguments[0], out)
+
+
+_BY_PANDAS_NAME: dict[str, type[Windowed]] = {
+    "mean": Mean,
+    "sum": Sum,
+    "std": Std,
+    "var": Var,
+    "skew": Skew,
+    "kurt": Kurt,
+    "max": Max,
+    "min": Min,
+    "median": Med,
+    "count": Count,
+}
+
+
+@operator
+class Rolling(Windowed):
+    """Another spelling: `Rolling(x, N, "mean")` is `Mean(x, N)`, and so for the other names that pandas has."""
+
+    __slots__ = ()
+    kernel = "mean"
+    parameters = (Series("feature"), Window("N", fraction=True), OneOf("func", tuple(_BY_PANDAS_NAME)))
+
+    @classmethod
+    def bind(
+        cls, positional: list[Node | Scalar], named: dict[str, Node | Scalar], *, compat: str | None = None
+    ) -> Operator:
+        feature, window, func = super().bind(positional, named, compat=compat).arguments
+        return _BY_PANDAS_NAME[str(func)].bind([feature, window], {}, compat=compat)

@@ -64,7 +64,9 @@ class Ref(Shift):
 
 @operator
 class Delta(Shift):
-    """The value minus the one N rows ago; N = 0 subtracts the first value seen since the listing.
+    """The value minus the one N rows ago; N = 0 subtracts that of the first row since the listing.
+
+    N < 0 compares with the future, but with no row after the last of the query: there it is NaN, as in Qlib.
 
     compat="qlib": N - 1 rows are loaded before the query and none after it, and N = 0 subtracts the query's first row.
     """
@@ -86,6 +88,8 @@ class Delta(Shift):
         if self.rows:
             tile.roll("shift", values, self.rows, 0.0, before)
         else:
-            tile.roll("origin", values, 0, float(self.compat != "qlib"), before)
+            tile.roll("origin", values, 0, 0.0, before)
         np.subtract(values, before, out=out, casting="same_kind")
+        if self.rows < 0:
+            tile.blank_after_query(-self.rows, out)
         tile.give_back(before)
