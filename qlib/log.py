@@ -12,6 +12,7 @@ from __future__ import annotations
 import logging
 import logging.config
 import re
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from time import perf_counter
@@ -26,7 +27,7 @@ DEFAULT_LOGGING_CONFIG: Mapping[str, Any] = {
     "filters": {"field_not_found": {"()": "qlib.log.LogFilter", "param": [".*?WARN: data not found for.*?"]}},
     "handlers": {
         "console": {
-            "class": "logging.StreamHandler",
+            "class": "qlib.log.ConsoleHandler",
             "level": logging.DEBUG,
             "formatter": "line",
             "filters": ["field_not_found"],
@@ -34,6 +35,17 @@ DEFAULT_LOGGING_CONFIG: Mapping[str, Any] = {
     },
     "loggers": {ROOT: {"level": logging.DEBUG, "handlers": ["console"], "propagate": False}},
 }
+
+
+class ConsoleHandler(logging.StreamHandler):
+    """Writes to whatever `sys.stderr` is at the moment (notebooks and tests change it)."""
+
+    def __init__(self) -> None:
+        logging.Handler.__init__(self)
+
+    @property
+    def stream(self) -> Any:
+        return sys.stderr
 
 
 class MetaLogger(type):
