@@ -101,7 +101,7 @@ def growth(returns: pd.Series, year: float) -> dict[str, Any]:
     """Compounded growth, risk and certainty of a return series."""
     n = len(returns)
     total = float(np.prod(1 + returns.to_numpy()) - 1)
-    summed = risk_analysis(returns, N=year, mode="sum").risk
+    summed = _risk(returns, year)
     error, _ = standard_error(returns.to_numpy())
     return {
         "total": total,
@@ -119,7 +119,7 @@ def growth(returns: pd.Series, year: float) -> dict[str, Any]:
 
 def excess(returns: pd.Series, year: float) -> dict[str, Any]:
     """The excess over the benchmark, added up period by period as Qlib does."""
-    summed = risk_analysis(returns, N=year, mode="sum").risk
+    summed = _risk(returns, year)
     error, _ = standard_error(returns.to_numpy())
     curve = np.concatenate([[0.0], returns.cumsum().to_numpy()])
     return {
@@ -134,6 +134,11 @@ def excess(returns: pd.Series, year: float) -> dict[str, Any]:
         "worst": float(returns.min()),
         "positive_share": float((returns > 0).mean()),
     }
+
+
+def _risk(returns: pd.Series, year: float) -> pd.Series:
+    with np.errstate(divide="ignore", invalid="ignore"):  # returns that never vary have no ratio
+        return risk_analysis(returns, N=year, mode="sum").risk
 
 
 def _ratio(summed: pd.Series) -> float | None:

@@ -16,6 +16,7 @@ from typing import Any
 MINUS = "\u2212"
 GAP = "\u00a0"  # no-break space: a number and its sign stay on one line
 NONE = "n/a"
+HUGE = 1e15
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,8 @@ def show(value: Any, kind: str) -> str:
         return NONE
     if kind == "text" or isinstance(value, str):
         return str(value)
+    if abs(value) >= HUGE:
+        return _signed(f"{value:.2e}")
     return _WRITERS[kind](value)
 
 
@@ -129,8 +132,8 @@ def _fixed(value: float, places: int, sign: str = "-") -> str:
 
 
 def _places_of_percent(percent: float) -> int:
-    size = abs(percent)
-    if size == 0 or size >= 0.1:
+    size = float(f"{abs(percent):.3g}")  # 9.9999 will be written as ten
+    if size < 1e-6 or size >= 0.1:
         return 0 if size >= 100 else 1 if size >= 10 else 2
     return min(6, 1 - math.floor(math.log10(size)))  # two figures of a small number
 
@@ -160,7 +163,7 @@ def _decimal(value: float) -> str:
 
 
 def _money(value: float) -> str:
-    return f"{value:.2e}" if abs(value) >= 1e15 else _fixed(value, 0 if abs(value) >= 1000 else 2)
+    return _fixed(value, 0 if abs(value) >= 1000 else 2)
 
 
 def _plain(value: float) -> str:

@@ -1,0 +1,168 @@
+"""A person opens the report: in Debian's chromium, from the disk, without a network."""
+
+from __future__ import annotations
+
+import chromium
+import pytest
+import report_runs
+
+from qlib.config import build_settings
+from qlib.contrib.report.run_report import write_report
+
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(chromium.find() is None, reason="no chromium here (apt-get install chromium)"),
+]
+
+WIDTHS = {"phone": 360, "tablet": 768, "screen": 1280}
+
+# WCAG's contrast of every text with what lies behind it; heat and badge colours are mixed as the browser mixes them.
+POOR_CONTRAST = """(() => {
+  const channels = (text) => { const c = text.match(/[\\d.]+/g).map(Number); return c.length > 3 ? c : [...c, 1]; };
+  const linear = (v) => v <= .04045 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4;
+  const light = (c) => [.2126, .7152, .0722].reduce((sum, share, k) => sum + share * linear(c[k] / 255), 0);
+  const behind = (e) => {
+    const layers = [];
+    for (; e; e = e.parentElement) {
+      const c = channels(getComputedStyle(e).backgroundColor);
+      layers.push(c);
+      if (c[3] === 1) break;
+    }
+    return layers.reduceRight((under, c) => under.map((v, k) => c[k] * c[3] + v * (1 - c[3])), [255, 255, 255]);
+  };
+  const poor = [];
+  for (const e of document.querySelectorAll("body *")) {
+    const own = [...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim());
+    if (!own || e.closest("script, style, .unseen, .skip, .void, svg") || !e.getClientRects().length) continue;
+    const a = light(channels(getComputedStyle(e).color)), b = light(behind(e));
+    const ratio = (Math.max(a, b) + .05) / (Math.min(a, b) + .05);
+    if (ratio < 4.5) poor.push(`${ratio.toFixed(2)} ${e.tagName}.${e.className} ${e.textContent.slice(0, 30)}`);
+  }
+  return poor;
+})()"""
+
+OVERLAPPING_LABELS = """(() => {
+  const meet = (a, b) => a.left < b.right && b.left < a.right && a.top < b.bottom && b.top < a.bottom;
+  const found = [];
+  for (const box of document.querySelectorAll(".box")) for (const kind of [".x", ".y"]) {
+    const all = [...box.querySelectorAll(kind)].map((e) => e.getBoundingClientRect()).filter((r) => r.width);
+    if (all.some((a, i) => all.some((b, j) => i < j && meet(a, b)))) found.push(box.closest("figure").id + kind);
+  }
+  return found;
+})()"""
+
+NARROWEST_DRAWING = """Math.min(...[...document.querySelectorAll(".plot svg")]
+  .map((e) => e.getBoundingClientRect().width).filter((width) => width))"""
+BROKEN_PATHS = """[...document.querySelectorAll("svg path")]
+  .map((e) => e.getAttribute("d")).filter((d) => !d || /NaN|inf/.test(d))"""
+FRAME = """(({left, top, right, height}) => [left, top, right, height])(
+  document.querySelector("%s").getBoundingClientRect())"""
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with chromium.Chromium() as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("run")
+    pred, label = report_runs.signal(strength=0.01, days=200)
+    recorder = report_runs.run(folder, pred=pred, label=label)
+    recorder.objects |= report_runs.portfolio(report_runs.backtest(200, cost=0.006))
+    (folder / "store" / "truth.json").write_text('{"synthetic": true, "planted": {"ic": 0.08}}')
+    return write_report(recorder, settings=build_settings(region="crypto")).as_uri()
+
+
+@pytest.mark.parametrize("width", WIDTHS.values(), ids=WIDTHS)
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_the_page_opens_without_an_error_fits_the_screen_and_can_be_read(browser, address, width, dark):
+    page = browser.open(address, width=width, dark=dark)
+    assert page.problems == []
+    assert page.requests == [address]
+    assert page.run("document.documentElement.dataset.errors") == ""
+    assert page.run("document.documentElement.dataset.charts") == "10"
+    assert page.run(NARROWEST_DRAWING) > 150
+    assert page.run(BROKEN_PATHS) == []
+    assert page.run("document.documentElement.scrollWidth") <= width, "nothing makes the page wider than the screen"
+    assert page.run(POOR_CONTRAST) == []
+    back = page.run("getComputedStyle(document.body).backgroundColor")
+    assert (back == "rgb(17, 20, 23)") is dark
+
+
+def test_labels_of_an_axis_do_not_lie_upon_each_other(browser, address):
+    for width in WIDTHS.values():
+        assert browser.open(address, width=width).run(OVERLAPPING_LABELS) == [], width
+
+
+def test_the_warnings_stand_before_the_first_figure(browser, address):
+    page = browser.open(address)
+    codes = page.run("[...document.querySelectorAll('.caveats li')].map(e => e.dataset.code)")
+    assert codes[0] == "synthetic"
+    assert {"ic_uncertain", "short_history", "costs_eat_the_gain"} <= set(codes)
+    order = "document.querySelector('.caveats').compareDocumentPosition(document.querySelector('main')) & 4"
+    assert page.run(order) == 4
+
+
+def test_the_pointer_reads_out_the_moment_under_it(browser, address):
+    page = browser.open(address)
+    page.run("document.querySelector('#fig-growth').scrollIntoView({behavior: 'instant', block: 'center'})")
+    _, top, right, height = page.run(FRAME % "#fig-growth .box")
+    page.point(right - 1, top + height / 2)
+    tip = page.run("document.querySelector('#fig-growth .tip').innerText")
+    assert "2023-07-19" in tip
+    assert page.run("document.querySelector('#fig-growth .legend b').textContent") in tip
+    left, _, right, _ = page.run(FRAME % "#fig-growth .tip")
+    assert 0 <= left < right <= 1200, "the readout stays on the screen"
+
+
+def test_the_keyboard_walks_through_a_chart_and_a_reader_hears_it(browser, address):
+    page = browser.open(address)
+    page.run("document.querySelector('#fig-drawdown .plot').focus()")
+    page.press("Home")
+    first = page.run("document.getElementById('spoken').textContent")
+    page.press("ArrowRight")
+    second = page.run("document.getElementById('spoken').textContent")
+    assert first.startswith("2023-01-01: ")
+    assert second.startswith("2023-01-02: ")
+    page.press("Escape")
+    assert page.run("document.querySelector('#fig-drawdown .tip').hidden")
+
+
+def test_tab_leads_from_the_top_into_the_figures(browser, address):
+    page = browser.open(address)
+    seen = []
+    for _ in range(12):
+        page.press("Tab")
+        seen.append(page.run("document.activeElement.className || document.activeElement.tagName"))
+    assert seen[0] == "skip"
+    assert "plot " in seen
+
+
+def test_the_scale_of_the_growth_can_be_changed(browser, tmp_path):
+    address = write_report(report_runs.run(tmp_path), settings=build_settings(region="crypto")).as_uri()
+    page = browser.open(address)
+    shown = "[...document.querySelectorAll('#fig-growth .plot')].map(e => e.clientHeight > 0)"
+    assert page.run(shown) == [True, False]
+    page.run("document.querySelector('#fig-growth input[value=logarithmic]').click()")
+    assert page.run(shown) == [False, True]
+
+
+def test_paper_gets_dark_ink_on_white_and_every_table(browser, address):
+    page = browser.open(address, dark=True, media="print")
+    assert page.run("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    assert page.run("getComputedStyle(document.querySelector('nav')).display") == "none"
+    pdf = page.pdf()
+    assert pdf.startswith(b"%PDF")
+    assert page.run("[...document.querySelectorAll('details')].every(e => e.open)")
+
+
+def test_a_script_smuggled_in_through_a_configuration_does_not_run(browser, tmp_path):
+    evil = "</script><script>document.documentElement.dataset.evil=1</script><img src=x onerror=document.title=1>"
+    recorder = report_runs.run(tmp_path)
+    recorder.experiment_name = recorder.name = evil
+    recorder.metrics = {evil: 1.0}
+    page = browser.open(write_report(recorder, settings=build_settings(region="crypto")).as_uri())
+    assert page.run("document.documentElement.dataset.evil") is None
+    assert page.problems == []
