@@ -57,9 +57,8 @@ def as_series(values: pd.Series | pd.DataFrame, what: str) -> pd.Series:
 def date_codes(index: pd.Index, date_col: str) -> tuple[Ints, pd.Index]:
     """Return for each row the position of its date in the sorted dates, and those dates; -1 for a missing date."""
     if date_col not in index.names:
-        raise InputError(
-            f"the index has no level {date_col!r}; its levels are {list(index.names)}{did_you_mean(date_col, index.names)}"
-        )
+        hint = did_you_mean(date_col, map(str, index.names))
+        raise InputError(f"the index has no level {date_col!r}; its levels are {list(index.names)}{hint}")
     if isinstance(index, pd.MultiIndex):
         level = index.names.index(date_col)
         codes, names = np.asarray(index.codes[level], dtype=np.int64), index.levels[level]

@@ -34,7 +34,8 @@ def calc_long_short_return(
     Each side holds `floor(n * quantile)` of the date's n rows; with no name on a side the date is NaN.
     `dropna` leaves out rows where prediction or label is NaN, which also makes n smaller.
 
-    >>> rows = pd.MultiIndex.from_product([pd.to_datetime(["2020-01-01"]), list("abcd")], names=["datetime", "instrument"])
+    >>> day = [pd.Timestamp("2020-01-01")]
+    >>> rows = pd.MultiIndex.from_product([day, list("abcd")], names=["datetime", "instrument"])
     >>> score, earned = pd.Series([4.0, 3, 2, 1], index=rows), pd.Series([0.04, 0.02, 0.0, -0.02], index=rows)
     >>> long_short, average = calc_long_short_return(score, earned, quantile=0.25)
     >>> round(long_short.iloc[0], 6), round(average.iloc[0], 6)
@@ -92,7 +93,8 @@ def group_returns(
     Rows without a score or label are left out; a date with fewer than n names is NaN. A name belongs to group
     `floor(place * n / names) + 1`, so sizes differ by one at most; equal scores are placed in row order.
 
-    >>> rows = pd.MultiIndex.from_product([pd.to_datetime(["2020-01-01"]), list("abcd")], names=["datetime", "instrument"])
+    >>> day = [pd.Timestamp("2020-01-01")]
+    >>> rows = pd.MultiIndex.from_product([day, list("abcd")], names=["datetime", "instrument"])
     >>> score, earned = pd.Series([4.0, 3, 2, 1], index=rows), pd.Series([0.4, 0.2, 0.0, -0.2], index=rows)
     >>> group_returns(score, earned, n=2).round(6).iloc[0].tolist()
     [0.3, -0.1]

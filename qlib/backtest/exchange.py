@@ -1,0 +1,594 @@
+"""The exchange: quotes as arrays, the rules of a market, and what becomes of an order.
+
+    Exchange(freq, start_time, end_time, codes, ...)     Qlib's arguments -> rules.Market, quotes -> NumpyQuote
+    exchange.deal_order(order, trade_account=...)        1 tradable?  2 price  3 volume cap  4 cash and holdings,
+                                                         5 lot  6 cost  7 booking
+
+A step is a closed time range [start, end]; the bars that open inside it are looked up once and kept, so a question
+about an instrument in a step is a dictionary look-up and an array element. Amounts and prices are adjusted; real
+shares are amount * factor.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from qlib.backtest.decision import Order, OrderDir, OrderHelper
+from qlib.backtest.loading import load_quotes
+from qlib.backtest.position import BasePosition, nearly_equal
+from qlib.backtest.quote import Bar, BaseQuote, NumpyQuote
+from qlib.backtest.rules.fee import NOTHING
+from qlib.backtest.rules.limit import EXPRESSIONS, NONE, NUMBER
+from qlib.backtest.rules.lot import Lot
+from qlib.backtest.rules.market import Market, market_of
+from qlib.backtest.rules.volume import CUMULATIVE
+from qlib.data.provider import active_provider
+from qlib.errors import ConfigError, InputError, did_you_mean
+from qlib.log import get_module_logger
+
+if TYPE_CHECKING:
+    from qlib.backtest.account import Account
+
+TINY_PRICE = 1e-8  # a price at or below this is no price
+NO_DEALS: Mapping[str, float] = {}
+
+
+class Exchange:
+    """Qlib's exchange.
+
+    Parameters
+    ----------
+    freq
+        Bar size of the quotes; it must not be coarser than the steps of the executor.
+    start_time, end_time
+        Range of the quotes, both included.
+    codes
+        A market's name, a list of instruments, or what `D.instruments` returned.
+    deal_price
+        "close", "$vwap", or a pair (buy formula, sell formula). None: the region's.
+    subscribe_fields
+        More formulas to load, for `get_quote_info`.
+    limit_threshold
+        A number, a pair of formulas, or None for the region's (`float("inf")` switches the limit off);
+        see `rules.limit`.
+    volume_threshold
+        See `rules.volume`.
+    open_cost, close_cost, min_cost, impact_cost
+        Cost shares of a buy and a sell, least cost of an order in money, coefficient of `rules.impact`.
+    extra_quote
+        More quotes: a frame with index (instrument, datetime) and at least the column "$close".
+    quote_cls
+        Qlib's argument; NumpyQuote and PandasQuote, which are the same arrays here, are allowed.
+    trade_unit
+        Lot in real shares; None for none. Left out: the region's.
+    provider
+        Where quotes come from; None means the session's.
+
+    Raises ConfigError naming the argument that cannot be used.
+    """
+
+    LT_TP_EXP = EXPRESSIONS
+    LT_FLT = NUMBER
+    LT_NONE = NONE
+
+    def __init__(
+        self,
+        freq: str = "day",
+        start_time: pd.Timestamp | str | None = None,
+        end_time: pd.Timestamp | str | None = None,
+        codes: Sequence[str] | str = "all",
+        deal_price: str | Sequence[str] | None = None,
+        subscribe_fields: Sequence[str] = [],
+        limit_threshold: Sequence[str] | float | None = None,
+        volume_threshold: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
+        open_cost: float = 0.0015,
+        close_cost: float = 0.0025,
+        min_cost: float = 5.0,
+        impact_cost: float = 0.0,
+        extra_quote: pd.DataFrame | None = None,
+        quote_cls: type[BaseQuote] = NumpyQuote,
+        **kwargs: Any,
+    ) -> None:
+        unknown = [name for name in kwargs if name not in self.known_kwargs()]
+        if unknown:
+            hint = did_you_mean(unknown[0], (*_ARGUMENTS, *self.known_kwargs()))
+            raise ConfigError(f"Exchange takes no argument {unknown[0]}{hint}")
+        if not (isinstance(quote_cls, type) and issubclass(quote_cls, NumpyQuote)):
+            raise ConfigError(f"quote_cls: received {quote_cls!r}; NumpyQuote, PandasQuote or a subclass is allowed")
+        self.provider = kwargs["provider"] if kwargs.get("provider") is not None else active_provider()
+        settings = self.provider.settings
+        self.logger = get_module_logger("online operator")
+        self.freq = freq
+        self.start_time = None if start_time is None else pd.Timestamp(start_time)
+        self.end_time = None if end_time is None else pd.Timestamp(end_time)
+        if self.start_time is not None and self.end_time is not None and self.start_time > self.end_time:
+            raise ConfigError(f"exchange: start_time {self.start_time} is after end_time {self.end_time}")
+        self.codes = codes
+        self.subscribe_fields = tuple(subscribe_fields)
+        self.extra_quote = extra_quote
+        self.quote_cls = quote_cls
+        self.limit_threshold = settings.limit_threshold if limit_threshold is None else limit_threshold
+        self.volume_threshold = volume_threshold
+        self.market: Market = market_of(
+            deal_price=settings.deal_price if deal_price is None else deal_price,
+            limit_threshold=self.limit_threshold,
+            volume_threshold=volume_threshold,
+            open_cost=open_cost,
+            close_cost=close_cost,
+            min_cost=min_cost,
+            impact_cost=impact_cost,
+            trade_unit=kwargs.get("trade_unit", settings.trade_unit),
+            compat=settings.compat,
+        )
+        self.get_quote_from_qlib()
+
+    @classmethod
+    def known_kwargs(cls) -> tuple[str, ...]:
+        """Names that `**kwargs` may hold."""
+        return ("trade_unit", "provider")
+
+    # -------------------------------------------------------------------------------------------- the rules, by name
+    @property
+    def compat(self) -> str | None:
+        """None for the right numbers, "qlib" for Qlib's."""
+        return self.market.compat
+
+    @property
+    def buy_price(self) -> str:
+        return self.market.buy_price
+
+    @property
+    def sell_price(self) -> str:
+        return self.market.sell_price
+
+    @property
+    def open_cost(self) -> float:
+        return self.market.fee.buy
+
+    @property
+    def close_cost(self) -> float:
+        return self.market.fee.sell
+
+    @property
+    def min_cost(self) -> float:
+        return self.market.fee.minimum
+
+    @property
+    def impact_cost(self) -> float:
+        return self.market.impact.coefficient
+
+    @property
+    def trade_unit(self) -> float | None:
+        return self.market.lot.unit
+
+    @property
+    def limit_type(self) -> str:
+        return self.market.limit.kind
+
+    @property
+    def buy_vol_limit(self) -> tuple[tuple[str, str], ...]:
+        return self.market.volume.buy
+
+    @property
+    def sell_vol_limit(self) -> tuple[tuple[str, str], ...]:
+        return self.market.volume.sell
+
+    @property
+    def all_fields(self) -> list[str]:
+        """Formulas loaded for the rules and for subscribers."""
+        return list(dict.fromkeys((*self.market.fields, *self.subscribe_fields)))
+
+    # ----------------------------------------------------------------------------------------------------- quotes
+    def get_quote_from_qlib(self) -> None:
+        """Load the quotes, and see whether real shares are known (`trade_w_adj_price` is True where they are not)."""
+        quote = load_quotes(
+            self.provider,
+            self.codes,
+            self.market,
+            self.subscribe_fields,
+            start_time=self.start_time,
+            end_time=self.end_time,
+            freq=self.freq,
+            extra_quote=self.extra_quote,
+            quote_cls=self.quote_cls,
+        )
+        close, factor = quote.fields["$close"], quote.fields["$factor"]
+        self.trade_w_adj_price = bool((np.isnan(factor) & ~np.isnan(close)).any())
+        if self.trade_w_adj_price and self.trade_unit is not None:
+            self.logger.warning(
+                f"some instruments have a close but no $factor, so real shares are unknown: trade_unit "
+                f"{self.trade_unit} is not applied, orders use adjusted amounts"
+            )
+        for side, price in (("buy", self.buy_price), ("sell", self.sell_price)):
+            if price != "$close":
+                absent = int((np.isnan(quote.fields[price]) & ~np.isnan(close)).sum())
+                if absent:
+                    self.logger.warning(
+                        f"{side} price {price} is missing in {absent} bars that have a close: close is used"
+                    )
+        self.quote: NumpyQuote = quote
+        self._lot = Lot(None) if self.trade_w_adj_price else self.market.lot
+        self._column = quote.column
+        self._seen: tuple[Any, Any, Bar] | None = None
+
+    @property
+    def quote_df(self) -> pd.DataFrame:
+        """The quotes as a frame with index (instrument, datetime), with the columns limit_buy and limit_sell."""
+        return self.quote.frame()
+
+    def bar(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> Bar:
+        """Return the bars that open inside the closed range, as one."""
+        seen = self._seen
+        if seen is not None and seen[0] is start_time and seen[1] is end_time:
+            return seen[2]
+        found = self.quote.bar(pd.Timestamp(start_time), pd.Timestamp(end_time))
+        self._seen = (start_time, end_time, found)
+        return found
+
+    def calendar_range(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
+        """Return the positions of the first and last bar of the data's calendar inside the closed range."""
+        return self.provider.locate(self.freq, False).locate(start_time, end_time)
+
+    def marks(self, instruments: Iterable[str], start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[float | None]:
+        """Return the close of each instrument in the step; None for a suspended one, which keeps its last price."""
+        close, column = self.bar(start_time, end_time).last("$close"), self._column
+        out: list[float | None] = []
+        for instrument in instruments:
+            i = column.get(instrument)
+            price = math.nan if i is None else close.item(i)
+            out.append(None if math.isnan(price) else price)
+        return out
+
+    # -------------------------------------------------------------------------------------------------- tradability
+    def check_stock_suspended(self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp) -> bool:
+        """Return True where the instrument has no close in the step."""
+        column = self._column.get(stock_id)
+        if column is None:
+            return True
+        return math.isnan(self.bar(start_time, end_time).last("$close").item(column))
+
+    def check_stock_limit(
+        self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp, direction: int | None = None
+    ) -> bool:
+        """Return True where the price limit blocks the side (None: either side) in every bar of the step."""
+        column = self._column.get(stock_id)
+        if column is None:
+            return True
+        bar = self.bar(start_time, end_time)
+        if direction is None:
+            return bar.every("limit_buy").item(column) or bar.every("limit_sell").item(column)
+        if direction == Order.BUY:
+            return bar.every("limit_buy").item(column)
+        if direction == Order.SELL:
+            return bar.every("limit_sell").item(column)
+        raise InputError(f"direction: received {direction!r}; allowed are Order.BUY, Order.SELL and None")
+
+    def is_stock_tradable(
+        self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp, direction: int | None = None
+    ) -> bool:
+        """Return True where the instrument is neither suspended nor limited on the side (None: on either side)."""
+        return not (
+            self.check_stock_suspended(stock_id, start_time, end_time)
+            or self.check_stock_limit(stock_id, start_time, end_time, direction)
+        )
+
+    def check_order(self, order: Order) -> bool:
+        """Return True where the order's instrument is tradable on the order's side."""
+        return self.is_stock_tradable(order.stock_id, order.start_time, order.end_time, order.direction)
+
+    # ------------------------------------------------------------------------------------------------------- prices
+    def get_quote_info(
+        self,
+        stock_id: str,
+        start_time: pd.Timestamp,
+        end_time: pd.Timestamp,
+        field: str,
+        method: str | None = "ts_data_last",
+    ) -> Any:
+        """Return a loaded field of an instrument in the step; see `NumpyQuote.get_data`."""
+        return self.quote.get_data(stock_id, pd.Timestamp(start_time), pd.Timestamp(end_time), field, method)
+
+    def get_close(
+        self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp, method: str | None = "ts_data_last"
+    ) -> Any:
+        return self.get_quote_info(stock_id, start_time, end_time, "$close", method)
+
+    def get_volume(
+        self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp, method: str | None = "sum"
+    ) -> Any:
+        """Return the total adjusted volume of the step."""
+        return self.get_quote_info(stock_id, start_time, end_time, "$volume", method)
+
+    def get_factor(self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp) -> float | None:
+        """Return adjusted / real price of the step; None for an unknown instrument or no number."""
+        column = self._column.get(stock_id)
+        if column is None:
+            return None
+        factor = self.bar(start_time, end_time).last("$factor").item(column)
+        return None if math.isnan(factor) else factor
+
+    def get_deal_price(
+        self,
+        stock_id: str,
+        start_time: pd.Timestamp,
+        end_time: pd.Timestamp,
+        direction: OrderDir,
+        method: str | None = "ts_data_last",
+    ) -> Any:
+        """Return the price of a trade on that side; the close where the deal price is missing or not above 0."""
+        if direction not in (0, 1):
+            raise InputError(f"direction: received {direction!r}; allowed are Order.BUY and Order.SELL")
+        field = self.buy_price if direction == Order.BUY else self.sell_price
+        if method == "ts_data_last":
+            column = self._column.get(stock_id)
+            if column is None:
+                return None
+            bar = self.bar(start_time, end_time)
+            price = bar.last(field).item(column)
+            if price > TINY_PRICE:
+                return price
+            price = bar.last("$close").item(column)
+        else:
+            price = self.get_quote_info(stock_id, start_time, end_time, field, method)
+            if not isinstance(price, int | float) or price > TINY_PRICE:
+                return price
+            price = self.get_close(stock_id, start_time, end_time, method)
+        self.logger.warning(f"no {field} of {stock_id} from {start_time} to {end_time}: its close is used")
+        return price
+
+    # --------------------------------------------------------------------------------------------------------- lots
+    def _factor(
+        self,
+        factor: float | None,
+        stock_id: str | None,
+        start_time: pd.Timestamp | None,
+        end_time: pd.Timestamp | None,
+    ) -> float:
+        if factor is not None:
+            return factor
+        if stock_id is None or start_time is None or end_time is None:
+            raise InputError("a lot needs factor, or stock_id with start_time and end_time to look it up")
+        found = self.get_factor(stock_id, start_time, end_time)
+        if found is None:
+            raise InputError(f"no $factor of {stock_id} from {start_time} to {end_time}, so its lot is unknown")
+        return found
+
+    def get_amount_of_trade_unit(
+        self,
+        factor: float | None = None,
+        stock_id: str | None = None,
+        start_time: pd.Timestamp | None = None,
+        end_time: pd.Timestamp | None = None,
+    ) -> float | None:
+        """Return one lot in adjusted amount; None where amounts are not rounded."""
+        if self._lot.unit is None:
+            return None
+        return self._lot.size(self._factor(factor, stock_id, start_time, end_time))
+
+    def round_amount_by_trade_unit(
+        self,
+        deal_amount: float,
+        factor: float | None = None,
+        stock_id: str | None = None,
+        start_time: pd.Timestamp | None = None,
+        end_time: pd.Timestamp | None = None,
+    ) -> float:
+        """Return the largest amount of whole lots up to `deal_amount`, which is unchanged where there are no lots."""
+        if self._lot.unit is None:
+            return deal_amount
+        return self._lot.floor(deal_amount, self._factor(factor, stock_id, start_time, end_time))
+
+    def get_real_deal_amount(self, current_amount: float, target_amount: float, factor: float | None = None) -> float:
+        """Return what to trade to get from one amount to another: signed, in whole lots, but all of it down to 0."""
+        if current_amount == target_amount:
+            return 0.0
+        if current_amount < target_amount:
+            return self.round_amount_by_trade_unit(target_amount - current_amount, factor)
+        if target_amount == 0:
+            return -current_amount
+        return -self.round_amount_by_trade_unit(current_amount - target_amount, factor)
+
+    # ---------------------------------------------------------------------------------------------- target portfolios
+    def generate_amount_position_from_weight_position(
+        self,
+        weight_position: Mapping[str, float],
+        cash: float,
+        start_time: pd.Timestamp,
+        end_time: pd.Timestamp,
+        direction: OrderDir = OrderDir.BUY,
+    ) -> dict[str, float]:
+        """Return whole adjusted amounts that spend `cash` by weight over the tradable instruments.
+
+        The weights of those that can be traded are stretched to 1. Raises InputError for a weight outside [0, 1] and
+        for weights of more than 1 together.
+        """
+        tradable: dict[str, float] = {}
+        total = 0.0
+        for stock, weight in weight_position.items():
+            if not 0 <= weight <= 1:
+                raise InputError(f"weight of {stock}: received {weight!r}; 0 to 1 is allowed")
+            if self.is_stock_tradable(stock, start_time, end_time):
+                total += weight
+                if weight > 0:
+                    tradable[stock] = weight
+        if total - 1 >= 1e-5:
+            raise InputError(f"the weights of the tradable instruments add up to {total}; at most 1 is allowed")
+        return {
+            stock: cash * weight / total // self.get_deal_price(stock, start_time, end_time, direction)
+            for stock, weight in tradable.items()
+        }
+
+    def generate_order_for_target_amount_position(
+        self,
+        target_position: Mapping[str, float],
+        current_position: Mapping[str, float],
+        start_time: pd.Timestamp,
+        end_time: pd.Timestamp,
+    ) -> list[Order]:
+        """Return the orders, sells first, that lead from one set of amounts to another.
+
+        Instruments that are suspended or limited on either side are left alone. Inside a side the order is a fixed
+        shuffle of the names, so that no name is always the one for which cash runs out.
+        """
+        sells: list[Order] = []
+        buys: list[Order] = []
+        names = sorted(set(current_position) | set(target_position))
+        random.Random(0).shuffle(names)  # noqa: S311  Qlib's order: a shuffle with seed 0
+        for stock in names:
+            if not self.is_stock_tradable(stock, start_time, end_time):
+                continue
+            amount = self.get_real_deal_amount(
+                current_position.get(stock, 0.0),
+                target_position.get(stock, 0.0),
+                self.get_factor(stock, start_time, end_time),
+            )
+            if amount > 0:
+                buys.append(Order(stock, amount, Order.BUY, start_time, end_time))
+            elif amount < 0:
+                sells.append(Order(stock, -amount, Order.SELL, start_time, end_time))
+        return sells + buys
+
+    def calculate_amount_position_value(
+        self,
+        amount_dict: Mapping[str, float],
+        start_time: pd.Timestamp,
+        end_time: pd.Timestamp,
+        only_tradable: bool = False,
+        direction: OrderDir = OrderDir.SELL,
+    ) -> float:
+        """Return the value of the amounts at deal prices; a suspended instrument counts at its last close, if any."""
+        value = 0.0
+        for stock, amount in amount_dict.items():
+            if self.check_stock_suspended(stock, start_time, end_time):
+                if not only_tradable:
+                    value += amount * self._last_close(stock, start_time, end_time)
+            elif not only_tradable or not self.check_stock_limit(stock, start_time, end_time):
+                value += amount * self.get_deal_price(stock, start_time, end_time, direction)
+        return value
+
+    def _last_close(self, stock: str, start_time: pd.Timestamp, end_time: pd.Timestamp) -> float:
+        column = self._column.get(stock)
+        if column is None:
+            return 0.0
+        closes = self.quote.fields["$close"][: self.bar(start_time, end_time).lo, column]
+        known = np.flatnonzero(~np.isnan(closes))
+        return closes.item(known[-1]) if len(known) else 0.0
+
+    # ------------------------------------------------------------------------------------------------------- dealing
+    def deal_order(
+        self,
+        order: Order,
+        trade_account: Account | None = None,
+        position: BasePosition | None = None,
+        dealt_order_amount: Mapping[str, float] = NO_DEALS,
+    ) -> tuple[float, float, float]:
+        """Execute an order and return (value traded, cost, price); `order.deal_amount` and `.factor` are written.
+
+        Parameters
+        ----------
+        trade_account, position
+            What pays and is booked: an account, or a position alone; neither means no limit of cash or holdings.
+        dealt_order_amount
+            Amount per instrument dealt earlier that day, for "cum" volume limits.
+
+        An order that cannot be traded returns (0.0, 0.0, nan).
+        """
+        if trade_account is not None and position is not None:
+            raise InputError("deal_order takes a trade_account or a position, not both")
+        if not self.check_order(order):
+            order.deal_amount = 0.0
+            self.logger.debug(f"blocked by suspension or limit: {order}")
+            return 0.0, 0.0, math.nan
+        holding = position if trade_account is None else trade_account.current_position
+        price, value, cost = self._fill(order, holding, dealt_order_amount)
+        if value > NOTHING:
+            if trade_account is not None:
+                trade_account.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
+            elif position is not None:
+                position.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
+        return value, cost, price
+
+    def _fill(
+        self, order: Order, holding: BasePosition | None, dealt: Mapping[str, float]
+    ) -> tuple[float, float, float]:
+        """Decide the amount; return (price, value, cost)."""
+        start, end, stock = order.start_time, order.end_time, order.stock_id
+        price = self.get_deal_price(stock, start, end, direction=order.direction)
+        factor = order.factor = self.get_factor(stock, start, end)
+        amount = self._within_volume(order, dealt)
+        fee = self.market.fee
+        buying = order.direction == Order.BUY
+        rate = fee.buy if buying else fee.sell
+        if self.impact_cost:
+            volume = self.get_volume(stock, start, end)
+            rate += self.market.impact.share(amount * price, 0.0 if volume is None else volume * price)
+        if not buying and holding is not None:
+            amount = self._sellable(stock, amount, price, rate, factor, holding)
+        elif buying and holding is not None:
+            amount = self._affordable(amount, price, rate, factor, holding.get_cash())
+        elif buying:
+            amount = self.round_amount_by_trade_unit(amount, factor)
+        order.deal_amount = amount
+        value = amount * price
+        return price, value, fee.cost(value, rate)
+
+    def _within_volume(self, order: Order, dealt: Mapping[str, float]) -> float:
+        """Return the order's amount, cut to the volume caps of its side."""
+        caps = self.market.volume.buy if order.direction == Order.BUY else self.market.volume.sell
+        amount = order.amount
+        if not caps:
+            return amount
+        bar, column = self.bar(order.start_time, order.end_time), self._column[order.stock_id]
+        for kind, field in caps:
+            if kind == CUMULATIVE:
+                room = bar.last(field).item(column) - dealt.get(order.stock_id, 0.0)
+            else:
+                room = bar.total(field).item(column)
+            amount = min(amount, room if room > 0 else 0.0)
+        return amount
+
+    def _sellable(
+        self, stock: str, amount: float, price: float, rate: float, factor: float | None, holding: BasePosition
+    ) -> float:
+        held = holding.get_stock_amount(stock) if holding.check_stock(stock) else 0.0
+        if self.compat == "qlib":
+            if not nearly_equal(amount, held):
+                amount = self.round_amount_by_trade_unit(min(held, amount), factor)
+        elif amount >= held or nearly_equal(amount, held):
+            amount = held  # all of it, the odd lot too
+        else:
+            amount = self.round_amount_by_trade_unit(amount, factor)
+        value = amount * price
+        if holding.get_cash() + value < max(value * rate, self.min_cost):
+            self.logger.debug(f"cash does not cover the cost of selling {stock}")
+            return 0.0
+        return amount
+
+    def _affordable(self, amount: float, price: float, rate: float, factor: float | None, cash: float) -> float:
+        value = amount * price
+        cost = max(value * rate, self.min_cost)
+        if cash < cost:
+            return 0.0
+        if cash >= value + cost:
+            return self.round_amount_by_trade_unit(amount, factor)
+        most = self.market.fee.affordable(cash, rate) / price
+        amount = self.round_amount_by_trade_unit(min(most, amount), factor)
+        if self.compat != "qlib":
+            step = 1e-16
+            while (value := amount * price) + self.market.fee.cost(value, rate) > cash:  # the last bit of a float
+                step *= 2
+                amount *= 1 - step
+        return amount
+
+    def get_order_helper(self) -> OrderHelper:
+        """Return a maker of orders for this exchange."""
+        return OrderHelper(self)
+
+
+_ARGUMENTS = tuple(name for name in Exchange.__init__.__code__.co_varnames[1 : Exchange.__init__.__code__.co_argcount])

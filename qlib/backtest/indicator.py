@@ -1,0 +1,293 @@
+"""How well orders were executed, per order and per step.
+
+    per order      amount, deal_amount (signed), trade_price, trade_value, trade_cost, ffr = deal_amount / amount, pa
+    per step       ffr and pa averaged over the orders, pos = share of orders with pa > 0, sums, number of orders
+
+pa (price advantage) is what execution gained against the market's average price while the order was open: a level that
+executes by itself (`atomic`) has none, it is 0 there; a level that hands its orders down has (1 - 2 * direction) *
+(trade price / base price - 1) with direction 1 for a buy, so cheaper buying and dearer selling are above 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from qlib.backtest.decision import Order
+from qlib.errors import InputError, did_you_mean
+from qlib.log import get_module_logger
+
+if TYPE_CHECKING:
+    pass
+
+if TYPE_CHECKING:
+    from qlib.backtest.decision import BaseTradeDecision
+    from qlib.backtest.exchange import Exchange
+
+WEIGHTS = ("mean", "amount_weighted", "value_weighted")
+ROUNDING = 1e-12  # a price advantage of this size is the last bit of a float, not an advantage
+TINY_PRICE = 1e-8  # a price at or below this is no price
+SUMMED = ("inner_amount", "deal_amount", "trade_value", "trade_cost", "trade_dir")
+STEP_COLUMNS = ("ffr", "pa", "pos", "deal_amount", "value", "count")
+Array = np.ndarray[Any, np.dtype[np.float64]]
+logger = get_module_logger("indicator")
+
+
+class OrderIndicator:
+    """Numbers of the orders of one step: `data[metric]` is an array, one number per entry of `instruments`."""
+
+    __slots__ = ("data", "instruments")
+
+    def __init__(self, instruments: Sequence[str] = (), data: Mapping[str, Array] | None = None) -> None:
+        self.instruments = tuple(instruments)
+        self.data: dict[str, Array] = dict(data or {})
+
+    def assign(self, col: str, metric: Mapping[str, float] | Array) -> None:
+        """Set a metric from an array, or from a dict by instrument (NaN where it has none)."""
+        if isinstance(metric, Mapping):
+            if not self.data and not self.instruments:
+                self.instruments = tuple(metric)
+            metric = np.array([metric.get(name, np.nan) for name in self.instruments], dtype=np.float64)
+        self.data[col] = metric
+
+    def get_metric_series(self, metric: str) -> pd.Series:
+        """Return one metric by instrument; an empty Series for an unknown one."""
+        if metric not in self.data:
+            return pd.Series(dtype=np.float64)
+        return pd.Series(self.data[metric], index=pd.Index(self.instruments), name=metric)
+
+    def to_series(self) -> dict[str, pd.Series]:
+        """Return every metric by instrument."""
+        return {metric: self.get_metric_series(metric) for metric in self.data}
+
+    def __repr__(self) -> str:
+        return f"OrderIndicator({len(self.instruments)} orders: {', '.join(self.data)})"
+
+
+NumpyOrderIndicator = OrderIndicator
+
+
+class Indicator:
+    """Order and step indicators of a level, and their history by time.
+
+    Parameters
+    ----------
+    order_indicator_cls
+        Class that holds the numbers of the orders.
+    compat
+        None: every order counts, and a `pa` of rounding size is no advantage. "qlib": of several orders for one
+        instrument in one step only the last counts, and any pa above 0 is an advantage.
+    """
+
+    def __init__(
+        self, order_indicator_cls: type[OrderIndicator] = NumpyOrderIndicator, *, compat: str | None = None
+    ) -> None:
+        self.order_indicator_cls = order_indicator_cls
+        self.compat = compat
+        self.order_indicator_his: dict[pd.Timestamp, OrderIndicator] = {}
+        self.trade_indicator_his: dict[pd.Timestamp, dict[str, float]] = {}
+        self.reset()
+
+    def reset(self) -> None:
+        """Begin a new step."""
+        self.order_indicator = self.order_indicator_cls()
+        self.trade_indicator: dict[str, float] = {}
+
+    def record(self, trade_start_time: pd.Timestamp) -> None:
+        """Remember the step under its time."""
+        self.order_indicator_his[trade_start_time] = self.order_indicator
+        self.trade_indicator_his[trade_start_time] = self.trade_indicator
+
+    def update_order_indicators(self, trade_info: Sequence[tuple[Order, float, float, float]]) -> None:
+        """Take (order, value, cost, price) of every order that was executed directly."""
+        rows = list(trade_info)
+        if self.compat == "qlib":
+            rows = list({row[0].stock_id: row for row in rows}.values())
+        table = np.array(
+            [
+                (
+                    order.amount * order.sign,
+                    order.deal_amount * order.sign,
+                    price,
+                    value * order.sign,
+                    cost,
+                    order.direction,
+                )
+                for order, value, cost, price in rows
+            ],
+            dtype=np.float64,
+        ).reshape(-1, 6)
+        amount, dealt, price, value, cost, direction = table.T
+        data = {
+            "amount": amount,
+            "inner_amount": amount,
+            "deal_amount": dealt,
+            "trade_price": price,
+            "trade_value": value,
+            "trade_cost": cost,
+            "trade_dir": direction,
+            "pa": np.zeros(len(rows)),
+            "ffr": _fill_rate(dealt, amount),
+        }
+        self.order_indicator = self.order_indicator_cls([row[0].stock_id for row in rows], data)
+
+    def agg_order_indicators(
+        self,
+        inner_order_indicators: Sequence[OrderIndicator],
+        decision_list: Sequence[tuple[BaseTradeDecision, pd.Timestamp, pd.Timestamp]],
+        outer_trade_decision: BaseTradeDecision,
+        trade_exchange: Exchange,
+        indicator_config: Mapping[str, Any] = {},
+    ) -> None:
+        """Add up what the steps of the level below did for the orders of this level, instrument by instrument.
+
+        Parameters
+        ----------
+        inner_order_indicators
+            One per inner step.
+        decision_list
+            (decision, start, end) of the same steps.
+        indicator_config
+            `pa_config.agg`: "twap" (default) or "vwap", the average that trade prices are compared with;
+            `pa_config.price`: "deal_price", the only price there is.
+        """
+        wanted = {order.stock_id: order.amount_delta for order in outer_trade_decision.get_decision()}
+        names = list(dict.fromkeys([name for inner in inner_order_indicators for name in inner.instruments]))
+        names += [name for name in wanted if name not in set(names)]
+        row = {name: i for i, name in enumerate(names)}
+        data = {metric: np.zeros(len(names)) for metric in (*SUMMED, "paid")}
+        for inner in inner_order_indicators:
+            rows = [row[name] for name in inner.instruments]
+            for metric in SUMMED:
+                np.add.at(data[metric], rows, np.nan_to_num(inner.data[metric]))
+            np.add.at(data["paid"], rows, np.nan_to_num(inner.data["trade_price"] * inner.data["deal_amount"]))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            price = data["trade_price"] = data.pop("paid") / data["deal_amount"]
+        side = data["trade_dir"] = (data["trade_dir"] > 0).astype(np.float64)
+        data["amount"] = np.array([wanted.get(name, np.nan) for name in names], dtype=np.float64)
+        data["ffr"] = _fill_rate(data["deal_amount"], data["amount"])
+        base, data["base_volume"] = _base_prices(
+            names, side, inner_order_indicators, decision_list, trade_exchange, indicator_config.get("pa_config", {})
+        )
+        data["base_price"] = base
+        data["pa"] = (1 - 2 * side) * (price / base - 1)
+        self.order_indicator = self.order_indicator_cls(names, data)
+
+    def cal_trade_indicators(
+        self,
+        trade_start_time: pd.Timestamp,
+        freq: str,
+        indicator_config: Mapping[str, Any] = {},
+    ) -> None:
+        """Average the orders into one row for the step.
+
+        `indicator_config` keys: show_indicator (log the row), ffr_config.weight_method and pa_config.weight_method
+        ("mean", "amount_weighted", "value_weighted").
+        """
+        data = self.order_indicator.data
+        dealt, value, pa = np.abs(data["deal_amount"]), np.abs(data["trade_value"]), data["pa"]
+        ffr_weight = _weights(indicator_config.get("ffr_config", {}), "ffr_config", dealt, value)
+        pa_weight = _weights(indicator_config.get("pa_config", {}), "pa_config", dealt, value)
+        least = 0.0 if self.compat == "qlib" else ROUNDING
+        known = ~np.isnan(pa)
+        self.trade_indicator = {
+            "ffr": _mean(data["ffr"], ffr_weight),
+            "pa": _mean(pa, pa_weight),
+            "pos": float((pa > least).sum() / known.sum()) if known.any() else np.nan,
+            "deal_amount": float(np.nansum(dealt)),
+            "value": float(np.nansum(value)),
+            "count": len(pa),
+        }
+        if indicator_config.get("show_indicator", False):
+            row = ", ".join(f"{name} {number:.6g}" for name, number in self.trade_indicator.items())
+            logger.info(f"[{freq}] {trade_start_time}: {row}")
+
+    def get_order_indicator(self, raw: bool = True) -> OrderIndicator | dict[str, pd.Series]:
+        """Return the current step's orders; with raw=False as Series by metric."""
+        return self.order_indicator if raw else self.order_indicator.to_series()
+
+    def get_trade_indicator(self) -> dict[str, float]:
+        return self.trade_indicator
+
+    def generate_trade_indicators_dataframe(self) -> pd.DataFrame:
+        """Return one row per step with the columns ffr, pa, pos, deal_amount, value, count."""
+        rows = list(self.trade_indicator_his.values())
+        frame = pd.DataFrame(
+            {name: [row[name] for row in rows] for name in STEP_COLUMNS},
+            index=pd.DatetimeIndex(list(self.trade_indicator_his)),
+        )
+        return frame.astype({"count": np.int64})
+
+
+def _base_prices(
+    names: Sequence[str],
+    direction: Array,
+    inner: Sequence[OrderIndicator],
+    decisions: Sequence[tuple[BaseTradeDecision, pd.Timestamp, pd.Timestamp]],
+    exchange: Exchange,
+    pa_config: Mapping[str, Any],
+) -> tuple[Array, Array]:
+    """Return (average price, weight) of each instrument over the inner steps; NaN where there was no price."""
+    agg, price_kind = str(pa_config.get("agg", "twap")).lower(), pa_config.get("price", "deal_price")
+    if agg not in ("twap", "vwap"):
+        raise InputError(f"indicator_config pa_config.agg: received {agg!r}; allowed are 'twap' and 'vwap'")
+    if price_kind != "deal_price":
+        raise InputError(f"indicator_config pa_config.price: received {price_kind!r}; allowed is 'deal_price'")
+    value, weight = np.zeros((len(names), len(inner))), np.zeros((len(names), len(inner)))
+    for k, (indicator, (decision, start, end)) in enumerate(zip(inner, decisions, strict=True)):
+        if decision.trade_range is not None:
+            start, end = decision.trade_range.clip_time_range(start, end)
+        known = dict(zip(indicator.instruments, indicator.data.get("base_price", ()), strict=False))
+        sizes = dict(zip(indicator.instruments, indicator.data.get("base_volume", ()), strict=False))
+        for i, name in enumerate(names):
+            price, size = known.get(name, np.nan), sizes.get(name, 0.0)
+            if np.isnan(price):
+                price, size = _average_price(exchange, name, start, end, int(direction[i]), agg)
+            if size > 0:
+                value[i, k], weight[i, k] = price * size, size
+    total = weight.sum(axis=1)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return value.sum(axis=1) / total, total
+
+
+def _average_price(
+    exchange: Exchange, name: str, start: pd.Timestamp, end: pd.Timestamp, direction: int, agg: str
+) -> tuple[float, float]:
+    """Return (average deal price of the bars in the range, weight): time-weighted or volume-weighted."""
+    side = Order.BUY if direction else Order.SELL
+    prices = np.atleast_1d(np.asarray(exchange.get_deal_price(name, start, end, side, method=None), dtype=float))
+    if agg == "vwap":
+        volumes = np.atleast_1d(np.asarray(exchange.get_volume(name, start, end, method=None), dtype=float))
+    else:
+        volumes = np.ones(len(prices))
+    good = (prices > TINY_PRICE) & ~np.isnan(volumes)
+    weight = float(volumes[good].sum())
+    return (float((prices[good] * volumes[good]).sum()) / weight, weight) if weight else (np.nan, 0.0)
+
+
+def _fill_rate(dealt: Array, amount: Array) -> Array:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(amount != 0, dealt / amount, np.nan)
+
+
+def _weights(config: Mapping[str, Any], name: str, dealt: Array, value: Array) -> Array | None:
+    method = config.get("weight_method", "mean")
+    if method not in WEIGHTS:
+        raise InputError(
+            f"indicator_config {name}.weight_method: received {method!r}; allowed are {', '.join(WEIGHTS)}"
+            f"{did_you_mean(str(method), WEIGHTS)}"
+        )
+    return None if method == "mean" else dealt if method == "amount_weighted" else value
+
+
+def _mean(values: Array, weight: Array | None) -> float:
+    known = ~np.isnan(values)
+    if not known.any():
+        return np.nan
+    if weight is None:
+        return float(values[known].mean())
+    total = weight[known].sum()
+    return float((values[known] * weight[known]).sum() / total) if total else np.nan

@@ -1,0 +1,434 @@
+"""What an account holds: cash and, per instrument, an amount and the last price it was valued at.
+
+position.position = {
+    "cash": 1000.0, "now_account_value": 3050.0,                     ("cash_delay" while a sale is not settled)
+    "A": {"amount": 100.0, "price": 20.5, "weight": 0.67, "count_day": 3},
+}
+
+Position            the real thing
+InfPosition         never runs out of anything; for executing given orders without an account
+PositionHistory     the positions after every step, kept as arrays and rebuilt as Position when asked for
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from qlib.data.provider import active_provider
+from qlib.errors import ConfigError, InputError, MissingDataError, RunError
+
+if TYPE_CHECKING:
+    from qlib.backtest.decision import Order
+
+SPECIAL = frozenset({"cash", "now_account_value", "cash_delay"})
+OVERSOLD = -1e-5  # an amount below this means that more was sold than was held
+
+
+def nearly_equal(a: float, b: float) -> bool:
+    """Equal up to rounding: relative 1e-5, absolute 1e-8 (infinity equals infinity only)."""
+    return a == b or (math.isfinite(b) and abs(a - b) <= 1e-8 + 1e-5 * abs(b))
+
+
+class BasePosition:
+    """What the account and the executors ask of a position."""
+
+    ST_CASH = "cash"
+    ST_NO = "None"
+
+    def __init__(self, *args: Any, cash: float = 0.0, **kwargs: Any) -> None:  # noqa: ARG002  Qlib's signature
+        self._settle_type = self.ST_NO
+        self.position: dict[str, Any] = {}
+
+    def fill_stock_value(
+        self, start_time: str | pd.Timestamp, freq: str, last_days: int = 30, *, provider: Any = None
+    ) -> None:
+        """Give a price to the instruments that have none (nothing to do where there are no prices)."""
+
+    def skip_update(self) -> bool:
+        """Return True when trades do not change this position."""
+        return False
+
+    def check_stock(self, stock_id: str) -> bool:
+        raise NotImplementedError
+
+    def update_order(self, order: Order, trade_val: float, cost: float, trade_price: float) -> None:
+        raise NotImplementedError
+
+    def update_stock_price(self, stock_id: str, price: float) -> None:
+        raise NotImplementedError
+
+    def calculate_stock_value(self) -> float:
+        raise NotImplementedError
+
+    def calculate_value(self) -> float:
+        raise NotImplementedError
+
+    def get_stock_list(self) -> list[str]:
+        raise NotImplementedError
+
+    def get_stock_price(self, code: str) -> float:
+        raise NotImplementedError
+
+    def get_stock_amount(self, code: str) -> float:
+        raise NotImplementedError
+
+    def get_cash(self, include_settle: bool = False) -> float:
+        raise NotImplementedError
+
+    def get_stock_amount_dict(self) -> dict[str, float]:
+        raise NotImplementedError
+
+    def get_stock_weight_dict(self, only_stock: bool = False) -> dict[str, float]:
+        raise NotImplementedError
+
+    def add_count_all(self, bar: str) -> None:
+        raise NotImplementedError
+
+    def update_weight_all(self) -> None:
+        raise NotImplementedError
+
+    def settle_start(self, settle_type: str) -> None:
+        raise NotImplementedError
+
+    def settle_commit(self) -> None:
+        raise NotImplementedError
+
+
+class Position(BasePosition):
+    """Cash and holdings.
+
+    Parameters
+    ----------
+    cash
+        Money at the start.
+    position_dict
+        instrument -> amount, or instrument -> {"amount": a, "price": p}; a holding without a price must be priced by
+        `fill_stock_value` before it can be valued.
+
+    >>> p = Position(cash=100.0, position_dict={"A": {"amount": 2.0, "price": 10.0}})
+    >>> p.calculate_value(), p.get_stock_weight_dict()
+    (120.0, {'A': 0.16666666666666666})
+    """
+
+    def __init__(self, cash: float = 0, position_dict: Mapping[str, Any] = {}) -> None:
+        super().__init__()
+        self.init_cash = cash
+        holdings: dict[str, dict[str, float]] = {}
+        for stock, holding in position_dict.items():
+            if stock in SPECIAL:
+                raise ConfigError(f"an instrument cannot be called {stock!r}: the position keeps its own number there")
+            fields = dict(holding) if isinstance(holding, Mapping) else {"amount": holding}
+            if "amount" not in fields:
+                raise ConfigError(f"initial holding {stock}: received {dict(fields)!r}; the key 'amount' is needed")
+            if not fields["amount"] >= 0:
+                raise ConfigError(
+                    f"initial holding {stock}: received the amount {fields['amount']!r}; at least 0 is allowed"
+                )
+            holdings[stock] = fields
+        self.position = {"cash": cash, "now_account_value": cash, **holdings}
+        if all("price" in holding for holding in holdings.values()):
+            self.position["now_account_value"] = self.calculate_value()
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Position:
+        other = copy.copy(self)
+        other.position = {
+            key: dict(value) if isinstance(value, dict) else value for key, value in self.position.items()
+        }
+        for name, value in self.__dict__.items():  # what a subclass added
+            if name not in _OWN:
+                setattr(other, name, copy.deepcopy(value, memo))
+        return other
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(cash={self.position['cash']:.2f}, {len(self.get_stock_list())} instruments)"
+
+    def fill_stock_value(
+        self, start_time: str | pd.Timestamp, freq: str, last_days: int = 30, *, provider: Any = None
+    ) -> None:
+        """Price the holdings that have no price at their last close before `start_time`.
+
+        The last `last_days` calendar days are searched. Raises MissingDataError naming the instruments without one.
+        """
+        wanted = [stock for stock in self.get_stock_list() if "price" not in self.position[stock]]
+        if not wanted:
+            return
+        provider = active_provider() if provider is None else provider
+        before = pd.Timestamp(start_time) - pd.Timedelta(seconds=1)
+        closes = provider.features(wanted, ["$close"], before - pd.Timedelta(days=last_days), before, freq=freq)
+        found = closes.iloc[:, 0].dropna()
+        last = found[~found.index.get_level_values("instrument").duplicated(keep="last")]
+        prices = dict(zip(last.index.get_level_values("instrument"), last.to_numpy(dtype=float).tolist(), strict=True))
+        missing = [stock for stock in wanted if stock not in prices]
+        if missing:
+            raise MissingDataError(
+                f"no {freq} close of {', '.join(missing)} in the {last_days} days before {start_time}: "
+                "give the initial holding a price, as {'amount': ..., 'price': ...}"
+            )
+        for stock in wanted:
+            self.position[stock]["price"] = prices[stock]
+        self.position["now_account_value"] = self.calculate_value()
+
+    # ------------------------------------------------------------------------------------------------------- trades
+    def update_order(self, order: Order, trade_val: float, cost: float, trade_price: float) -> None:
+        """Book an executed order: `trade_val` is its value, `cost` its cost (money, both)."""
+        amount = trade_val / trade_price
+        if order.direction == order.BUY:
+            self._buy(order.stock_id, amount, trade_val, cost, trade_price)
+        else:
+            self._sell(order.stock_id, amount, trade_val, cost)
+
+    def _buy(self, stock: str, amount: float, trade_val: float, cost: float, price: float) -> None:
+        held = self.position.get(stock)
+        if held is None:
+            self.position[stock] = {"amount": amount, "price": price, "weight": 0.0}
+        else:
+            held["amount"] += amount
+        self.position["cash"] -= trade_val + cost
+
+    def _sell(self, stock: str, amount: float, trade_val: float, cost: float) -> None:
+        held = self.position.get(stock)
+        if held is None:
+            raise MissingDataError(f"{stock} cannot be sold: the position does not hold it")
+        if nearly_equal(held["amount"], amount):
+            del self.position[stock]
+        elif held["amount"] - amount < OVERSOLD:
+            raise InputError(f"{stock}: {amount} cannot be sold, the position holds {held['amount']}")
+        else:
+            held["amount"] -= amount
+        if self._settle_type == self.ST_CASH:
+            self.position["cash_delay"] += trade_val - cost
+        elif self._settle_type == self.ST_NO:
+            self.position["cash"] += trade_val - cost
+        else:
+            raise ConfigError(f"settle_type: received {self._settle_type!r}; allowed are 'None' and 'cash'")
+
+    def settle_start(self, settle_type: str) -> None:
+        """From now on, with `settle_type` "cash", keep the proceeds of sales aside until `settle_commit`."""
+        if settle_type not in (self.ST_CASH, self.ST_NO):
+            raise ConfigError(f"settle_type: received {settle_type!r}; allowed are 'None' and 'cash'")
+        if self._settle_type != self.ST_NO:
+            raise RunError("a settlement is already open")
+        self._settle_type = settle_type
+        if settle_type == self.ST_CASH:
+            self.position["cash_delay"] = 0.0
+
+    def settle_commit(self) -> None:
+        """Credit what was kept aside."""
+        if self._settle_type == self.ST_CASH:
+            self.position["cash"] += self.position.pop("cash_delay")
+        self._settle_type = self.ST_NO
+
+    # ----------------------------------------------------------------------------------------------------- questions
+    def check_stock(self, stock_id: str) -> bool:
+        """Return True when the instrument is held."""
+        return stock_id in self.position and stock_id not in SPECIAL
+
+    def get_stock_list(self) -> list[str]:
+        """Return the instruments held, in the order they were bought."""
+        return [key for key in self.position if key not in SPECIAL]
+
+    def get_stock_price(self, code: str) -> float:
+        return self.position[code]["price"]
+
+    def get_stock_amount(self, code: str) -> float:
+        """Return the amount held, 0.0 for an instrument that is not."""
+        held = self.position.get(code)
+        return held["amount"] if held is not None else 0.0
+
+    def get_stock_count(self, code: str, bar: str) -> int:
+        """Return for how many bars of size `bar` the instrument has been held."""
+        return self.position[code].get(f"count_{bar}", 0)
+
+    def get_stock_weight(self, code: str) -> float:
+        return self.position[code]["weight"]
+
+    def get_cash(self, include_settle: bool = False) -> float:
+        """Return the cash; `include_settle` adds what is waiting for settlement."""
+        cash = self.position["cash"]
+        return cash + self.position.get("cash_delay", 0.0) if include_settle else cash
+
+    def get_stock_amount_dict(self) -> dict[str, float]:
+        return {key: held["amount"] for key, held in self.position.items() if key not in SPECIAL}
+
+    def get_stock_weight_dict(self, only_stock: bool = False) -> dict[str, float]:
+        """Return value / account value per instrument (with `only_stock`: / value of all holdings)."""
+        total = self.calculate_stock_value() if only_stock else self.calculate_value()
+        return {
+            key: held["amount"] * held["price"] / total if total else 0.0
+            for key, held in self.position.items()
+            if key not in SPECIAL
+        }
+
+    def calculate_stock_value(self) -> float:
+        """Return the value of the holdings at their last prices."""
+        value = 0.0
+        for key, held in self.position.items():
+            if key not in SPECIAL:
+                value += held["amount"] * held["price"]
+        return value
+
+    def calculate_value(self) -> float:
+        """Return holdings + cash + cash waiting for settlement."""
+        return self.calculate_stock_value() + self.position["cash"] + self.position.get("cash_delay", 0.0)
+
+    # ------------------------------------------------------------------------------------------------------- marking
+    def update_stock_price(self, stock_id: str, price: float) -> None:
+        self.position[stock_id]["price"] = price
+
+    def update_stock_count(self, stock_id: str, bar: str, count: float) -> None:
+        self.position[stock_id][f"count_{bar}"] = count
+
+    def update_stock_weight(self, stock_id: str, weight: float) -> None:
+        self.position[stock_id]["weight"] = weight
+
+    def add_count_all(self, bar: str) -> None:
+        """Every holding has been held for one more bar of size `bar`."""
+        name = f"count_{bar}"
+        for key, held in self.position.items():
+            if key not in SPECIAL:
+                held[name] = held.get(name, 0) + 1
+
+    def update_weight_all(self) -> None:
+        """Recompute every weight from the last prices."""
+        for stock, weight in self.get_stock_weight_dict().items():
+            self.position[stock]["weight"] = weight
+
+
+_OWN = frozenset({"_settle_type", "position", "init_cash"})
+
+
+class InfPosition(BasePosition):
+    """Endless cash and endless amounts of everything; trades leave it as it is.
+
+    For executing orders that somebody else decided. It has no value, so portfolio metrics need a Position.
+    """
+
+    def skip_update(self) -> bool:
+        return True
+
+    def check_stock(self, stock_id: str) -> bool:  # noqa: ARG002
+        return True
+
+    def update_order(self, order: Order, trade_val: float, cost: float, trade_price: float) -> None:
+        """Nothing changes."""
+
+    def update_stock_price(self, stock_id: str, price: float) -> None:
+        """Nothing changes."""
+
+    def calculate_stock_value(self) -> float:
+        """Return infinity."""
+        return np.inf
+
+    def calculate_value(self) -> float:
+        raise NotImplementedError(_NO_VALUE)
+
+    def get_stock_list(self) -> list[str]:
+        raise NotImplementedError(_NO_VALUE)
+
+    def get_stock_price(self, code: str) -> float:  # noqa: ARG002
+        """Return NaN."""
+        return np.nan
+
+    def get_stock_amount(self, code: str) -> float:  # noqa: ARG002
+        """Return infinity."""
+        return np.inf
+
+    def get_cash(self, include_settle: bool = False) -> float:  # noqa: ARG002
+        """Return infinity."""
+        return np.inf
+
+    def get_stock_amount_dict(self) -> dict[str, float]:
+        raise NotImplementedError(_NO_VALUE)
+
+    def get_stock_weight_dict(self, only_stock: bool = False) -> dict[str, float]:  # noqa: ARG002
+        raise NotImplementedError(_NO_VALUE)
+
+    def add_count_all(self, bar: str) -> None:  # noqa: ARG002
+        raise NotImplementedError(_NO_VALUE)
+
+    def update_weight_all(self) -> None:
+        raise NotImplementedError(_NO_VALUE)
+
+    def settle_start(self, settle_type: str) -> None:
+        """Nothing to settle."""
+
+    def settle_commit(self) -> None:
+        """Nothing to settle."""
+
+
+_NO_VALUE = "an InfPosition holds everything without end, so it has no list, value or weights; use pos_type='Position'"
+
+
+class PositionHistory(MutableMapping[pd.Timestamp, Any]):
+    """Positions by time, like a dict, at a tenth of the memory.
+
+    A plain Position is stored as one array of numbers per step and built anew each time it is asked for (changing what
+    one received changes nothing here); any other object is stored as it is.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[pd.Timestamp, Any] = {}
+        self._names: tuple[str, ...] = ()
+
+    def record(self, time: pd.Timestamp, position: BasePosition) -> None:
+        """Remember what `position` is at `time`."""
+        packed = self._pack(position) if type(position) is Position else None
+        self._kept[time] = copy.deepcopy(position) if packed is None else packed
+
+    def _pack(self, position: Position) -> tuple[Any, ...] | None:
+        table = position.position
+        holdings = [(key, held) for key, held in table.items() if key not in SPECIAL]
+        keys = tuple(holdings[0][1]) if holdings else ()
+        names = tuple(key for key, _ in holdings)
+        rows = [tuple(held.values()) for _, held in holdings]
+        if any(len(row) != len(keys) for row in rows) or any(tuple(held) != keys for _, held in holdings):
+            return None  # holdings of unequal kinds: keep them as they are
+        if names == self._names:
+            names = self._names  # one tuple for as long as the same names are held
+        self._names = names
+        numbers = np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))
+        special = {key: table[key] for key in table if key in SPECIAL}
+        return position.init_cash, position._settle_type, special, names, keys, numbers
+
+    @staticmethod
+    def _unpack(packed: tuple[Any, ...]) -> Position:
+        init_cash, settle_type, special, names, keys, numbers = packed
+        position = Position(cash=init_cash)
+        position._settle_type = settle_type
+        whole = [key.startswith("count_") for key in keys]
+        position.position = dict(special)
+        for name, row in zip(names, numbers.tolist(), strict=True):
+            position.position[name] = {
+                key: int(value) if count else value for key, value, count in zip(keys, row, whole, strict=True)
+            }
+        return position
+
+    def __getitem__(self, time: Any) -> Any:
+        kept = self._kept[time if isinstance(time, pd.Timestamp) else pd.Timestamp(time)]
+        return self._unpack(kept) if isinstance(kept, tuple) else kept
+
+    def __setitem__(self, time: Any, position: Any) -> None:
+        self._kept[pd.Timestamp(time)] = position
+
+    def __delitem__(self, time: Any) -> None:
+        del self._kept[pd.Timestamp(time)]
+
+    def __contains__(self, time: object) -> bool:
+        return time in self._kept
+
+    def __iter__(self) -> Iterator[pd.Timestamp]:
+        return iter(self._kept)
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __repr__(self) -> str:
+        times: Iterable[pd.Timestamp] = list(self._kept)
+        span = f"{min(times)} to {max(times)}" if self._kept else "empty"
+        return f"PositionHistory({len(self._kept)} positions, {span})"

@@ -1,0 +1,6 @@
+"""The rules of a market, one per file, and `Market`, the five together.
+
+fee.py      what a trade costs           lot.py      which amounts exist
+limit.py    when nobody sells (or buys)  volume.py   how much of a bar one may take
+impact.py   what size costs              market.py   Qlib's fifteen arguments -> one Market
+"""

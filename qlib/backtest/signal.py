@@ -1,0 +1,210 @@
+"""Where scores come from: a frame, a fitted model, or anything with `get_signal(start_time, end_time)`."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+
+from qlib.errors import ConfigError
+from qlib.utils.objects import init_instance_by_config
+
+if TYPE_CHECKING:
+    from qlib.data.dataset import Dataset
+    from qlib.model.base import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Scores of one step as an array: `values[column[name]]` is the score of an instrument, NaN where it has none."""
+
+    names: Sequence[str]
+    column: Mapping[str, int]
+    values: np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Signal(metaclass=abc.ABCMeta):
+    """Scores of instruments at a time."""
+
+    @abc.abstractmethod
+    def get_signal(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> pd.Series | pd.DataFrame | None:
+        """Return the scores (index: instrument) of a closed time range, or None when there are none."""
+        raise NotImplementedError
+
+    def get_scores(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> Scores | None:
+        """Return `get_signal` (of a frame the first column) as arrays."""
+        found = self.get_signal(start_time, end_time)
+        if found is None:
+            return None
+        series = found.iloc[:, 0] if isinstance(found, pd.DataFrame) else found
+        names = series.index.tolist()
+        return Scores(names, {name: i for i, name in enumerate(names)}, series.to_numpy(dtype=np.float64))
+
+
+class SignalWCache(Signal):
+    """Scores that are ready in memory.
+
+    Parameters
+    ----------
+    signal
+        Series or DataFrame over (datetime, instrument), in either order of the levels. Of a frame strategies use the
+        first column. Raises ConfigError for duplicate rows, infinite scores and an index without those two levels.
+
+    Of a range with several times, each instrument's last score counts.
+    """
+
+    def __init__(self, signal: pd.Series | pd.DataFrame) -> None:
+        self.signal_cache = _by_time(signal)
+        index = cast("pd.MultiIndex", self.signal_cache.index)
+        days, names = np.asarray(index.codes[0], dtype=np.int64), np.asarray(index.codes[1], dtype=np.int64)
+        level = pd.DatetimeIndex(index.levels[0])
+        cut = np.flatnonzero(np.diff(days)) + 1
+        self._start = np.concatenate([[0], cut, [len(days)]]) if len(days) else np.zeros(1, dtype=np.int64)
+        opened = level[days[self._start[:-1]]] if len(days) else level[:0]
+        self._ticks = opened.to_numpy().astype("datetime64[ns]").astype(np.int64)
+        self._names = tuple(index.levels[1])
+        self._column = {name: i for i, name in enumerate(self._names)}
+        self._codes = names
+        first = self.signal_cache.iloc[:, 0] if isinstance(self.signal_cache, pd.DataFrame) else self.signal_cache
+        self._values = first.to_numpy(dtype=np.float64)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "get_signal" in cls.__dict__ and "get_scores" not in cls.__dict__:
+            cls.get_scores = Signal.get_scores  # type: ignore[method-assign]  # the subclass's own scores count
+
+    def _rows(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
+        lo = int(np.searchsorted(self._ticks, start_time.value, side="left"))
+        hi = int(np.searchsorted(self._ticks, end_time.value, side="right"))
+        return int(self._start[lo]), int(self._start[max(lo, hi)])
+
+    def get_signal(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> pd.Series | pd.DataFrame | None:
+        lo, hi = self._rows(pd.Timestamp(start_time), pd.Timestamp(end_time))
+        if lo == hi:
+            return None
+        part = self.signal_cache.iloc[lo:hi].droplevel(0)
+        return part if part.index.is_unique else part.groupby(level=0).last()
+
+    def get_scores(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> Scores | None:
+        lo, hi = self._rows(start_time, end_time)
+        if lo == hi:
+            return None
+        codes, scores = self._codes[lo:hi], self._values[lo:hi]
+        values = np.full(len(self._names), np.nan)
+        known = ~np.isnan(scores)
+        values[codes[known]] = scores[known]  # rows are in time order: the last one stays
+        return Scores(self._names, self._column, values)
+
+
+def _by_time(signal: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
+    """Return the signal with index (datetime, instrument), sorted, and checked."""
+    if not isinstance(signal, pd.Series | pd.DataFrame):
+        raise ConfigError(f"signal: received {type(signal).__name__}; a Series or DataFrame is allowed")
+    index = signal.index
+    if not isinstance(index, pd.MultiIndex) or index.nlevels != 2:
+        raise ConfigError(
+            f"signal: its index has the levels {list(index.names)}; the two levels datetime and instrument are needed"
+        )
+    if isinstance(signal, pd.DataFrame) and not signal.shape[1]:
+        raise ConfigError("signal: the frame has no column; its first column must hold the scores")
+    if "datetime" in index.names and not isinstance(index.levels[index.names.index("datetime")], pd.DatetimeIndex):
+        index = _with_times(index, index.names.index("datetime"))
+        signal = signal.set_axis(index, axis=0)
+    times = [i for i in (0, 1) if isinstance(index.levels[i], pd.DatetimeIndex)]
+    named = [i for i in (0, 1) if index.names[i] == "datetime" and i in times]
+    when = (named or times or [None])[0]
+    if when is None:
+        kinds = ", ".join(f"{name}: {level.dtype}" for name, level in zip(index.names, index.levels, strict=True))
+        raise ConfigError(f"signal: no level of its index holds times ({kinds}); convert one with pd.to_datetime")
+    zone = pd.DatetimeIndex(index.levels[when]).tz
+    if zone is not None:
+        raise ConfigError(
+            f"signal: its times carry the zone {zone}; a store keeps one clock without zones: "
+            "convert with .tz_convert(<zone of the store>).tz_localize(None)"
+        )
+    if any((np.asarray(codes) < 0).any() for codes in index.codes):
+        raise ConfigError("signal: a row of its index has no time or no instrument")
+    if when == 1:
+        signal = signal.swaplevel(0, 1)
+    values = signal.to_numpy()
+    if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
+        raise ConfigError(f"signal: the scores are {values.dtype}, not numbers")
+    infinite = np.isinf(values.astype(np.float64))
+    if infinite.any():
+        where = signal.index[np.flatnonzero(infinite.reshape(len(signal), -1).any(axis=1))[0]]
+        raise ConfigError(f"signal: the score of {where[1]} at {where[0]} is infinite; numbers and NaN are allowed")
+    levels = _sorted_levels(cast("pd.MultiIndex", signal.index))
+    signal = signal.set_axis(levels, axis=0)
+    key = np.asarray(levels.codes[0], dtype=np.int64) * len(levels.levels[1]) + np.asarray(levels.codes[1])
+    if (np.diff(key) < 0).any():
+        order = np.argsort(key, kind="stable")
+        signal, key = signal.iloc[order], key[order]
+    again = np.flatnonzero(np.diff(key) == 0)
+    if len(again):
+        where = signal.index[again[0]]
+        raise ConfigError(
+            f"signal: {where[1]} has several scores at {where[0]}; one per instrument and time is allowed"
+        )
+    return signal
+
+
+def _with_times(index: pd.MultiIndex, which: int) -> pd.MultiIndex:
+    """Read a level of dates that are not Timestamps yet."""
+    try:
+        times = pd.DatetimeIndex(pd.to_datetime(index.levels[which]))
+    except (ValueError, TypeError) as error:
+        raise ConfigError(
+            f"signal: its level datetime holds no times ({error}); convert it with pd.to_datetime"
+        ) from None
+    levels: Any = [times if i == which else level for i, level in enumerate(index.levels)]
+    return index.set_levels(levels)
+
+
+def _sorted_levels(index: pd.MultiIndex) -> pd.MultiIndex:
+    """Return the same rows with both levels in ascending order and without unused entries."""
+    codes: Any = []
+    levels: Any = []
+    for code, level in zip(index.codes, index.levels, strict=True):
+        used = np.zeros(len(level), dtype=bool)
+        used[code] = True
+        kept = level[used]
+        order = kept.argsort()
+        place = np.zeros(len(level), dtype=np.int64)
+        place[np.flatnonzero(used)[order]] = np.arange(len(kept))
+        codes.append(place[code])
+        levels.append(kept[order])
+    return pd.MultiIndex(levels=levels, codes=codes, names=index.names, verify_integrity=False)
+
+
+class ModelSignal(SignalWCache):
+    """Scores that a fitted model gives to a dataset's test segment; predicted once, at construction."""
+
+    def __init__(self, model: BaseModel, dataset: Dataset) -> None:
+        self.model = model
+        self.dataset = dataset
+        scores: Any = model.predict(dataset)
+        super().__init__(signal=scores.iloc[:, 0] if isinstance(scores, pd.DataFrame) else scores)
+
+
+def create_signal_from(obj: Any) -> Signal:
+    """Return a signal from a Signal, a Series or DataFrame, a pair (model, dataset), or a configuration of one.
+
+    Raises ConfigError for anything else.
+    """
+    if isinstance(obj, Signal):
+        return obj
+    if isinstance(obj, tuple | list) and len(obj) == 2:
+        return ModelSignal(*obj)
+    if isinstance(obj, pd.DataFrame | pd.Series):
+        return SignalWCache(signal=obj)
+    if isinstance(obj, dict | str):
+        made = init_instance_by_config(obj)
+        return made if isinstance(made, Signal) else create_signal_from(made)
+    raise ConfigError(
+        f"signal: received {type(obj).__name__}; allowed are a Series or DataFrame over (datetime, instrument), "
+        "a pair (model, dataset), a Signal and the configuration of one"
+    )

@@ -1,0 +1,1 @@
+"""Qlib's path for measures of predictions."""

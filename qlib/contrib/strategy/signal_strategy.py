@@ -1,0 +1,316 @@
+"""Strategies that follow scores of the bar before.
+
+TopkDropoutStrategy     hold k names; each step replace the worst n_drop of them by better ones
+WeightStrategyBase      say target weights; an order generator turns them into orders
+"""
+
+from __future__ import annotations
+
+import copy
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from qlib.backtest.decision import BaseTradeDecision, Order, TradeDecisionWO
+from qlib.backtest.position import BasePosition
+from qlib.backtest.signal import Signal, create_signal_from
+from qlib.contrib.strategy.order_generator import OrderGenerator, OrderGenWOInteract
+from qlib.errors import ConfigError, did_you_mean
+from qlib.log import get_module_logger
+from qlib.strategy.base import BaseStrategy
+
+if TYPE_CHECKING:
+    from qlib.backtest.exchange import Exchange
+    from qlib.backtest.utils import CommonInfrastructure, LevelInfrastructure
+    from qlib.data.dataset import Dataset
+    from qlib.model.base import BaseModel
+
+logger = get_module_logger("strategy")
+
+
+class BaseSignalStrategy(BaseStrategy, ABC):
+    """A strategy with a signal.
+
+    Parameters
+    ----------
+    signal
+        Scores: a Series or DataFrame over (datetime, instrument), a pair (model, dataset), a `Signal`, or the
+        configuration of one.
+    model, dataset
+        Qlib's older way to say `signal=(model, dataset)`.
+    risk_degree
+        Share of the money to invest.
+    """
+
+    def __init__(
+        self,
+        *,
+        signal: Signal | pd.Series | pd.DataFrame | tuple[Any, Any] | list[Any] | dict[str, Any] | str | None = None,
+        model: BaseModel | None = None,
+        dataset: Dataset | None = None,
+        risk_degree: float = 0.95,
+        trade_exchange: Exchange | None = None,
+        level_infra: LevelInfrastructure | None = None,
+        common_infra: CommonInfrastructure | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(level_infra=level_infra, common_infra=common_infra, trade_exchange=trade_exchange, **kwargs)
+        if not risk_degree >= 0:
+            raise ConfigError(f"risk_degree: received {risk_degree!r}; a share of at least 0 is allowed")
+        self.risk_degree = risk_degree
+        if model is not None and dataset is not None:
+            logger.warning("model and dataset are given apart: signal=(model, dataset) says the same")
+            signal = (model, dataset)
+        if signal is None:
+            raise ConfigError(f"{type(self).__name__} needs a signal: scores, or signal=(model, dataset)")
+        self.signal: Signal = create_signal_from(signal)
+
+    def get_risk_degree(self, trade_step: int | None = None) -> float:  # noqa: ARG002  subclasses vary it by step
+        """Return the share of the money to invest at a step; override it for a dynamic share."""
+        return self.risk_degree
+
+
+class TopkDropoutStrategy(BaseSignalStrategy):
+    """Hold the k best names, replacing at most n_drop of them a step.
+
+    Each step: held names and the best new ones are ranked together by score; held names among the last n_drop are
+    sold, and as many new ones bought as fit into k. The buys share the free cash times the risk degree equally.
+
+    Parameters
+    ----------
+    topk
+        Number of names to hold.
+    n_drop
+        Most names to sell in a step.
+    method_sell
+        "bottom": the worst scored; "random": any (numpy's global generator).
+    method_buy
+        "top": the best scored; "random": any of the k best.
+    hold_thresh
+        Least number of bars to hold a name.
+    only_tradable
+        Choose among the names that can be traded in the step; else a choice that cannot be traded is skipped.
+    forbid_all_trade_at_limit
+        A name at a limit is traded on neither side; else only the blocked side is skipped.
+
+    With n_drop=0 nothing is sold. Under compat="qlib" it sells every holding each step, as Qlib does, and a portfolio
+    of more than topk + n_drop names slices its list of candidates from the end.
+    """
+
+    def __init__(
+        self,
+        *,
+        topk: int,
+        n_drop: int,
+        method_sell: str = "bottom",
+        method_buy: str = "top",
+        hold_thresh: int = 1,
+        only_tradable: bool = False,
+        forbid_all_trade_at_limit: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        for name, number, least in (("topk", topk, 1), ("n_drop", n_drop, 0)):
+            if isinstance(number, bool) or number != int(number) or number < least:
+                raise ConfigError(f"{name}: received {number!r}; a whole number of at least {least} is allowed")
+        for name, method, allowed in (
+            ("method_sell", method_sell, ("bottom", "random")),
+            ("method_buy", method_buy, ("top", "random")),
+        ):
+            if method not in allowed:
+                raise ConfigError(
+                    f"{name}: received {method!r}; allowed are {allowed[0]!r} and {allowed[1]!r}"
+                    f"{did_you_mean(str(method), allowed)}"
+                )
+        self.topk = int(topk)
+        self.n_drop = int(n_drop)
+        self.method_sell = method_sell
+        self.method_buy = method_buy
+        self.hold_thresh = hold_thresh
+        self.only_tradable = only_tradable
+        self.forbid_all_trade_at_limit = forbid_all_trade_at_limit
+
+    def generate_trade_decision(self, execute_result: list[Any] | None = None) -> BaseTradeDecision:  # noqa: ARG002
+        """Return sells, then buys."""
+        step = self.trade_calendar.get_trade_step()
+        start, end = self.trade_calendar.get_step_time(step)
+        scores = self.signal.get_scores(*self.trade_calendar.get_step_time(step, shift=1))
+        if scores is None:
+            return TradeDecisionWO([], self)
+        held = self.trade_position.get_stock_list()
+        ranking = _Ranking(scores.names, scores.column, scores.values, held)
+        exchange = self.trade_exchange
+
+        def tradable(name: str) -> bool:
+            return not self.only_tradable or exchange.is_stock_tradable(name, start, end)
+
+        sells, buys = self._choose(ranking, held, tradable)
+        after = copy.deepcopy(self.trade_position)
+        sell_orders = self._sell(held, sells, after, start, end)
+        buy_orders = self._buy(buys, after.get_cash(include_settle=True), step, start, end)
+        return TradeDecisionWO(sell_orders + buy_orders, self)
+
+    def _choose(
+        self, ranking: _Ranking, held: list[str], tradable: Callable[[str], bool]
+    ) -> tuple[set[str], list[str]]:
+        """Return (names to sell, names to buy)."""
+        qlib = self.trade_exchange.compat == "qlib"
+        room = self.n_drop + self.topk - len(held)
+        if not qlib:
+            room = max(room, 0)
+        if self.method_buy == "top":
+            new = _first(ranking.others(), room, tradable)
+        else:
+            best = [name for name in _first(ranking.all(), self.topk, tradable) if name not in ranking.held]
+            count = min(max(room, 0), len(best))
+            new = [str(name) for name in np.random.choice(best, count, replace=False)] if count else []
+        kept = ranking.sort(held)
+        if self.method_sell == "bottom":
+            together = ranking.sort([*held, *new])
+            worst = _first(reversed(together), self.n_drop, tradable)
+            if qlib and self.n_drop == 0 and not self.only_tradable:
+                worst = together
+            sells = ranking.held.intersection(worst)
+        else:
+            able = [name for name in kept if tradable(name)]
+            count = min(self.n_drop, len(able))
+            sells = {str(name) for name in np.random.choice(able, count, replace=False)} if count else set()
+        count = len(sells) + self.topk - len(held)
+        return sells, new[: count if qlib else max(count, 0)]
+
+    def _sell(
+        self, held: list[str], sells: set[str], after: BasePosition, start: pd.Timestamp, end: pd.Timestamp
+    ) -> list[Order]:
+        """Return the sell orders; `after` becomes the position after them."""
+        exchange, bar = self.trade_exchange, self.trade_calendar.get_freq()
+        side = None if self.forbid_all_trade_at_limit else Order.SELL
+        orders = []
+        for name in held:
+            if name not in sells or not exchange.is_stock_tradable(name, start, end, side):
+                continue
+            if after.get_stock_count(name, bar=bar) < self.hold_thresh:  # type: ignore[attr-defined]
+                continue
+            order = Order(name, after.get_stock_amount(name), Order.SELL, start, end)
+            if exchange.check_order(order):
+                orders.append(order)
+                exchange.deal_order(order, position=after)
+        return orders
+
+    def _buy(self, buys: list[str], cash: float, step: int, start: pd.Timestamp, end: pd.Timestamp) -> list[Order]:
+        """Return the buy orders, equal in value before rounding."""
+        exchange = self.trade_exchange
+        side = None if self.forbid_all_trade_at_limit else Order.BUY
+        value = cash * self.get_risk_degree(step) / len(buys) if buys else 0.0
+        orders = []
+        for name in buys:
+            if not exchange.is_stock_tradable(name, start, end, side):
+                continue
+            price = exchange.get_deal_price(name, start, end, direction=Order.BUY)
+            amount = exchange.round_amount_by_trade_unit(value / price, exchange.get_factor(name, start, end))
+            orders.append(Order(name, amount, Order.BUY, start, end))
+        return orders
+
+
+class _Ranking:
+    """Scores of a step and what is held, ordered: best score first, then the unscored by name."""
+
+    def __init__(self, names: Iterable[str], column: Mapping[str, int], values: np.ndarray, held: list[str]) -> None:
+        self.names, self.column, self.values = names, column, values
+        self.held = set(held)
+
+    def score(self, name: str) -> float:
+        i = self.column.get(name)
+        return float("nan") if i is None else self.values.item(i)
+
+    def all(self) -> Iterable[str]:
+        """Yield every scored name, best first."""
+        scored = np.flatnonzero(~np.isnan(self.values))
+        order = scored[np.argsort(-self.values[scored], kind="stable")]
+        names = self.names
+        for i in order.tolist():
+            yield names[i]  # type: ignore[index]
+
+    def others(self) -> Iterable[str]:
+        """Yield the scored names that are not held, best first."""
+        return (name for name in self.all() if name not in self.held)
+
+    def sort(self, names: list[str]) -> list[str]:
+        """Return names by score, best first, the unscored last."""
+        scores = {name: self.score(name) for name in names}
+        known = [name for name in names if scores[name] == scores[name]]
+        unknown = sorted(name for name in names if scores[name] != scores[name])
+        return sorted(known, key=lambda name: -scores[name]) + unknown
+
+
+def _first(names: Iterable[str], count: int, tradable: Callable[[str], bool]) -> list[str]:
+    """Return the first `count` tradable names; a negative count leaves out that many at the end (Qlib's slice)."""
+    if count < 0:
+        return [name for name in names if tradable(name)][:count]
+    found: list[str] = []
+    for name in names:
+        if len(found) >= count:
+            break
+        if tradable(name):
+            found.append(name)
+    return found
+
+
+class WeightStrategyBase(BaseSignalStrategy):
+    """A strategy that says target weights.
+
+    Parameters
+    ----------
+    order_generator_cls_or_obj
+        What turns weights into orders: a class of `order_generator`, or an object of one.
+    """
+
+    def __init__(
+        self,
+        *,
+        order_generator_cls_or_obj: type[OrderGenerator] | OrderGenerator = OrderGenWOInteract,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        given = order_generator_cls_or_obj
+        self.order_generator: OrderGenerator = given() if isinstance(given, type) else given
+
+    @abstractmethod
+    def generate_target_weight_position(
+        self,
+        score: pd.Series | pd.DataFrame,
+        current: Any,
+        trade_start_time: pd.Timestamp,
+        trade_end_time: pd.Timestamp,
+    ) -> dict[str, float] | None:
+        """Return the weight of each name to hold (of the invested money, cash apart), or None for no orders.
+
+        `score` is by instrument; `current` a copy of the position.
+        """
+        raise NotImplementedError
+
+    def generate_trade_decision(self, execute_result: list[Any] | None = None) -> BaseTradeDecision:  # noqa: ARG002
+        """Return the orders that lead to the target weights."""
+        step = self.trade_calendar.get_trade_step()
+        start, end = self.trade_calendar.get_step_time(step)
+        pred_start, pred_end = self.trade_calendar.get_step_time(step, shift=1)
+        score = self.signal.get_signal(start_time=pred_start, end_time=pred_end)
+        if score is None:
+            return TradeDecisionWO([], self)
+        current = copy.deepcopy(self.trade_position)
+        target = self.generate_target_weight_position(
+            score=score, current=current, trade_start_time=start, trade_end_time=end
+        )
+        orders = self.order_generator.generate_order_list_from_target_weight_position(
+            current=current,
+            trade_exchange=self.trade_exchange,
+            target_weight_position=target,
+            risk_degree=self.get_risk_degree(step),
+            pred_start_time=pred_start,
+            pred_end_time=pred_end,
+            trade_start_time=start,
+            trade_end_time=end,
+        )
+        return TradeDecisionWO(orders, self)

@@ -1,0 +1,1 @@
+"""The contract between a strategy and the backtest: see base.py."""
