@@ -175,7 +175,7 @@ def run(folder: Path, *, local: bool = True, **changes: Any) -> FakeRecorder:
     return FakeRecorder(
         folder,
         {name: value for name, value in objects.items() if value is not None},
-        metrics={"IC": 0.0521, "1day.excess_return_with_cost.annualized_return": 0.1234567890123},
+        metrics={"IC": 0.0435678901234567, "l2.valid": 0.99206},
         params={"model.class": "LGBModel"},
         local=local,
     )

@@ -91,9 +91,18 @@ def test_the_page_opens_without_an_error_fits_the_screen_and_can_be_read(browser
     assert (back == "rgb(17, 20, 23)") is dark
 
 
-def test_labels_of_an_axis_do_not_lie_upon_each_other(browser, address):
+@pytest.mark.parametrize(
+    ("freq", "periods"), [("D", 9), ("D", 31), ("D", 100), ("D", 364), ("D", 1100), ("h", 40), ("30min", 1000)]
+)
+def test_labels_of_an_axis_do_not_lie_upon_each_other(browser, tmp_path, freq, periods):
+    pred, label = report_runs.signal(days=periods, names=10, freq=freq)
+    recorder = report_runs.run(tmp_path, pred=pred, label=label)
+    recorder.objects |= report_runs.portfolio(report_runs.backtest(periods, freq=freq))
+    address = write_report(recorder, settings=build_settings(region="crypto")).as_uri()
     for width in WIDTHS.values():
-        assert browser.open(address, width=width).run(OVERLAPPING_LABELS) == [], width
+        page = browser.open(address, width=width)
+        assert page.run(OVERLAPPING_LABELS) == [], width
+        assert page.run("document.documentElement.scrollWidth") <= width
 
 
 def test_the_warnings_stand_before_the_first_figure(browser, address):

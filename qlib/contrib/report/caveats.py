@@ -17,7 +17,9 @@ LEVELS = ("alarm", "caution", "note")
 FEW_ROWS = 1000
 FEW_PERIODS = 30
 SHORT_PERIODS = 250
+A_YEAR = 0.99  # 365 days are one
 TOO_GOOD = 0.25
+MOST_NAMES = 5
 SURE = 2.0
 
 Caveat = tuple[str, str, str]
@@ -124,6 +126,8 @@ def _of_portfolio(twin: dict[str, Any]) -> Iterator[Caveat]:
         yield "no_trades", "caution", "The backtest never traded: its figures are those of cash."
     elif not trading["cost_total"]:
         yield "no_cost", "caution", "Trading was free in this backtest. No real market is."
+    yield from _stuck(held["stuck"])
+    yield from _other_year(twin, held)
     if held["returns_missing"]:
         text = f"{plural(held['returns_missing'], 'step')} of the backtest have no return and are counted as zero."
         yield "missing_returns", "caution", text
@@ -137,13 +141,39 @@ def _of_portfolio(twin: dict[str, Any]) -> Iterator[Caveat]:
 
 
 def _length(held: dict[str, Any]) -> Iterator[Caveat]:
-    if held["periods"] < SHORT_PERIODS or held["years"] < 1:
+    if held["periods"] < SHORT_PERIODS or held["years"] < A_YEAR:
         yield (
             "short_history",
             "caution",
             f"Short history: the backtest covers {plural(held['periods'], 'period')}, {show(held['years'], 'ratio')} "
             "years. Yearly figures are stretched from it and can be far off.",
         )
+
+
+def _stuck(stuck: list[dict[str, Any]]) -> Iterator[Caveat]:
+    if stuck:
+        names = ", ".join(f"{one['instrument']} (since {one['since']})" for one in stuck[:MOST_NAMES])
+        more = f" and {len(stuck) - MOST_NAMES} more" if len(stuck) > MOST_NAMES else ""
+        one, they = ("holding", "It counts") if len(stuck) == 1 else ("holdings", "They count")
+        yield (
+            "stuck_holdings",
+            "caution",
+            f"The backtest ends with {len(stuck)} {one} that no score was given for any more: {names}{more}. "
+            f"{they} at the last price known; a delisted instrument may be worth nothing.",
+        )
+
+
+def _other_year(twin: dict[str, Any], held: dict[str, Any]) -> Iterator[Caveat]:
+    logged = twin["logged"].get(f"{held['freq']}.excess_return_with_cost.annualized_return")
+    above = held["excess"]
+    if logged is None or above is None or abs(logged - above["annual"]) <= 1e-6 * max(1.0, abs(logged)):
+        return
+    yield (
+        "other_year",
+        "note",
+        f"The recorder holds a yearly excess return of {show(logged, 'change')}; with the {held['periods_per_year']:g} "
+        f"periods a year of this region it is {show(above['annual'], 'change')}.",
+    )
 
 
 def _gain(held: dict[str, Any]) -> Iterator[Caveat]:

@@ -41,7 +41,9 @@ def build_twin(artifacts: Artifacts, settings: Settings, version: str | None) ->
     twin["signal"] = signal_numbers(artifacts, periods_per_year(freq, market.region) / 12, freq)
     portfolio = artifacts.portfolio
     twin["portfolio"] = (
-        None if portfolio is None else portfolio_numbers(portfolio, periods_per_year(portfolio.freq, market.region))
+        None
+        if portfolio is None
+        else portfolio_numbers(portfolio, periods_per_year(portfolio.freq, market.region), artifacts.pred)
     )
     twin["logged"] = artifacts.metrics
     twin = clean(twin)

@@ -20,15 +20,18 @@ from qlib.contrib.report.artifacts import Portfolio
 from qlib.contrib.report.signal_numbers import DAY, bar_means, stamp, stamps, standard_error
 
 WORST_DRAWDOWNS = 3
+FRESH = 6
 
 
-def portfolio_numbers(portfolio: Portfolio, year: float) -> dict[str, Any] | None:
+def portfolio_numbers(portfolio: Portfolio, year: float, pred: pd.Series | None = None) -> dict[str, Any] | None:
     """Return the portfolio's part of the twin; None when the backtest has no step.
 
     Parameters
     ----------
     year : float
         Periods in a year of this market, at the backtest's frequency.
+    pred : Series, optional
+        The scores (datetime, instrument): what is held without a score is told.
     """
     report = portfolio.report
     n = len(report)
@@ -63,6 +66,7 @@ def portfolio_numbers(portfolio: Portfolio, year: float) -> dict[str, Any] | Non
         "trading": _trading(portfolio, year),
         "exposure": _spread((report["value"] / report["account"]).astype(float)),
         "holdings": None,
+        "stuck": stuck_holdings(portfolio.positions, pred),
         "monthly": monthly(net, times),
     }
     held = holdings(portfolio.positions, times)
@@ -217,14 +221,27 @@ def holdings(positions: Any, times: pd.DatetimeIndex) -> pd.Series | None:
     """How many instruments were held after each step; None when the run kept no positions."""
     if not positions:
         return None
-    counts = {pd.Timestamp(time): _instruments_in(position) for time, position in positions.items()}
+    counts = {pd.Timestamp(time): len(_instruments_in(position)) for time, position in positions.items()}
     return pd.Series(counts, dtype=float).reindex(times)
 
 
-def _instruments_in(position: Any) -> int:
+def _instruments_in(position: Any) -> list[str]:
     if hasattr(position, "get_stock_list"):
-        return len(position.get_stock_list())
-    return sum(isinstance(held, dict) for held in position.values())
+        return sorted(position.get_stock_list())
+    return sorted(name for name, held in position.items() if isinstance(held, dict))
+
+
+def stuck_holdings(positions: Any, pred: pd.Series | None) -> list[dict[str, str]]:
+    """What is still held at the end though its last score lies more than five periods back: delisted, as a rule."""
+    if not positions or pred is None or pred.empty:
+        return []
+    last = pred[pred.notna()].reset_index().groupby("instrument")["datetime"].max()
+    times = pred.index.get_level_values("datetime").unique().sort_values()
+    recent = times[-min(FRESH, len(times))]
+    held = _instruments_in(positions[max(positions)])
+    return [
+        {"instrument": name, "since": stamp(last[name])} for name in held if name in last.index and last[name] < recent
+    ]
 
 
 def monthly(net: pd.Series, times: pd.DatetimeIndex) -> list[dict[str, Any]]:

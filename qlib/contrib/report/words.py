@@ -102,8 +102,8 @@ def show(value: Any, kind: str) -> str:
     value : number, str or None
         None and NaN become "n/a"; text passes unchanged.
     kind : str
-        One of percent, change (a percent with its sign), coefficient, ratio, count, money, decimal, plain
-        (five figures), text.
+        One of percent, change (a percent with its sign), points (the same, for a table headed "in %"), coefficient,
+        ratio, count, money, decimal, plain (five figures), text.
 
     Examples
     --------
@@ -146,6 +146,10 @@ def _change(value: float) -> str:
     return _fixed(value * 100, _places_of_percent(value * 100), "+") + GAP + "%"
 
 
+def _points(value: float) -> str:
+    return _fixed(value * 100, 1 if abs(value) < 10 else 0, "+")
+
+
 def _coefficient(value: float) -> str:
     return _fixed(value, 4 if abs(value) < 0.1 else 3)
 
@@ -173,6 +177,7 @@ def _plain(value: float) -> str:
 _WRITERS = {
     "percent": _percent,
     "change": _change,
+    "points": _points,
     "coefficient": _coefficient,
     "ratio": _ratio,
     "count": _count,

@@ -329,6 +329,25 @@ def test_an_account_that_its_returns_do_not_explain_is_an_alarm(tmp_path):
     assert "account_differs" in codes(twin_of(recorder))
 
 
+def test_a_holding_whose_scores_ended_is_named(tmp_path):
+    pred, label = report_runs.signal()
+    times = pred.index.get_level_values("datetime")
+    gone = (pred.index.get_level_values("instrument") == "C03") & (times > "2023-06-01")
+    text = {c["code"]: c["text"] for c in twin_of(report_runs.run(tmp_path, pred=pred[~gone], label=label))["caveats"]}
+    assert "1 holding that no score" in text["stuck_holdings"]
+    assert "C03 (since 2023-06-01)" in text["stuck_holdings"]
+
+
+def test_a_logged_return_of_another_year_length_is_told(tmp_path):
+    recorder = report_runs.run(tmp_path)
+    annual = twin_of(recorder)["portfolio"]["excess"]["annual"]
+    name = "1day.excess_return_with_cost.annualized_return"
+    recorder.metrics = {name: annual}
+    assert "other_year" not in codes(twin_of(recorder))
+    recorder.metrics = {name: annual * 238 / 365}
+    assert "other_year" in codes(twin_of(recorder))
+
+
 def test_an_ic_within_two_standard_errors_of_zero_is_told_with_its_t(tmp_path):
     pred, label = report_runs.signal(strength=0.0, days=60)
     twin = twin_of(report_runs.run(tmp_path, pred=pred, label=label))
@@ -371,7 +390,7 @@ def test_a_store_that_says_it_is_synthetic_makes_a_synthetic_report(tmp_path, na
 # ---------------------------------------------------------------------------------------------------- words and JSON
 @given(
     st.one_of(st.none(), st.floats(), st.integers(-(10**9), 10**9)),
-    st.sampled_from(["percent", "change", "coefficient", "ratio", "count", "money", "decimal", "plain"]),
+    st.sampled_from(["percent", "change", "points", "coefficient", "ratio", "count", "money", "decimal", "plain"]),
 )
 def test_a_number_is_written_without_false_digits(value, kind):
     text = show(value, kind)
