@@ -16,7 +16,7 @@ at midnight instead (Qlib folds such bars into the sessions; `sessions_only=True
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final, Literal
 
@@ -26,6 +26,8 @@ import pandas as pd
 from qlib.errors import InputError, MissingDataError, StoreError
 from qlib.utils.time import MINUTES_PER_DAY, Freq, session_minutes
 
+_EARLIEST: Final = np.datetime64("1678-01-01", "s")  # what counting in nanoseconds reaches
+_LATEST: Final = np.datetime64("2262-01-01", "s")
 _FAR_FROM_SESSIONS: Final = 60  # minutes; breaks, auctions and bars stamped at their close are nearer than that
 
 
@@ -236,22 +238,33 @@ def read_calendar(path: Path, freq: str | Freq) -> Calendar:
 
     Raises StoreError, which names the file and the line, for text that is no time and for a calendar out of order.
     """
-    lines = path.read_bytes().split(b"\n")
-    texts = [stripped for line in lines if (stripped := line.strip())]
-    try:
-        times = np.array(texts, dtype="S").astype("datetime64[s]") if texts else np.empty(0, "datetime64[s]")
-    except ValueError:
-        times = np.array([_read_time(text, path, number) for number, text in enumerate(texts, 1)])
-    return Calendar(freq, times, f"calendar {path}")
+    texts = [stripped for line in path.read_bytes().split(b"\n") if (stripped := line.strip())]
+    return Calendar(freq, parse_times(texts, f"{path}: entry"), f"calendar {path}")
 
 
-def _read_time(text: bytes, path: Path, number: int) -> np.datetime64:
-    try:
-        stamp = pd.Timestamp(text.decode())
-    except (ValueError, UnicodeDecodeError):
-        raise StoreError(
-            f"{path}: entry {number} is {text[:60]!r}, which is no time such as 2024-01-31 or 2024-01-31 09:30:00"
-        ) from None
+def parse_times(texts: Sequence[bytes], where: str) -> np.ndarray:
+    """Return the texts of a file as datetime64[ns]; StoreError, which begins with `where` and a number, for no time."""
+    if not texts:
+        return np.empty(0, "datetime64[ns]")
+    packed = np.array(texts, dtype="S")
+    width = packed.dtype.itemsize
+    if (
+        width >= 10 and (packed.view("S1").reshape(-1, width)[:, 4] == b"-").all()
+    ):  # else numpy takes 20240131 for a year
+        try:
+            times = packed.astype("datetime64[s]")
+        except ValueError:
+            pass
+        else:
+            if times.min() > _EARLIEST and times.max() < _LATEST:  # False too where one is NaT
+                return times.astype("datetime64[ns]")
+    return np.array([_parse_time(text, f"{where} {number}") for number, text in enumerate(texts, 1)])
+
+
+def _parse_time(text: bytes, where: str) -> np.datetime64:
+    stamp = pd.to_datetime(text.decode(errors="replace"), errors="coerce")
+    if not isinstance(stamp, pd.Timestamp) or not 1678 < stamp.year < 2262:
+        raise StoreError(f"{where} is {text[:60]!r}, which is no time such as 2024-01-31 or 2024-01-31 09:30:00")
     return stamp.to_datetime64()
 
 

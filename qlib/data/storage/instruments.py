@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from qlib.data.calendar import parse_times
 from qlib.errors import StoreError
 from qlib.utils.paths import replace_file
 
@@ -38,27 +38,13 @@ def read_instruments(path: Path) -> Spans:
         starts.append(columns[1])
         ends.append(columns[2])
     spans: Spans = {}
-    for name, start, end in zip(names, _times(starts, path), _times(ends, path), strict=True):
+    for name, start, end in zip(names, _times(starts, f"{path}: start"), _times(ends, f"{path}: end"), strict=True):
         spans.setdefault(name, []).append((start, end))
     return spans
 
 
-def _times(texts: list[str], path: Path) -> Iterable[pd.Timestamp]:
-    try:
-        times = np.array(texts, dtype="datetime64[s]") if texts else np.empty(0, "datetime64[s]")
-    except ValueError:
-        return [_time(text, path) for text in texts]
-    absent = np.flatnonzero(np.isnat(times))
-    if absent.size:
-        return [_time(texts[absent[0]], path)]
-    return pd.DatetimeIndex(times.astype("datetime64[ns]"))
-
-
-def _time(text: str, path: Path) -> pd.Timestamp:
-    stamp = pd.to_datetime(text, errors="coerce")
-    if not isinstance(stamp, pd.Timestamp):
-        raise StoreError(f"{path}: {text[:60]!r} is no date such as 2024-01-31 or 2024-01-31 09:30:00")
-    return stamp
+def _times(texts: list[str], where: str) -> pd.DatetimeIndex:
+    return pd.DatetimeIndex(parse_times([text.encode() for text in texts], where))
 
 
 def write_instruments(path: Path, spans: Mapping[str, Iterable[tuple[object, object]]]) -> None:

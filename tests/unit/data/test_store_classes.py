@@ -107,8 +107,8 @@ def test_names_stay_text_and_several_spans_stay_several(root):
     ("line", "said"),
     [
         ("A\t2024-01-01", "line 2 is 'A.t2024-01-01'; name, start and end are expected"),
-        ("A\t2024-13-01\t2024-12-01", "'2024-13-01' is no date"),
-        ("A\t\t2024-12-01", "'' is no date"),
+        ("A\t2024-13-01\t2024-12-01", "start 2 is b'2024-13-01', which is no time"),
+        ("A\t\t2024-12-01", "start 2 is b'', which is no time"),
     ],
 )
 def test_a_damaged_instruments_file_is_named_with_its_line(root, line, said):
