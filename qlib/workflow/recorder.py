@@ -18,7 +18,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from pathlib import Path
@@ -81,6 +81,11 @@ class Recorder:
             "status": self.status,
         }
 
+    @property
+    def artifact_uri(self) -> str:
+        """Uri of the run's files."""
+        raise NotImplementedError
+
     def set_recorder_name(self, rname: str) -> None:
         """Name the run (before it starts)."""
         self.name = rname
@@ -89,6 +94,10 @@ class Recorder:
         self, local_path: str | Path | None = None, artifact_path: str | None = None, **kwargs: Any
     ) -> None:
         """Keep a file or folder (`local_path`), and any objects under their names, in the folder `artifact_path`."""
+        raise NotImplementedError
+
+    def save_file(self, name: str, write: Callable[[Path], object]) -> None:
+        """Keep a file that `write` writes; it is given the path to write to."""
         raise NotImplementedError
 
     def load_object(self, name: str) -> Any:
@@ -311,6 +320,9 @@ class MLflowRecorder(Recorder):
                 files.put(_joined(artifact_path, name), copy_to(file))
         for name, thing in kwargs.items():
             files.put(_joined(artifact_path, name), partial(Serializable.general_dump, thing))
+
+    def save_file(self, name: str, write: Callable[[Path], object]) -> None:
+        self._files.put(name, write)
 
     def log_artifact(self, local_path: str | Path, artifact_path: str | None = None) -> None:
         self.save_objects(local_path, artifact_path)

@@ -196,6 +196,17 @@ def unwritable_reason(folder: Path) -> str | None:
     return None
 
 
+def readable_reason(database: Path) -> str | None:
+    """Return why `database` could not be used, as far as this can be known without MLflow; None also without a file."""
+    if not database.exists():
+        return None
+    try:
+        _version_in(database)
+    except StoreError as error:
+        return str(error)
+    return None if os.access(database, os.W_OK) else f"{database.name} cannot be written"
+
+
 def _check_writable(place: Place) -> None:
     assert place.database is not None
     if not os.access(place.database, os.W_OK):

@@ -1,0 +1,134 @@
+"""Everything that is wrong with a configuration, at once, before anything is run or written.
+
+    problems = check_config(config, runs="mlruns")        [] when it is fine
+    print(*problems, sep="\n")                            task.model.kwargs.num_leavse: LGBModel takes no argument ...
+
+    shape         the tables and keys that a configuration is made of
+    objects.py    every class can be imported, every argument fits its signature
+    times.py      dates are dates, in order, inside the calendar of the store
+    data.py       the store, the market, the benchmark and every field are there
+
+Each check adds what it finds and lets the next one go on; a check that needs what another found wrong is left out.
+Python files that the configuration names are imported; no data are loaded and nothing is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Final
+
+from qlib.cli.checks.data import data_problems
+from qlib.cli.checks.objects import object_problems
+from qlib.cli.checks.problem import Problem
+from qlib.cli.checks.times import time_problems
+from qlib.config import REGION_KEYS, UNSET_KEYS, Settings, build_settings, default_values
+from qlib.data.provider import Provider
+from qlib.errors import ConfigError, InputError, did_you_mean
+from qlib.utils.nested import fill_placeholder, placeholders
+from qlib.workflow.store import place_of, readable_reason, unwritable_reason
+from qlib.workflow.train import LATER, TASK_KEYS
+
+CONFIG_KEYS: Final = ("qlib_init", "task", "experiment_name", "sys", "BASE_CONFIG_PATH")
+INIT_KEYS: Final = ("default_conf", "skip_if_reg", "clear_mem_cache")
+
+
+class ConfigProblemsError(ConfigError):
+    """A configuration with one problem or more; `problems` lists them."""
+
+    def __init__(self, name: str, problems: list[Problem]) -> None:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__("\n".join([f"{name} has {count}:", *(f"  {problem}" for problem in problems)]))
+        self.name, self.problems = name, problems
+
+    def __reduce__(self) -> tuple[type, tuple[str, list[Problem]]]:
+        return type(self), (self.name, self.problems)
+
+
+def check_config(config: Mapping[str, Any], runs: str | Path = "mlruns") -> list[Problem]:
+    """Return every problem of a configuration as `read_config` gives it; `runs` is the folder or uri of the runs."""
+    problems = _shape_problems(config)
+    settings, found = _settings(config.get("qlib_init"))
+    problems += found + _place_problems(config.get("qlib_init"), runs)
+    task = config.get("task")
+    if not isinstance(task, Mapping):
+        return problems
+    problems += [
+        Problem(f"task.{where}", f"{text} is no path inside the task; known besides are {', '.join(LATER)}"
+                f"{did_you_mean(text, LATER)}")
+        for where, text in placeholders(fill_placeholder(task, dict.fromkeys(LATER, "")))
+    ]  # fmt: skip
+    whole = fill_placeholder(task, {text: text for text in LATER})
+    problems += object_problems(whole)
+    provider = None if settings is None else Provider(settings)
+    problems += time_problems(whole, provider)
+    if provider is not None:
+        problems += data_problems(whole, provider)
+    return list(dict.fromkeys(problems))
+
+
+def _shape_problems(config: Mapping[str, Any]) -> list[Problem]:
+    problems = []
+    if "task" not in config:
+        hint = next((h for key in config if (h := did_you_mean(str(key), ["task"]))), "")
+        problems.append(Problem("task", f"missing; received the keys {', '.join(map(str, config)) or '(none)'}{hint}"))
+    elif not isinstance(config["task"], Mapping):
+        problems.append(Problem("task", f"a table is needed; received {config['task']!r}"))
+    else:
+        task = config["task"]
+        for key in ("model", "dataset"):
+            if key not in task:
+                hint = next((h for k in task if k not in TASK_KEYS and (h := did_you_mean(str(k), [key]))), "")
+                problems.append(
+                    Problem(f"task.{key}", f"missing; received {', '.join(map(str, task)) or 'nothing'}{hint}")
+                )
+        problems += [
+            Problem(f"task.{key}", f"a task has no such part{hint}")
+            for key in task
+            if key not in TASK_KEYS and (hint := did_you_mean(str(key), [k for k in TASK_KEYS if k not in task]))
+        ]
+    name = config.get("experiment_name", "")
+    if not isinstance(name, str):
+        problems.append(Problem("experiment_name", f"a text is needed; received {name!r}"))
+    if "task" in config:
+        problems += [
+            Problem(str(key), f"a configuration has no such key{hint}")
+            for key in config
+            if key not in CONFIG_KEYS and (hint := did_you_mean(str(key), [k for k in CONFIG_KEYS if k not in config]))
+        ]
+    return problems
+
+
+def _settings(init: Any) -> tuple[Settings | None, list[Problem]]:
+    """Return the settings that `qlib_init` means (None if they cannot be built) and what is wrong with it."""
+    if init is None:
+        init = {}
+    if not isinstance(init, Mapping):
+        return None, [Problem("qlib_init", f"a table is needed; received {init!r}")]
+    known = [*default_values(), *REGION_KEYS, *UNSET_KEYS, *INIT_KEYS]
+    problems = [
+        Problem(f"qlib_init.{key}", f"qlib.init takes no argument {key}{hint}")
+        for key in init
+        if key not in known and (hint := did_you_mean(str(key), known))
+    ]
+    given = {key: value for key, value in init.items() if key in known and key not in INIT_KEYS}
+    try:
+        return build_settings(init.get("default_conf", "client"), **given), problems
+    except InputError as error:
+        return None, [*problems, Problem("qlib_init", str(error))]
+
+
+def _place_problems(init: Any, runs: str | Path) -> list[Problem]:
+    """Return why runs could not be kept, as far as this can be known without writing."""
+    manager = init.get("exp_manager") if isinstance(init, Mapping) else None
+    uri = runs
+    if isinstance(manager, Mapping):
+        uri = (manager.get("kwargs") or {}).get("uri", runs)
+    try:
+        place = place_of(uri)
+    except InputError as error:
+        return [Problem("uri_folder", str(error))]
+    if place.folder is None or place.database is None:
+        return []
+    reason = unwritable_reason(place.folder) or readable_reason(place.database)
+    return [] if reason is None else [Problem("uri_folder", f"runs cannot be kept in {place.folder}: {reason}")]

@@ -1,0 +1,1 @@
+"""The single checks of `qrun --check`; `qlib.cli.check` puts them together."""
