@@ -24,7 +24,7 @@ from qlib.data.panel import Panel
 from qlib.data.provider.store import Store
 from qlib.data.universe import Spans, positions
 
-CHUNK_ROWS: Final = 65_536  # rows computed at a time, where rows must be dropped afterwards
+CHUNK_ROWS: Final = 32_768  # rows that a thread computes at a time, where rows must be dropped afterwards
 
 Ranges = list[tuple[int, int]]  # half-open ranges of calendar positions
 
@@ -146,7 +146,7 @@ def compute(plan: Plan, loaded: Loaded, kept: list[Ranges], low: int, high: int,
         return evaluate_block(plan, loaded.panel(0, len(counts)), n_threads=threads, query=query)
     block = np.empty((len(plan.fields), int(counts.sum())), dtype=np.float32)
     at = 0
-    for first, last in _chunks(np.where(counts > 0, rows, 0)):
+    for first, last in _chunks(np.where(counts > 0, rows, 0), CHUNK_ROWS * threads):
         panel = loaded.panel(first, last)
         part = evaluate_block(plan, panel, n_threads=threads, query=query)
         for i in range(first, last):
@@ -157,11 +157,11 @@ def compute(plan: Plan, loaded: Loaded, kept: list[Ranges], low: int, high: int,
     return block
 
 
-def _chunks(rows: np.ndarray) -> Iterator[tuple[int, int]]:
-    """Yield runs of instruments of about CHUNK_ROWS rows together; instruments without rows are left out."""
+def _chunks(rows: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
+    """Yield runs of instruments of about `most` rows together; instruments without rows are left out."""
     first, total = 0, 0
     for i, count in enumerate(rows.tolist()):
-        if count == 0 or (total and total + count > CHUNK_ROWS):
+        if count == 0 or (total and total + count > most):
             if first < i and total:
                 yield first, i
             first, total = (i + 1, 0) if count == 0 else (i, count)

@@ -1,0 +1,347 @@
+"""D.features: what comes back, in which shape, and what a person is told."""
+
+from __future__ import annotations
+
+import logging
+import os
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from qlib.config import build_settings
+from qlib.data.provider import Provider
+from qlib.data.provider import features as query
+from qlib.data.storage.binary import write_bin
+from qlib.data.storage.writer import write_store
+from qlib.errors import ExpressionError, InputError, MissingDataError, StoreError
+
+DAYS = pd.date_range("2024-01-01", periods=40)
+FORMULAS = [
+    "$close",
+    "Mean($close, 5)",
+    "Ref($close, 1) / $close",
+    "EMA($close, 4)",
+    "Corr($close, $open, 6)",
+    "Sum($open, 0)",
+]
+
+
+def of(first: int, last: int, seed: int = 0) -> pd.DataFrame:
+    """Bars from day `first` to day `last`, a fifth of them missing."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(rng.uniform(1, 2, (len(DAYS), 2)), index=DAYS, columns=["close", "open"])
+    frame[rng.random(frame.shape) < 0.2] = np.nan
+    return frame.iloc[first : last + 1]
+
+
+@pytest.fixture(scope="module")
+def frames() -> dict[str, pd.DataFrame]:
+    return {"BTC": of(0, 39, 1), "LATE": of(25, 39, 2), "DEAD": of(0, 9, 3), "eth": of(3, 30, 4)}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory, frames) -> Path:
+    return write_store(frames, tmp_path_factory.mktemp("p") / "s", "day")
+
+
+def provider(root: Path, **kwargs) -> Provider:
+    return Provider(build_settings(provider_uri=root, **kwargs))
+
+
+@pytest.fixture
+def p(root) -> Provider:
+    return provider(root)
+
+
+@pytest.fixture
+def told():
+    messages: list[str] = []
+    handler = logging.Handler()
+    handler.emit = lambda record: messages.append(record.getMessage())
+    logging.getLogger("qlib").addHandler(handler)
+    yield messages
+    logging.getLogger("qlib").removeHandler(handler)
+
+
+# ---------------------------------------------------------------------- shape
+def test_the_frame_has_qlibs_shape(p, frames):
+    found = p.features(["eth", "BTC", "DEAD", "LATE", "BTC"], ["$close / $open", "$close", "$CLOSE"], DAYS[5], DAYS[20])
+    assert list(found.index.names) == ["instrument", "datetime"]
+    assert list(found.columns) == ["$close / $open", "$close", "$CLOSE"], "as typed, duplicates kept"
+    assert set(found.dtypes) == {np.dtype("float32")}
+    assert found.index.is_monotonic_increasing and found.index.is_unique
+    assert list(found.index.levels[0]) == ["BTC", "DEAD", "eth"], "LATE has no rows there"
+    expected = pd.concat({name: frames[name]["close"][DAYS[5] : DAYS[20]] for name in ("BTC", "DEAD", "eth")})
+    assert list(found.index) == list(expected.index)
+    for column in ("$close", "$CLOSE"):
+        np.testing.assert_array_equal(found[column].to_numpy(), expected.to_numpy(np.float32))
+
+
+def test_a_label_is_what_was_typed_and_the_files_are_the_same(p):
+    found = p.features(["btc", "BTC"], ["$close"])
+    assert list(found.index.levels[0]) == ["BTC", "btc"]
+    np.testing.assert_array_equal(found.loc["BTC"].to_numpy(), found.loc["btc"].to_numpy())
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, pd.Index, pd.Series, set])
+def test_names_come_in_any_collection(p, make):
+    assert len(p.features(make(["BTC", "DEAD"]), ["$close"])) == 50
+
+
+def test_one_block_lies_under_the_frame_and_is_not_copied(p):
+    found = p.features(["BTC", "LATE"], FORMULAS)
+    block = found.to_numpy()
+    assert block.T.flags.c_contiguous and np.shares_memory(block, found.iloc[:, 0].to_numpy())
+
+
+def test_a_frequency_goes_by_its_meaning(p):
+    assert p.features(["BTC"], ["$close"], freq="1d").equals(p.features(["BTC"], ["$close"], freq="day"))
+    assert p.stored_freqs() == ["day"] and p.stored_fields("btc", "1d") == ["close", "open"]
+    with pytest.raises(MissingDataError, match="does not contain data for 1week; stored there: day"):
+        p.features(["BTC"], ["$close"], freq="week")
+
+
+def test_rows_are_where_at_least_one_field_is_stored(tmp_path):
+    root = write_store({"A": pd.DataFrame({"x": 1.0}, index=DAYS)}, tmp_path / "s", "day")
+    write_bin(root / "features/a/early.day.bin", 2, np.float32([1, 2]))
+    write_bin(root / "features/a/late.day.bin", 7, np.float32([3]))
+    p = provider(root)
+    found = p.features(["A"], ["$early", "$late"])
+    assert list(found.index.get_level_values(1)) == [DAYS[2], DAYS[3], DAYS[7]]
+    np.testing.assert_array_equal(found.to_numpy(), [[1, np.nan], [2, np.nan], [np.nan, 3]])
+    assert len(p.features(["A"], ["$late"], DAYS[0], DAYS[6])) == 0
+
+
+# ---------------------------------------------------------------------- ranges and universes
+ranges = st.tuples(st.integers(0, 39), st.integers(0, 39)).map(sorted)
+
+
+@given(window=ranges, chunk=st.sampled_from([1, 20, 10_000]), threads=st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_a_part_of_the_time_is_a_part_of_the_whole(root, window, chunk, threads):
+    low, high = window
+    whole = provider(root).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS)
+    before, query.CHUNK_ROWS = query.CHUNK_ROWS, chunk
+    try:
+        part = provider(root, kernels=threads).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS, DAYS[low], DAYS[high])
+    finally:
+        query.CHUNK_ROWS = before
+    times = whole.index.get_level_values(1)
+    expected = whole[(times >= DAYS[low]) & (times <= DAYS[high])]
+    assert list(part.index) == list(expected.index)
+    np.testing.assert_array_equal(part.to_numpy(), expected.to_numpy())
+
+
+@given(
+    spans=st.dictionaries(st.sampled_from(["BTC", "LATE", "DEAD", "eth"]), st.lists(ranges, max_size=3)), window=ranges
+)
+@settings(max_examples=40, deadline=None)
+def test_spans_leave_out_the_rows_between_them(root, spans, window):
+    p, (low, high) = provider(root), window
+    universe = {name: [(DAYS[a], DAYS[b]) for a, b in pairs] for name, pairs in spans.items()}
+    found = p.features(universe, FORMULAS, DAYS[low], DAYS[high])
+    if not spans:
+        assert found.empty
+        return
+    whole = p.features(list(spans), FORMULAS, DAYS[low], DAYS[high])
+    keep = [any(DAYS[a] <= when <= DAYS[b] for a, b in spans[name]) for name, when in whole.index]
+    assert list(found.index) == list(whole.index[keep])
+    np.testing.assert_array_equal(found.to_numpy(), whole.to_numpy()[keep])
+
+
+@given(cut=st.integers(1, 38), seed=st.integers(0, 3), compat=st.sampled_from([None, "qlib"]))
+@settings(max_examples=12, deadline=None)
+def test_permuting_the_future_never_changes_the_past(tmp_path_factory, frames, cut, seed, compat):
+    rng = np.random.default_rng(seed)
+    mixed = {}
+    for name, frame in frames.items():
+        values = frame.reindex(DAYS[DAYS.get_loc(frame.index[0]) : DAYS.get_loc(frame.index[-1]) + 1])
+        after = values.index > DAYS[cut]
+        values = values.copy()
+        values[after] = rng.permutation(values[after].to_numpy())
+        mixed[name] = values
+    one, two = (
+        provider(write_store(given, tmp_path_factory.mktemp("f") / "s", "day"), compat=compat)
+        for given in (frames, mixed)
+    )
+    names = list(frames)
+    left, right = (p.features(names, FORMULAS, None, DAYS[cut]) for p in (one, two))
+    assert list(left.index) == list(right.index)
+    np.testing.assert_array_equal(left.to_numpy(), right.to_numpy())
+
+
+def test_a_mapping_of_names_is_read_as_spans_and_open_ends_are_open(p):
+    assert len(p.features({"BTC": [(None, "2024-01-03")], "DEAD": [("2024-01-08", None)]}, ["$close"])) == 6
+    for bad in ({"BTC": "2024-01-01"}, {"BTC": 5}, {"BTC": [("2024-01-01",)]}):
+        with pytest.raises(InputError, match="for BTC; a list of .start, end. is allowed"):
+            p.features(bad, ["$close"])
+
+
+# ---------------------------------------------------------------------- what a person is told
+def test_an_instrument_that_does_not_exist_is_left_out_and_named_with_the_nearest(p, told):
+    assert list(p.features(["BTC", "BTCC"], ["$close"]).index.levels[0]) == ["BTC"]
+    assert len(told) == 1 and told[0].endswith("for BTCC (did you mean BTC?)")
+
+
+def test_only_unknown_instruments_give_an_empty_frame_of_the_right_shape(p, told):
+    found = p.features(["XXXX", "YYYY"], ["$close", "$open"])
+    assert found.shape == (0, 2) and list(found.index.names) == ["instrument", "datetime"]
+    assert set(found.dtypes) == {np.dtype("float32")} and "XXXX" in told[0] and "YYYY" in told[0]
+
+
+def test_a_field_that_nobody_has_is_nan_and_named_with_the_nearest(p, told):
+    found = p.features(["BTC", "LATE"], ["$close", "$clsoe * 2"], DAYS[0], DAYS[30])
+    assert found["$clsoe * 2"].isna().all() and found["$close"].notna().any()
+    assert told == ["no instrument has $clsoe at day; did you mean $close? (stored for BTC: close, open)"]
+
+
+def test_a_field_that_some_have_is_no_reason_to_warn(tmp_path, told):
+    root = write_store({"A": of(0, 9), "B": of(0, 9)[["open"]]}, tmp_path / "s", "day")
+    found = provider(root).features(["A", "B"], ["$close", "$open > $close"])
+    assert found.loc["B", "$close"].isna().all() and found.loc["B"].shape == (10, 2) and told == []
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "why"),
+    [
+        ("2060-01-01", None, "the start lies after it"),
+        (None, "1999-01-01", "the end lies before it"),
+        ("2024-01-05", "2024-01-02", "the start lies after the end"),
+    ],
+)
+def test_dates_outside_the_calendar_give_no_rows_and_the_calendar_is_told(p, told, start, end, why):
+    found = p.features(["BTC"], ["$close"], start, end)
+    assert found.shape == (0, 1) and found.dtypes.iloc[0] == np.float32
+    assert "spans 2024-01-01 00:00:00 to 2024-02-09 00:00:00" in told[0] and why in told[0]
+
+
+@pytest.mark.parametrize(
+    ("instruments", "fields", "error", "said"),
+    [
+        ("all", ["$close"], InputError, r"received the text 'all'; .* D.instruments\('all'\)"),
+        (5, ["$close"], InputError, "received 5 .int."),
+        (["BTC"], [], InputError, "fields: received none"),
+        (["BTC"], "$close", InputError, r"the text '\$close'; a list of formulas"),
+        (["BTC"], ["Maen($close, 5)"], ExpressionError, "Maen[^?]*Mean"),
+        (["BTC"], ["Mean($close, 5"], ExpressionError, r"\^"),
+        (["../../etc"], ["$close"], None, ""),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(p, instruments, fields, error, said):
+    if error is None:
+        assert p.features(instruments, fields).empty
+        return
+    with pytest.raises(error, match=f"(?s){said}"):
+        p.features(instruments, fields)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"\0" * 7, "7 bytes"),
+        (np.float32([np.nan, 1]).tobytes(), "is NaN"),
+        (np.float32([50, 1]).tobytes(), "its calendar has 40 entries"),
+    ],
+)
+def test_a_damaged_file_stops_the_query_with_its_name(tmp_path, content, said):
+    root = write_store({"A": of(0, 39), "B": of(0, 39)}, tmp_path / "s", "day")
+    (root / "features/b/close.day.bin").write_bytes(content)
+    with pytest.raises(StoreError, match=rf"features/b/close.day.bin.*{said}"):
+        provider(root).features(["A", "B"], ["$close"])
+    assert len(provider(root).features(["A"], ["$close"])) == 40
+
+
+def test_a_folder_in_the_place_of_a_file_is_named(tmp_path):
+    root = write_store({"A": of(0, 39)}, tmp_path / "s", "day")
+    (root / "features/a/x.day.bin").mkdir()
+    with pytest.raises(StoreError, match=r"a/x.day.bin: is not a feature file"):
+        provider(root).features(["A"], ["$x"])
+
+
+def test_a_store_that_changes_is_read_anew(tmp_path):
+    root = write_store({"A": of(0, 9)}, tmp_path / "s", "day")
+    p = provider(root)
+    assert len(p.features(p.instruments("all"), ["$close"])) == 10
+    write_store({"A": of(0, 19), "B": of(0, 19)}, root, "day")
+    assert len(p.features(p.instruments("all"), ["$close"])) == 40 and len(p.calendar()) == 20
+
+
+# ---------------------------------------------------------------------- compat, processors, panel
+def test_by_default_a_value_does_not_depend_on_where_the_query_begins_and_with_compat_it_does(root):
+    for compat, same in ((None, True), ("qlib", False)):
+        p = provider(root, compat=compat)
+        whole, part = (p.features(["BTC"], ["EMA($close, 5)"], start, DAYS[30]) for start in (None, DAYS[20]))
+        assert np.array_equal(whole.to_numpy()[20:], part.to_numpy()) is same
+
+
+def test_processors_work_on_the_frame_of_each_instrument(p):
+    seen = []
+
+    def last_two(df, instrument):
+        seen.append((instrument, df.index.name, list(df.columns)))
+        return df.iloc[-2:] if instrument != "DEAD" else df.iloc[:0]
+
+    from qlib.data.inst_processor import InstProcessor
+
+    class LastTwo(InstProcessor):
+        def __call__(self, df, instrument, *args, **kwargs):
+            return last_two(df, instrument)
+
+    found = p.features(["eth", "BTC", "DEAD"], ["$close", "$open"], inst_processors=[LastTwo()])
+    assert seen == [(name, "datetime", ["$close", "$open"]) for name in ("BTC", "DEAD", "eth")]
+    assert list(found.index) == [(n, d) for n, days in (("BTC", DAYS[38:40]), ("eth", DAYS[29:31])) for d in days]
+    assert list(found.index.names) == ["instrument", "datetime"]
+
+
+def test_the_panel_holds_the_same_numbers_as_arrays(p, told):
+    names = ["LATE", "BTC", "DEAD", "NONE"]
+    panel, times = p.panel(names, FORMULAS, DAYS[5], DAYS[30], optional=["nothing"])
+    frame = p.features(names, FORMULAS, DAYS[5], DAYS[30])
+    assert panel.instruments == ("LATE", "BTC", "DEAD") and list(times) == list(DAYS[5:31].to_numpy())
+    for i, name in enumerate(panel.instruments):
+        rows = slice(panel.start[i], panel.start[i + 1])
+        assert list(times[panel.positions()[rows]]) == list(frame.loc[name].index.to_numpy())
+        for field in FORMULAS:
+            np.testing.assert_array_equal(panel.columns[field][rows], frame.loc[name, field].to_numpy())
+    told.clear()
+    empty, none = p.panel(["BTC"], ["$close"], "2060-01-01")
+    assert empty.rows == 0 and len(none) == 0 and len(told) == 1
+    told.clear()
+    p.panel(["BTC"], ["$factor"], optional=["factor"])
+    assert told == []
+
+
+# ---------------------------------------------------------------------- cost
+def test_memory_peaks_at_the_result_and_little_more(tmp_path):
+    times = pd.date_range("2000-01-01", periods=4000)
+    frame = pd.DataFrame({"close": np.arange(4000.0)}, index=times)
+    root = write_store({f"S{i:02d}": frame for i in range(30)}, tmp_path / "s", "day")
+    p = provider(root, kernels=1)
+    fields = [f"Mean($close, {n})" for n in range(2, 42)]
+    names = [f"S{i:02d}" for i in range(30)]
+    tracemalloc.start()
+    found = p.features(names, fields, times[50], times[-2])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found.memory_usage(index=False).sum() == found.size * 4
+    assert peak < 1.75 * found.size * 4, "a second copy of the block"
+
+
+def test_reading_takes_one_open_per_file(root, monkeypatch):
+    opened = []
+    real = os.open
+
+    def count(path, *args, **kwargs):
+        opened.append(str(path))
+        return real(path, *args, **kwargs)
+
+    monkeypatch.setattr(os, "open", count)
+    provider(root).features(["BTC", "LATE"], ["$close", "$close / $open", "Mean($close, 3)"])
+    assert sorted(Path(path).name for path in opened if path.endswith(".bin")) == [
+        "close.day.bin", "close.day.bin", "open.day.bin", "open.day.bin",
+    ]  # fmt: skip
