@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from qlib.data.expression.node import STORED, Column, Operator, Scalar
+from qlib.data.expression.node import Column, Operator, Scalar
 from qlib.data.expression.plan import Plan, Step, StepNumber
 from qlib.data.kernels import roll
 from qlib.data.panel import Panel
@@ -89,10 +89,10 @@ class _Pool:
     """Buffers that wait for their next use, of one thread."""
 
     def __init__(self) -> None:
-        self.free: dict[str, list[np.ndarray]] = {}
+        self.free: dict[str, list[np.ndarray]] = {"?": [], "l": [], "q": [], "f": [], "d": []}
 
-    def take(self, dtype: str, rows: int) -> np.ndarray:
-        free = self.free.setdefault(dtype, [])
+    def take(self, dtype: np.dtype, rows: int) -> np.ndarray:
+        free = self.free[dtype.char]
         while free:
             buffer = free.pop()
             if len(buffer) >= rows:
@@ -100,8 +100,9 @@ class _Pool:
         return np.empty(max(rows, TILE_ROWS), dtype=dtype)[:rows]
 
     def give_back(self, buffer: np.ndarray) -> None:
-        whole = buffer if buffer.base is None else buffer.base
-        self.free.setdefault(whole.dtype.name, []).append(whole)
+        whole = buffer.base
+        assert isinstance(whole, np.ndarray)
+        self.free[whole.dtype.char].append(whole)
 
 
 class Tile:
@@ -143,11 +144,10 @@ class Tile:
             value = np.ascontiguousarray(panel.columns[node.name][self.begin : self.end], dtype=np.float32)
         else:
             assert isinstance(node, Operator)
-            dtype = STORED[node.dtype]
-            if results and (dtype == "float32" or not step.read_later):
+            if results and (step.stored == np.float32 or not step.read_later):
                 value = results.pop(0)
             else:
-                value = self.scratch(dtype)
+                value = self.pool.take(step.stored, self.rows)
                 borrowed.add(i)
             arguments = [values[a.at] if isinstance(a, StepNumber) else a for a in step.arguments]
             node.run(arguments, self, value)
@@ -158,7 +158,7 @@ class Tile:
     # -------------------------------------------------------------------------------------------- what operators use
     def scratch(self, dtype: np.dtype | str) -> np.ndarray:
         """Return an unfilled array of the tile's rows; `give_back` it when done."""
-        return self.pool.take(np.dtype(dtype).name, self.rows)
+        return self.pool.take(np.dtype(dtype), self.rows)
 
     def give_back(self, buffer: np.ndarray) -> None:
         self.pool.give_back(buffer)
@@ -166,8 +166,9 @@ class Tile:
     def real(self, values: np.ndarray | Scalar) -> np.ndarray:
         """Return the values as float32 or float64, copied only where they are booleans or whole numbers."""
         assert isinstance(values, np.ndarray)
-        kinds = {"b": np.float32, "i": np.float64}
-        return values.astype(kinds[values.dtype.kind]) if values.dtype.kind in kinds else values
+        if values.dtype.char in "fd":
+            return values
+        return values.astype(np.float32 if values.dtype.char == "?" else np.float64)
 
     def roll(self, kernel: str, values: np.ndarray | Scalar, window: int, parameter: float, out: np.ndarray) -> None:
         """Run a kernel of one series."""

@@ -13,8 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from qlib.data.expression.grammar import parse
-from qlib.data.expression.node import Column, Node, Operator, Scalar, walk
+from qlib.data.expression.node import STORED, Column, Node, Operator, Scalar, walk
 from qlib.data.expression.span import Span
 from qlib.errors import ExpressionError
 
@@ -25,6 +27,7 @@ class Step:
 
     node: Node
     arguments: tuple[StepNumber | Scalar, ...]
+    stored: np.dtype
     fields: tuple[int, ...]
     read_later: bool
     releases: tuple[int, ...]
@@ -119,6 +122,7 @@ def _steps(nodes: list[Node], roots: tuple[Node, ...]) -> tuple[Step, ...]:
             ()
             if isinstance(node, Column)
             else tuple(StepNumber(number[a]) if isinstance(a, Node) else a for a in node.arguments),
+            np.dtype(STORED[node.dtype]),
             tuple(wanted.get(node, ())),
             i in last_reader,
             tuple(releases.get(i, ())),

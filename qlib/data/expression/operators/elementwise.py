@@ -70,7 +70,7 @@ def dtype_name(dtype: np.dtype) -> str:
 
 def _lift(value: Any, dtype: str, floating: bool) -> Any:
     """Make room for the result where numpy would answer in int8 or float16, or refuse."""
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray) or value.dtype.char in "fd":
         return value
     if floating and value.dtype.kind in "bi":
         return value.astype(np.float64)
