@@ -231,9 +231,11 @@ def _ic_spread(ic: dict[str, Any]) -> Figure:
         Shape("zero", f"M{unit(float(x(0.0)))} 0V1000"),
         Shape("line rolling", f"M{unit(mean)} 0V1000"),
     ]
+    levels = value_ticks(x.low, x.high, 5)
+    zero = int(np.argmin(np.abs(levels)))  # stays on a narrow screen
     ticks = [
-        Tick(float(x(tick)) / 10, _axis_text(tick, "coefficient"), bool(k % 2))
-        for k, tick in enumerate(value_ticks(x.low, x.high, 5))
+        Tick(float(x(level)) / 10, _axis_text(level, "coefficient"), minor=bool((k - zero) % 2))
+        for k, level in enumerate(levels)
     ]
     return Figure(
         title="Distribution of the IC",
@@ -362,7 +364,7 @@ def _growth(held: dict[str, Any]) -> Figure:
                 _read(name, f"/portfolio/series/{key}_growth", "change", series[f"{key}_growth"], steps)
                 for _, name, key in there
             ],
-            _read("account", "/portfolio/series/account", "money", series["account"], steps),
+            _read("Account", "/portfolio/series/account", "money", series["account"], steps),
         ],
     )
 
