@@ -103,7 +103,8 @@ _STATE_ONLY: dict[str, str] = {
     "lightgbm.basic": "Booster",
     "qlib.backtest.decision": "Order TradeDecisionWO EmptyTradeDecision TradeRangeByTime IdxTradeRange",
     "qlib.backtest.high_performance_ds": "NumpyOrderIndicator PandasOrderIndicator PandasSingleMetric",
-    "qlib.backtest.position": "Position InfPosition",
+    "qlib.backtest.indicator": "Indicator OrderIndicator",
+    "qlib.backtest.position": "Position InfPosition PositionHistory",
     "qlib.backtest.report": "Indicator PortfolioMetrics",
     "qlib.contrib.data.alpha158": "Alpha158DL",
     "qlib.contrib.data.alpha360": "Alpha360DL",
@@ -173,6 +174,8 @@ class RestrictedUnpickler(pickle._Unpickler):  # the one in Python: the C one ca
                 f"classes{near}. If you wrote the file yourself, call "
                 f"qlib.utils.pickle_utils.add_safe_class({module!r}, {name!r}) first"
             )
+        if module.startswith("numpy.core."):  # numpy 1's name for numpy._core
+            module = "numpy._core." + module.removeprefix("numpy.core.")
         try:
             found = getattr(builtins if module == "builtins" else import_module(module), name)
         except (ImportError, AttributeError) as error:

@@ -66,7 +66,7 @@ class Dates:
             number = self.sum(seen)
             mean = self.sum(np.where(seen, x, 0.0)) / number
             away = np.where(seen, x - self.spread(mean), 0.0)
-            variance = self.sum(away * away) / (number - 1)
+            variance = self.sum(away * away) / np.maximum(number - 1, 0)
         return mean, np.sqrt(variance)
 
     def _rectangles(self) -> Iterator[tuple[slice, slice, np.ndarray]]:

@@ -14,9 +14,9 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import pandas as pd
 import pytest
+
 from qlib.data.dataset.dataset import DatasetH
 from qlib.data.dataset.processor import Fillna
-
 from qlib.utils import pickle_utils
 from qlib.utils.pickle_utils import RestrictedUnpickler, add_safe_class, get_safe_classes, restricted_pickle_loads
 from qlib.utils.serial import Serializable
@@ -79,12 +79,12 @@ class Evil:
     [
         (print, ("x",)),
         (eval, ("1",)),
-        (getattr, (pd, "read_pickle")),
+        (getattr, (pd.DataFrame, "eval")),
         (subprocess.run, (["true"],)),
         (pd.read_pickle, ("x",)),
         (pd.eval, ("1",)),
         (np.load, ("x",)),
-        (np.testing.rundocs, ()) if hasattr(np.testing, "rundocs") else (np.fromfile, ("x",)),
+        (np.fromfile, ("x",)),
         (import_module, ("os",)),
     ],
 )
@@ -158,7 +158,7 @@ def test_a_class_can_be_vouched_for(monkeypatch):
 def test_every_name_of_the_table_that_imports_here_is_a_class_or_function():
     for module, name in get_safe_classes():
         try:
-            found = getattr(import_module(module), name, None)
+            found = getattr(import_module(module.replace("numpy.core.", "numpy._core.")), name, None)
         except ImportError:
             continue  # a room that another pandas or a later issue brings
         assert found is None or callable(found) or name in {"Ellipsis", "NaT", "NA"}, (module, name)
