@@ -80,7 +80,8 @@ PORTFOLIO = {
     "strategy": {
         "class": "TopkDropoutStrategy",
         "module_path": "qlib.contrib.strategy",
-        "kwargs": {"signal": "<PRED>", "topk": 10, "n_drop": 2},
+        # only_tradable: else a delisted coin, which cannot be sold, takes one of the two places for ever
+        "kwargs": {"signal": "<PRED>", "topk": 10, "n_drop": 2, "only_tradable": True},
     },
     "backtest": {
         "start_time": "2024-01-01",

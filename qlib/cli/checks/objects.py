@@ -10,6 +10,7 @@ from typing import Any, Final
 from qlib.backtest import backtest, get_exchange
 from qlib.backtest.exchange import Exchange
 from qlib.cli.checks.problem import Problem, is_instance_config
+from qlib.contrib.data.handler import FIT_WINDOW
 from qlib.data.dataset import DatasetH
 from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.utils.objects import (
@@ -34,6 +35,7 @@ DEFAULT_MODULES: Final[dict[str, str]] = {
     "learn_processors": PROCESSORS,
     "shared_processors": PROCESSORS,
 }
+FITTED: Final = ("infer_processors", "learn_processors")  # a handler that takes a fit window hands it to these
 GIVEN_TO_RECORDS: Final = ("recorder", "model", "dataset")
 NEEDED_OBJECTS: Final = ("model", "dataset")
 
@@ -62,22 +64,28 @@ def _no_bytecode() -> Iterator[None]:
         sys.dont_write_bytecode = before
 
 
-def _walk(node: Any, where: str, key: str, problems: list[Problem]) -> None:
-    """Check `node`, which stands under `key` (for a list: the key of the list), and everything inside it."""
+def _walk(node: Any, where: str, key: str, problems: list[Problem], handed: tuple[str, ...] = ()) -> None:
+    """Check `node`, which stands under `key` (for a list: the key of the list), and everything inside it.
+
+    `handed` are arguments that the object around `node` adds to it.
+    """
     if isinstance(node, list | tuple):
         for place, value in enumerate(node):
-            _walk(value, f"{where}.{place}", key, problems)
+            _walk(value, f"{where}.{place}", key, problems, handed)
         return
     if isinstance(node, str):
         if key in DEFAULT_MODULES and not node.startswith("<"):
-            _check_object(node, where, key, problems)
+            _check_object(node, where, key, problems, handed)
         elif node.startswith(FILE_PREFIX):
             _check_file(node, where, problems)
         return
     if not isinstance(node, Mapping):
         return
     if is_instance_config(node):
-        _check_object(node, where, key, problems)
+        window = _check_object(node, where, key, problems, handed)
+        for name, value in (node.get("kwargs") or {}).items() if isinstance(node.get("kwargs"), Mapping) else ():
+            _walk(value, f"{where}.kwargs.{name}", str(name), problems, window if name in FITTED else ())
+        node = {name: value for name, value in node.items() if name != "kwargs"}
     elif key == "record" and where.count(".") <= 2:
         problems.append(Problem(where, _why_no_config(node)))
     for name, value in node.items():
@@ -101,7 +109,10 @@ def _check_file(uri: str, where: str, problems: list[Problem]) -> None:
         problems.append(Problem(where, f"{uri} cannot be read: {error.strerror}"))
 
 
-def _check_object(config: Any, where: str, key: str, problems: list[Problem]) -> None:
+def _check_object(
+    config: Any, where: str, key: str, problems: list[Problem], handed: tuple[str, ...] = ()
+) -> tuple[str, ...]:
+    """Check one configuration; return the fit window that the object hands on to its processors."""
     if isinstance(config, Mapping):
         problems += [
             Problem(f"{where}.{name}", f"the configuration of an object has no key {name}{hint}")
@@ -110,15 +121,16 @@ def _check_object(config: Any, where: str, key: str, problems: list[Problem]) ->
         ]
     function = resolve(config, key, where, problems)
     if function is None:
-        return
+        return ()
     kwargs = config.get("kwargs") or {} if isinstance(config, Mapping) else {}
-    given: tuple[str, ...] = ()
+    takes = accepted_arguments(function)
+    given = tuple(name for name in handed if name in takes.names and name not in kwargs)
     if key == "record":
-        takes = accepted_arguments(function)
         given = tuple(name for name in GIVEN_TO_RECORDS if takes.anything or name in takes.names)
     problems += [Problem(f"{where}.kwargs", text) for text in argument_problems(function, kwargs, given)]
     if isinstance(function, type) and issubclass(function, PortAnaRecord):
         _check_portfolio(function, kwargs, f"{where}.kwargs", problems)
+    return tuple(name for name in FIT_WINDOW if name in takes.names and kwargs.get(name) is not None)
 
 
 def resolve(config: Any, key: str, where: str, problems: list[Problem]) -> Callable[..., Any] | None:
