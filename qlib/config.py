@@ -242,7 +242,8 @@ class Settings(Mapping[str, Any]):
     (10, 1)
     """
 
-    __slots__ = ("_region", "_values")
+    __slots__ = ("_dpm", "_region", "_values")
+    _dpm: DataPathManager | None
     _region: Region | None
     _values: dict[str, Any]
 
@@ -255,6 +256,7 @@ class Settings(Mapping[str, Any]):
             region = REGIONS.get(region) if isinstance(region, str) else None
         object.__setattr__(self, "_values", table)
         object.__setattr__(self, "_region", region)
+        object.__setattr__(self, "_dpm", None)
 
     @property
     def region(self) -> Region:
@@ -275,7 +277,11 @@ class Settings(Mapping[str, Any]):
 
     @property
     def dpm(self) -> DataPathManager:
-        return DataPathManager(self._values["provider_uri"], self._values["mount_path"])
+        """Where the data lie, by frequency."""
+        if self._dpm is None:
+            object.__setattr__(self, "_dpm", DataPathManager(self._values["provider_uri"], self._values["mount_path"]))
+        assert self._dpm is not None
+        return self._dpm
 
     def replace(self, **changes: Any) -> Settings:
         """Return a copy with `changes`; the values are checked, and a new region brings its own defaults."""

@@ -68,13 +68,7 @@ class Freq:
     @staticmethod
     def parse(freq: str) -> tuple[int, str]:
         """Return (count, base) of a text such as "30min", "day" or "2week"."""
-        match = re.fullmatch(r"([0-9]*)([a-z]+)", str(freq).lower())
-        base = Freq._BASES.get(match[2]) if match else None
-        if match is None or base is None or (match[1] and int(match[1]) < 1):
-            hours = re.fullmatch(r"([0-9]*)(?:h|hour|hours)", str(freq).lower())
-            hint = f"; write {60 * int(hours[1] or 1)}min" if hours else did_you_mean(str(freq), Freq._BASES)
-            raise InputError(f"freq: received {freq!r}; allowed are [n]min, [n]day, [n]week and [n]month{hint}")
-        return int(match[1] or 1), base
+        return _parse(str(freq))
 
     @property
     def minutes(self) -> int:
@@ -120,6 +114,17 @@ class Freq:
 
     def __repr__(self) -> str:
         return f"Freq({self})"
+
+
+@lru_cache
+def _parse(freq: str) -> tuple[int, str]:
+    match = re.fullmatch(r"([0-9]*)([a-z]+)", freq.lower())
+    base = Freq._BASES.get(match[2]) if match else None
+    if match is None or base is None or (match[1] and int(match[1]) < 1):
+        hours = re.fullmatch(r"([0-9]*)(?:h|hour|hours)", freq.lower())
+        hint = f"; write {60 * int(hours[1] or 1)}min" if hours else did_you_mean(freq, Freq._BASES)
+        raise InputError(f"freq: received {freq!r}; allowed are [n]min, [n]day, [n]week and [n]month{hint}")
+    return int(match[1] or 1), base
 
 
 def _moments(region: str) -> list[dt.datetime]:

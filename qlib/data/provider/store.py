@@ -68,7 +68,8 @@ class Store:
         if DataPathManager.DEFAULT_FREQ not in uris:
             return sorted(uris, key=lambda freq: Freq(freq).minutes)
         root = self.root()
-        freqs = calendar_freqs(root)
+        folder = root / "calendars"
+        freqs = self._remember(folder, ("freqs",), lambda: calendar_freqs(root)) if folder.is_dir() else []
         if not freqs:
             raise MissingDataError(f"{root} is no store: it has no calendars/<freq>.txt")
         return freqs
