@@ -43,6 +43,14 @@ PORTFOLIO_TILES = (
     ("turnover", "/portfolio/trading/turnover_mean"),
     ("cost", "/portfolio/trading/cost_annual"),
 )
+# What takes the place of a yearly figure that would be stretched from less than half a year.
+WHOLE_PERIOD = {
+    "annual_net": ("total_net", "/portfolio/net/total"),
+    "annual_gross": ("total_gross", "/portfolio/gross/total"),
+    "annual_excess": ("total_excess", "/portfolio/excess/total"),
+    "cost": ("total_cost", "/portfolio/trading/cost_sum"),
+}
+HALF_A_YEAR = 0.5
 # The table of returns: words, key (and the excess's own name for it), kind.
 RETURN_ROWS = (
     ("Whole period", "total", "change"),
@@ -98,6 +106,7 @@ def render(twin: dict[str, Any]) -> str:
     )  # fmt: skip
     script = (HERE / "page.js").read_text(encoding="utf-8").strip()
     drawn = figures(twin)
+    short = bool(twin["portfolio"]) and twin["portfolio"]["years"] < HALF_A_YEAR
     return environment.get_template("page.html").render(
         twin=twin,
         figures=drawn,
@@ -108,7 +117,7 @@ def render(twin: dict[str, Any]) -> str:
         said=_said,
         terms=TERMS,
         signal_tiles=SIGNAL_TILES,
-        portfolio_tiles=PORTFOLIO_TILES,
+        portfolio_tiles=[WHOLE_PERIOD.get(tile[0], tile) if short else tile for tile in PORTFOLIO_TILES],
         return_rows=RETURN_ROWS,
         return_columns=[column for column in RETURN_COLUMNS if (twin["portfolio"] or {}).get(column[1])],
         months=MONTHS,

@@ -62,7 +62,7 @@ def portfolio_numbers(portfolio: Portfolio, year: float, pred: pd.Series | None 
         "benchmark": None if bench is None else growth(bench, year),
         "excess": None if bench is None else excess(net - bench, year),
         "excess_gross": None if bench is None else excess(gross - bench, year),
-        "drawdowns": worst_drawdowns(fall, times, times[0] - step),
+        "drawdowns": worst_drawdowns(fall, stamps(pd.DatetimeIndex([times[0] - step, *times]))),
         "trading": _trading(portfolio, year),
         "exposure": _spread((report["value"] / report["account"]).astype(float)),
         "holdings": None,
@@ -158,8 +158,11 @@ def drawdown(equity: pd.Series) -> pd.Series:
     return equity / equity.cummax().clip(lower=1.0) - 1
 
 
-def worst_drawdowns(fall: pd.Series, times: pd.DatetimeIndex, start: pd.Timestamp) -> list[dict[str, Any]]:
-    """The deepest falls, each from its high to the return to it (None while it lasts)."""
+def worst_drawdowns(fall: pd.Series, times: list[str]) -> list[dict[str, Any]]:
+    """The deepest falls, each from its high to the return to it (None while it lasts).
+
+    `times` has one entry more than `fall`: the first is the start.
+    """
     below = fall.to_numpy() < -1e-12
     edges = np.flatnonzero(np.diff(np.concatenate([[0], below.astype(int), [0]])))
     found = []
@@ -169,9 +172,9 @@ def worst_drawdowns(fall: pd.Series, times: pd.DatetimeIndex, start: pd.Timestam
         found.append(
             {
                 "depth": float(part.min()),
-                "from": stamp(times[first - 1] if first else start),
-                "bottom": stamp(times[bottom]),
-                "recovered": stamp(times[end]) if end < len(times) else None,
+                "from": times[first],
+                "bottom": times[bottom + 1],
+                "recovered": times[end + 1] if end < len(fall) else None,
                 "periods": int(end - first),
             }
         )
@@ -201,6 +204,7 @@ def _trading(portfolio: Portfolio, year: float) -> dict[str, Any]:
         "turnover_highest": float(turnover.max()),
         "traded_value": traded,
         "cost_total": paid,
+        "cost_sum": float(cost.sum()),
         "cost_mean": float(cost.mean()),
         "cost_annual": float(cost.mean() * year),
         "cost_of_traded": paid / traded if traded > 0 else None,

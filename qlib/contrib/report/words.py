@@ -66,6 +66,26 @@ TERMS: dict[str, Term] = {
         "change",
         "Net return less the benchmark's: mean per period times periods a year, as Qlib counts it.",
     ),
+    "total_net": Term(
+        "Return, net",
+        "change",
+        "Growth of the account over the whole period, after costs. The history is too short for a yearly figure.",
+    ),
+    "total_gross": Term(
+        "Return, gross",
+        "change",
+        "The same before costs: what was lost to trading lies between the two.",
+    ),
+    "total_excess": Term(
+        "Excess, net",
+        "change",
+        "Net return less the benchmark's, added up period by period.",
+    ),
+    "total_cost": Term(
+        "Cost",
+        "percent",
+        "Fees and other trading costs divided by the account, added up over the whole period.",
+    ),
     "sharpe": Term(
         "Sharpe ratio, net",
         "ratio",

@@ -165,6 +165,16 @@ def test_the_headline_is_there(report):
     } <= at
 
 
+def test_a_few_weeks_are_not_stretched_to_a_year_in_the_headline(tmp_path):
+    recorder = report_runs.run(tmp_path)
+    recorder.objects |= report_runs.portfolio(report_runs.backtest(40))
+    text, _ = written(recorder)
+    tiles = text[text.index('id="portfolio"') : text.index('id="fig-growth"')]
+    assert "/portfolio/net/total" in tiles
+    assert "/portfolio/trading/cost_sum" in tiles
+    assert "/portfolio/net/annual" not in tiles
+
+
 def test_every_figure_of_a_whole_run_is_drawn(report):
     assert set(Reader(report[0]).hover) == {
         f"fig-{name}"
