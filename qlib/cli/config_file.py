@@ -85,7 +85,7 @@ def render_template(config_path: str | Path) -> str:
         if missing := sorted(asked - known.keys()):
             logger.warning(f"{file}: the environment holds no {', '.join(missing)}; empty in the configuration")
         return environment.from_string(text).render(known)
-    except jinja2.TemplateError as error:
+    except Exception as error:  # an expression of the template may raise anything
         line = getattr(error, "lineno", None)
         message = f"{file}{f', line {line}' if line else ''}: the template cannot be filled: {error}"
         raise ConfigError(message) from error

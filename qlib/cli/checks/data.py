@@ -88,13 +88,15 @@ def _universe(instruments: Any, freq: str, where: str, provider: Provider) -> tu
         market = market["market"]
     try:
         provider.locate(freq)
-        if isinstance(market, str):
-            return list(provider.store.spans(market, freq)), []
-        names = [str(name) for name in market]
         known = provider.store.stored_instruments(freq)
-        there = set(known)
     except (InputError, OSError) as error:
         return None, [Problem(where, str(error))]
+    if isinstance(market, str):
+        try:
+            return list(provider.store.spans(market, freq)), []
+        except (InputError, OSError) as error:
+            return known, [Problem(where, str(error))]  # fields are looked for all the same
+    names, there = [str(name) for name in market], set(known)
     absent = [name for name in names if name.lower() not in there]
     problems = [
         Problem(where, f"there are no {freq} data of {name}{did_you_mean(name, known)}") for name in absent[:SHOWN]

@@ -25,6 +25,7 @@ PAIRS: Final = (("start_time", "end_time"), ("fit_start_time", "fit_end_time"))
 SLACK: Final = pd.Timedelta(days=31)
 DAY: Final = pd.Timedelta(days=1)
 
+_YEAR = re.compile(r"\d{4}")
 _TIME_OF_DAY = re.compile(r"\d{1,2}:\d{2}(:\d{2})?\Z")
 
 
@@ -144,6 +145,8 @@ def _moment(value: Any, where: str, problems: list[Problem]) -> pd.Timestamp | N
         problems.append(Problem(where, f"received the number {value!r}, not a date{quoted or ' such as 2020-01-31'}"))
         return None
     try:
+        if isinstance(value, str) and not _YEAR.search(value):
+            raise ValueError(value)  # pandas reads "June" as a month of the year 1
         moment = pd.Timestamp(value)
     except (ValueError, TypeError):
         problems.append(Problem(where, f"received {value!r}, which is no date; dates such as 2020-01-31 are allowed"))
