@@ -71,8 +71,9 @@ def summary(twin: dict[str, Any]) -> list[str]:
             f"Mean IC {show(ic['mean'], 'coefficient')}{spread} over {plural(ic['periods'], 'period')}; "
             f"it was above zero in {show(ic['positive_share'], 'percent')} of them."
         )
-        oracle = (twin["data"]["truth"] or {}).get("oracle_ic")
-        if oracle and signal["freq"] == "day":
+        truth = twin["data"]["truth"] or {}
+        oracle = truth.get("oracle_ic")
+        if oracle and truth.get("planted_ic") and signal["freq"] == "day":
             share = show(ic["mean"] / oracle, "percent")
             lines.append(
                 "A pattern was planted in this market. Whoever knows it reaches an IC of "

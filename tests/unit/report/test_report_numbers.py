@@ -367,6 +367,22 @@ def test_a_test_that_overlaps_the_training_is_an_alarm(tmp_path):
     assert "overlap" in codes(twin_of(report_runs.run(tmp_path, task=task)))
 
 
+@pytest.mark.parametrize("planted", [0.08, 0.0])
+def test_the_planted_part_found_is_told_where_something_was_planted(tmp_path, planted):
+    recorder = report_runs.run(tmp_path)
+    truth = {
+        "synthetic": True,
+        "null_twin": not planted,
+        "planted": {"ic": planted},
+        "oracle_on_all_days": {"mean_ic": 0.09},
+    }
+    (tmp_path / "store" / "truth.json").write_text(json.dumps(truth))
+    twin = twin_of(recorder)
+    share = show(twin["signal"]["ic"]["mean"] / 0.09, "percent")
+    assert any(f"reached {share} of that" in line for line in twin["summary"]) is bool(planted)
+    assert ("the null twin" in twin["caveats"][0]["text"]) is not bool(planted)
+
+
 @pytest.mark.parametrize(
     ("name", "content", "synthetic"),
     [
