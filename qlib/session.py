@@ -10,17 +10,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from qlib.config import C, Settings, build_settings
 from qlib.data.active import D
+from qlib.data.expression.node import Operator
+from qlib.data.expression.registry import OPERATORS, Registry
 from qlib.data.provider import Provider
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger, set_log_with_config
-from qlib.utils.objects import init_instance_by_config
+from qlib.utils.objects import get_callable_kwargs, init_instance_by_config
 from qlib.workflow import QlibRecorder, R
 
 logger = get_module_logger("Initialization")
@@ -31,7 +33,7 @@ class Session:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.provider = Provider(settings)
+        self.provider = Provider(settings, _registry(settings["custom_ops"]))
 
     @cached_property
     def recorder(self) -> QlibRecorder:
@@ -65,6 +67,29 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self._settings!r}>"
+
+
+def _registry(custom_ops: Sequence[Any]) -> Registry | None:
+    """Return the operators of a session that has some of its own; None where the package's suffice.
+
+    Raises ConfigError for what is neither a declared operator nor the configuration of one.
+    """
+    if not custom_ops:
+        return None
+    table = OPERATORS.copy()
+    for one in custom_ops:
+        declared = get_callable_kwargs(one)[0] if isinstance(one, Mapping) else one
+        if not (isinstance(declared, type) and issubclass(declared, Operator)):
+            raise ConfigError(
+                f"custom_ops: received {one!r}; subclasses of qlib.data.expression.node.Operator, or "
+                "{'class': ..., 'module_path': ...} of one, are allowed"
+            )
+        if "name" not in vars(declared):
+            declared.name = declared.__name__
+        if declared.name in table:
+            logger.warning(f"custom_ops: {declared.name} takes the place of the operator of that name")
+        table.register(declared)
+    return table
 
 
 def close() -> None:

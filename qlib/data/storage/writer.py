@@ -98,10 +98,15 @@ def write_store(
     _refuse_clashes([one.instrument for one in series])
     calendar = np.unique(np.concatenate([one.times for one in series]))
     markets = {"all": list(frames)} if instruments is None else instruments
-    target.parent.mkdir(parents=True, exist_ok=True)
+    fresh = _beside(target, "new")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh.mkdir()
+        fresh.rmdir()
+    except OSError as error:
+        raise InputError(f"root: {target} cannot be written: {error.strerror} ({target.parent})") from None
     with _only_writer(target):
         _sweep(target)
-        fresh = _beside(target, "new")
         try:
             fresh.mkdir()
             others = _carry_over(target, fresh, name, calendar)

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from qlib.config import build_settings
 from qlib.data.provider import Provider
 from qlib.data.provider import features as query
+from qlib.data.provider import store
 from qlib.data.storage.binary import write_bin
 from qlib.data.storage.writer import write_store
 from qlib.errors import ExpressionError, InputError, MissingDataError, StoreError
@@ -127,10 +128,11 @@ def test_a_part_of_the_time_is_a_part_of_the_whole(root, window, chunk, threads)
     low, high = window
     whole = provider(root).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS)
     before, query.CHUNK_ROWS = query.CHUNK_ROWS, chunk
+    files, store._FILES_PER_THREAD = store._FILES_PER_THREAD, 1
     try:
         part = provider(root, kernels=threads).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS, DAYS[low], DAYS[high])
     finally:
-        query.CHUNK_ROWS = before
+        query.CHUNK_ROWS, store._FILES_PER_THREAD = before, files
     times = whole.index.get_level_values(1)
     expected = whole[(times >= DAYS[low]) & (times <= DAYS[high])]
     assert list(part.index) == list(expected.index)

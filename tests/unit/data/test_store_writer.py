@@ -134,6 +134,12 @@ def test_a_folder_that_is_no_store_is_left_alone(tmp_path):
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years"
 
 
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(InputError, match="file/s cannot be written: "):
+        write_store({"A": of([1])}, tmp_path / "file" / "s", "day")
+
+
 frames = st.dictionaries(
     st.sampled_from(["BTC", "eth", "NUL", "A/B", "..", "NA"]),
     st.dictionaries(st.integers(0, 40), st.floats(width=32, allow_infinity=False), min_size=1, max_size=20),

@@ -15,7 +15,7 @@ from qlib.config import C, build_settings
 from qlib.data import D
 from qlib.data.provider import active_provider
 from qlib.data.storage.writer import write_store
-from qlib.errors import ConfigError, MissingDataError
+from qlib.errors import ConfigError, ExpressionError, MissingDataError
 from qlib.session import Session, close
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,6 +85,24 @@ def test_a_folder_that_does_not_exist_is_named_at_first_use_with_what_to_run(tmp
     (tmp_path / "nowhere").mkdir()
     with pytest.raises(MissingDataError, match="is no store: it has no calendars"):
         D.calendar()
+
+
+def test_a_session_may_know_operators_of_its_own_and_no_other_session_sees_them(tmp_path):
+    from qlib.data.expression.operators.arithmetic import Abs
+
+    class Size(Abs):
+        pass
+
+    store = store_of(tmp_path / "s", -5)
+    mine, plain = (
+        Session(build_settings(provider_uri=store, custom_ops=ops))
+        for ops in ([{"class": "Abs", "module_path": "qlib.data.expression.operators.arithmetic"}, Size], [])
+    )
+    assert mine.provider.features(["A"], ["Size($close) + Abs($close)"]).iloc[0, 0] == 10
+    with pytest.raises(ExpressionError, match="no operator is called Size"):
+        plain.provider.features(["A"], ["Size($close)"])
+    with pytest.raises(ConfigError, match="custom_ops: received 'Size'; subclasses of"):
+        Session(build_settings(custom_ops=["Size"]))
 
 
 def test_caches_on_disk_are_said_to_have_no_effect(tmp_path, capfd):
