@@ -1,19 +1,23 @@
 """Data: stores, calendars, universes, formulas. `D` is the live session's provider (after `qlib.init`)."""
 
 from qlib.data.data import (
+    BaseProvider,
     CalendarProvider,
     D,
     DatasetProvider,
     ExpressionProvider,
     FeatureProvider,
     InstrumentProvider,
+    LocalProvider,
 )
 
 __all__ = [
+    "BaseProvider",
     "CalendarProvider",
     "D",
     "DatasetProvider",
     "ExpressionProvider",
     "FeatureProvider",
     "InstrumentProvider",
+    "LocalProvider",
 ]

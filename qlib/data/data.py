@@ -1,6 +1,8 @@
 """Qlib's path for the providers; they live in qlib.data.provider."""
 
 from qlib.data.active import D
+from qlib.data.provider.facade import Provider as BaseProvider
+from qlib.data.provider.facade import Provider as LocalProvider
 from qlib.data.provider.views import (
     Cal,
     CalendarProvider,
@@ -15,6 +17,7 @@ from qlib.data.provider.views import (
 )
 
 __all__ = [
+    "BaseProvider",
     "Cal",
     "CalendarProvider",
     "D",
@@ -26,4 +29,5 @@ __all__ = [
     "FeatureProvider",
     "Inst",
     "InstrumentProvider",
+    "LocalProvider",
 ]

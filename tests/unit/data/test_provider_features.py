@@ -14,9 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlib.config import build_settings
-from qlib.data.provider import Provider
+from qlib.data.provider import Provider, store
 from qlib.data.provider import features as query
-from qlib.data.provider import store
 from qlib.data.storage.binary import write_bin
 from qlib.data.storage.writer import write_store
 from qlib.errors import ExpressionError, InputError, MissingDataError, StoreError
