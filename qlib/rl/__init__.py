@@ -1,1 +1,1 @@
-"""Reinforcement learning for order execution: the wing beside `qlib.crypto`, blind to it. No room is furnished yet."""
+"""Reinforcement learning for order execution: a wing of its own. No room is furnished yet."""

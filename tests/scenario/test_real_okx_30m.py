@@ -19,7 +19,6 @@ from qlib.constant import REG_CRYPTO
 from qlib.contrib.report.run_report import write_report
 from qlib.data import D
 from qlib.data.storage.writer import write_store
-from qlib.workflow import R
 from qlib.workflow.train import task_train
 
 FREQ = "30min"
@@ -239,4 +238,3 @@ def test_the_same_job_again_gives_the_same_predictions_and_the_same_account(run,
     pd.testing.assert_frame_equal(run["pred"], again["pred"], check_exact=True)
     pd.testing.assert_frame_equal(run["report_normal"], again["report_normal"], check_exact=True)
     assert {k: v for k, v in run["metrics"].items() if "time" not in k} == again["metrics"]
-    R.end_exp()
