@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 
 import qlib
 from qlib.constant import REG_CRYPTO
+from qlib.crypto.sample_store import DEFAULT_TARGET
 from qlib.tests.data import GetData
 
 __all__ = ["GetData", "TestAutoData"]
@@ -23,7 +24,9 @@ class TestAutoData(unittest.TestCase):
     """
 
     _setup_kwargs: ClassVar[dict[str, Any]] = {}
-    provider_uri: ClassVar[str] = "~/.qlib/qlib_data/sample_data"
+    provider_uri: ClassVar[str] = DEFAULT_TARGET
+    provider_uri_1day: ClassVar[str] = DEFAULT_TARGET
+    provider_uri_1min: ClassVar[str] = DEFAULT_TARGET
 
     @classmethod
     def setUpClass(cls, enable_1d_type: str = "simple", enable_1min: bool = False) -> None:

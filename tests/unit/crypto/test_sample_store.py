@@ -12,10 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from qlib import tests as fixtures
 from qlib.crypto import sample_store
 from qlib.crypto.planted import IC, planted_ic, read_truth
 from qlib.crypto.sample import BENCHMARK, VERSION, MarketSpec, SampleMarket
 from qlib.crypto.sample_store import write_sample
+from qlib.data import D
 from qlib.errors import InputError
 from qlib.tests.data import GetData
 
@@ -176,3 +178,12 @@ def test_what_needs_a_network_is_refused_with_what_is_available(command, tmp_pat
     assert "get_data.py sample" in done.stderr
     assert "Traceback" not in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+def test_a_test_case_brings_its_own_data(store):
+    class OnSmallSample(fixtures.TestAutoData):
+        provider_uri = str(store)
+
+    OnSmallSample.setUpClass()
+    assert D.calendar(freq="day").size == 120
+    assert D.features(["SYN01"], ["$close"], freq="60min").shape == (480, 1)
