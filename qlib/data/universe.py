@@ -1,6 +1,6 @@
 """Which instrument belongs to a universe when: spans of time, both ends included.
 
-    {"BTC": [(2019-01-02, 2024-12-31)], "LUNA": [(2020-05-01, 2022-05-13)]}
+    {"AAPL": [(2019-01-02, 2024-12-31)], "TWTR": [(2013-11-07, 2022-10-27)]}
 
 `clip` cuts spans to a window; `alive` and `spans_of` go between spans and a yes/no for every calendar entry.
 """

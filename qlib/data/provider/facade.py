@@ -2,7 +2,7 @@
 
     D.calendar("2024-01-01", "2024-02-01", freq="60min")
     D.list_instruments(D.instruments("all"), as_list=True)
-    D.features(["BTC", "ETH"], ["$close", "Mean($close, 5)"], "2024-01-01", "2024-02-01")
+    D.features(["AAPL", "MSFT"], ["$close", "Mean($close, 5)"], "2024-01-01", "2024-02-01")
 
 A Provider needs nothing but Settings; several can live side by side. Rooms that want arrays ask `panel`.
 """

@@ -2,9 +2,9 @@
 
     Cal.locate_index("2024-01-01", "2024-02-01", "day")      calendars
     Inst.list_instruments(Inst.instruments("all"))           universes
-    FeatureD.feature("BTC", "$close", 0, 9, "day")           one stored field, by calendar position
-    ExpressionD.expression("BTC", "Mean($close, 5)")         one formula, one instrument
-    DatasetD.dataset(["BTC"], ["$close"])                    what D.features returns
+    FeatureD.feature("AAPL", "$close", 0, 9, "day")           one stored field, by calendar position
+    ExpressionD.expression("AAPL", "Mean($close, 5)")         one formula, one instrument
+    DatasetD.dataset(["AAPL"], ["$close"])                    what D.features returns
 
 Made without arguments a view shows the live session; `CalendarProvider(provider)` shows another one.
 """

@@ -1,6 +1,6 @@
 """Frames -> a store, in one step that either happens or does not.
 
-    write_store({"BTC": bars, "ETH": bars}, "~/.qlib/qlib_data/mine", "60min")
+    write_store({"AAPL": bars, "MSFT": bars}, "~/.qlib/qlib_data/mine", "60min")
 
 The new store is put together in a folder beside the old one, made durable, and the two are exchanged by one system
 call. A process that is killed at any moment leaves the old store or the new one; what it left behind beside them is
