@@ -6,8 +6,8 @@ store.py       the files of a store as arrays, with calendars and spans remember
 views.py       Qlib's provider classes (CalendarProvider, ...) as views on the Provider
 """
 
-from qlib.data.active import D, active_provider
+from qlib.data.active import active_provider
 from qlib.data.provider.facade import Provider
 from qlib.data.provider.store import Store
 
-__all__ = ["D", "Provider", "Store", "active_provider"]
+__all__ = ["Provider", "Store", "active_provider"]
