@@ -12,11 +12,13 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
+import logging
 import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,15 +85,21 @@ class Job:
             self.page = write_report(self.recorder)
 
     def keep_traceback(self, error: BaseException) -> str:
-        """Write the traceback into the run (or, before there is one, into a temporary file) and return where it is."""
+        """Write the traceback into the run, or into a temporary file where that cannot be, and say where it is."""
         text = "".join(traceback.format_exception(error))
-        if self.recorder is not None:
-            self.recorder.save_file(TRACEBACK, lambda path: path.write_text(text, encoding="utf-8"))
-            return f"{self.recorder.artifact_uri}/{TRACEBACK}".removeprefix("file://")
-        handle, name = tempfile.mkstemp(prefix="qrun-", suffix=f"-{TRACEBACK}")
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        return name
+        try:
+            if self.recorder is not None:
+                self.recorder.save_file(TRACEBACK, lambda path: path.write_text(text, encoding="utf-8"))
+                return f"traceback in {self.recorder.artifact_uri}/{TRACEBACK}".replace("file://", "")
+        except OSError as failure:  # the disk may be what the run failed of
+            logger.debug(f"the run cannot keep the traceback: {failure}")
+        try:
+            handle, name = tempfile.mkstemp(prefix="qrun-", suffix=f"-{TRACEBACK}")
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                file.write(text)
+        except OSError as failure:
+            return f"its traceback could not be written ({failure.strerror}); --debug shows it"
+        return f"traceback in {name}"
 
     def closing_lines(self) -> list[str]:
         """Return what a person does next: where the report is, how to look at the experiment."""
@@ -169,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             job.checked_config()
             print("config is fine")
         else:
-            job.run()
+            with _quiet_timers(asked.debug):
+                job.run()
             print(*job.closing_lines(), sep="\n")
     except KeyboardInterrupt as error:
         return _say(INTERRUPTED, f"interrupted{_in_stage(error)}{_where(job)}")
@@ -180,10 +189,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Exception as error:  # the last stop: everything else is a failed run
         if asked.debug:
             traceback.print_exc()
-        kept = "" if asked.debug else f"; traceback in {job.keep_traceback(error)}"
+        kept = "" if asked.debug else f"; {job.keep_traceback(error)}"
         what = str(error) if isinstance(error, QlibError) else f"{type(error).__name__}: {error}"
         return _say(FAILED, f"the run failed{_in_stage(error)}: {what}{kept}{_where(job)}")
     return FINE
+
+
+@contextmanager
+def _quiet_timers(loud: bool) -> Iterator[None]:
+    """Leave the times of single steps out of the log: one line per stage is what a person reads."""
+    timer = logging.getLogger("qlib.timer")
+    before = timer.level
+    if not loud:
+        timer.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        timer.setLevel(before)
 
 
 def _in_stage(error: BaseException) -> str:

@@ -39,13 +39,22 @@ class ExpManager:
     active_experiment: Experiment | None
 
     def __init__(self, uri: str, default_exp_name: str | None) -> None:
-        self.default_uri = uri
+        self._default_uri = uri
         self.default_exp_name = default_exp_name or "Experiment"
         self.active_experiment = None
         self._active_uri: str | None = None
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}(uri={self.uri})"
+
+    @property
+    def default_uri(self) -> str:
+        """Where runs are kept when nothing else is said."""
+        return self._default_uri
+
+    @default_uri.setter
+    def default_uri(self, uri: str) -> None:
+        self._default_uri = uri
 
     @property
     def uri(self) -> str:

@@ -12,7 +12,7 @@ from qlib.backtest.exchange import Exchange
 from qlib.cli.checks.problem import Problem, is_instance_config
 from qlib.contrib.data.handler import FIT_WINDOW
 from qlib.data.dataset import DatasetH
-from qlib.errors import ConfigError, InputError, did_you_mean
+from qlib.errors import InputError, did_you_mean
 from qlib.utils.objects import (
     CONFIG_KEYS,
     FILE_PREFIX,
@@ -44,11 +44,9 @@ def object_problems(task: Mapping[str, Any]) -> list[Problem]:
     """Return what is wrong with the classes and arguments of a task."""
     problems: list[Problem] = []
     with _no_bytecode():
-        problems += [
-            Problem(f"task.{key}", _why_no_config(task[key]))
-            for key in NEEDED_OBJECTS
-            if isinstance(task.get(key), Mapping) and not is_instance_config(task[key])
-        ]
+        for key in NEEDED_OBJECTS:
+            if key in task and not is_instance_config(task[key]):
+                _check_object(task[key], f"task.{key}", key, problems)
         _walk(task, "task", "", problems)
         problems += _segment_problems(task)
     return problems
@@ -87,17 +85,9 @@ def _walk(node: Any, where: str, key: str, problems: list[Problem], handed: tupl
             _walk(value, f"{where}.kwargs.{name}", str(name), problems, window if name in FITTED else ())
         node = {name: value for name, value in node.items() if name != "kwargs"}
     elif key == "record" and where.count(".") <= 2:
-        problems.append(Problem(where, _why_no_config(node)))
+        _check_object(node, where, key, problems)
     for name, value in node.items():
         _walk(value, f"{where}.{name}", str(name), problems)
-
-
-def _why_no_config(node: Mapping[str, Any]) -> str:
-    try:
-        get_callable_kwargs(node)
-    except ConfigError as error:
-        return str(error)
-    return "this is no configuration of an object"
 
 
 def _check_file(uri: str, where: str, problems: list[Problem]) -> None:
