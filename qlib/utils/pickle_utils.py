@@ -94,6 +94,7 @@ _PLAIN: dict[str, str] = {
     "pandas.core.indexes.timedeltas": "TimedeltaIndex",
     "pandas.core.internals.managers": "BlockManager SingleBlockManager",
     "pandas.core.series": "Series",
+    "pytz": "_p _UTC",
     "pyarrow.lib": "_restore_array py_buffer type_for_alias chunked_array",
     "qlib.backtest.decision": "OrderDir",
 }

@@ -27,7 +27,7 @@ from qlib.data.dataset.processor import ColumnProcessor, DropnaProcessor, Proces
 from qlib.data.dataset.storage import BaseHandlerStorage
 from qlib.data.dataset.utils import CS_ALL, CS_RAW, fetch_df_by_col, fetch_df_by_index, sort_rows, unique_dates
 from qlib.errors import ConfigError, InputError, MissingDataError, did_you_mean
-from qlib.log import TimeInspector
+from qlib.log import TimeInspector, get_module_logger
 from qlib.utils.objects import init_instance_by_config
 from qlib.utils.serial import Serializable
 
@@ -113,6 +113,11 @@ class DataHandler(DataHandlerABC):
         """Load the data; `enable_cache` is accepted for Qlib's callers and changes nothing."""
         with TimeInspector.logt("Loading data"):
             self._data = sort_rows(self.data_loader.load(self.instruments, self.start_time, self.end_time))
+        if self._data.empty:
+            get_module_logger("handler").warning(
+                f"{type(self).__name__} loaded no rows: {type(self.data_loader).__name__} has nothing for instruments "
+                f"{str(self.instruments)[:60]} in [{self.start_time}, {self.end_time}]"
+            )
 
     def fetch(
         self,

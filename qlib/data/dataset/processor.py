@@ -48,6 +48,7 @@ from qlib.utils.data import MAD_TO_STD
 from qlib.utils.serial import Serializable
 
 Change = Callable[[int, np.ndarray], None]
+SHOWN = (str, int, float, list, type(None))
 FEW = 8  # replacing up to one column in FEW leaves the others shared
 
 
@@ -85,7 +86,7 @@ class Processor(Serializable, abc.ABC):
         super().config(**kwargs)
 
     def __repr__(self) -> str:
-        shown = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if isinstance(v, str | int | float | list | None))
+        shown = ", ".join(f"{k}={v!r}" for k, v in vars(self).items() if k[0] != "_" and isinstance(v, SHOWN))
         return f"{type(self).__name__}({shown})"
 
 
@@ -166,9 +167,10 @@ class FittedNorm(ColumnProcessor):
         rows = row_window(df.index, self.fit_start_time, self.fit_end_time)
         if (rows.stop - rows.start if isinstance(rows, slice) else len(rows)) < 1:
             first, last = date_range(df.index)
+            there = f"the data reach from {first} to {last}" if len(df) else "the frame is empty"
             raise MissingDataError(
-                f"{type(self).__name__}: no rows in the fit window [{self.fit_start_time}, {self.fit_end_time}]; "
-                f"the data reach from {first} to {last}"
+                f"{type(self).__name__}: no rows in the fit window [{self.fit_start_time}, {self.fit_end_time}];"
+                f" {there}"
             )
         self._warn_about_label(df.columns)
         positions = self.positions(df.columns)

@@ -122,7 +122,7 @@ class TSDataSampler:
         return (position >= low) & (position < high)
 
     def _prepare_windows(self) -> None:
-        """Build row numbers by instrument and date, `step_len - 1` empty dates in front: plain, last seen, next seen."""
+        """Tabulate row numbers by instrument and date, `step_len - 1` empty dates first: own, last seen, next seen."""
         n_dates, n_instruments = self.idx_arr.shape
         empty = len(self.data_arr) - 1
         rows = np.full((n_instruments, n_dates + self.step_len - 1), empty, np.int64)

@@ -153,7 +153,7 @@ def test_ranges_of_dates():
     assert [d for d, _ in h.get_range_iterator(2, min_periods=5)] == [DATES[5]]
 
 
-# ---------------------------------------------------------------------------------------------------- learn and infer
+# ------------------------------------------------------------------------------------------------------ learn and infer
 def test_learn_processors_never_touch_what_inference_sees():
     plain = handler(infer_processors=[NORM, FILL])
     for process_type in ("append", "independent"):
@@ -200,7 +200,7 @@ def test_a_label_processor_leaves_the_features_shared():
         [frame(), *(frame()[["feature"]].rename(columns=lambda c, i=i: c + str(i)) for i in range(4))], axis=1
     )
     h = handler(data_loader=StaticDataLoader(wide.sort_index(axis=1)), learn_processors=[RANK])
-    assert np.shares_memory(h._learn["feature"].to_numpy(), h._infer["feature"].to_numpy())
+    assert np.shares_memory(h._learn.iloc[:, 0].to_numpy(), h._infer.iloc[:, 0].to_numpy())
 
 
 class Rude(Processor):
@@ -266,7 +266,7 @@ def test_an_unknown_view_is_named():
         handler().fetch(data_key="learning")
 
 
-# ---------------------------------------------------------------------------------------------------------------- pickle
+# --------------------------------------------------------------------------------------------------------------- pickle
 def test_data_stay_behind_unless_asked_for(tmp_path):
     h = handler(infer_processors=[NORM])
     h.to_pickle(tmp_path / "h.pkl")
