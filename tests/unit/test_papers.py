@@ -50,3 +50,16 @@ def test_issue_records_have_unique_numbers_and_a_guard_that_exists():
 
 def test_deviations_name_tests_that_exist():
     assert missing_tests((ROOT / "docs" / "deviations.md").read_text()) == []
+
+
+def test_the_road_page_names_files_and_functions_that_exist():
+    page = (ROOT / "docs" / "developer" / "the_road.md").read_text()
+    named = re.findall(r"`(qlib/[\w/]+\.(?:py|hpp|pyx))(?:: (\w+))?`", page)
+    assert len(named) > 20
+    missing = [
+        f"{path}: {name}"
+        for path, name in named
+        if not (ROOT / path).exists()
+        or (name and not re.search(rf"^(?:def|class) {name}\b", (ROOT / path).read_text(), re.MULTILINE))
+    ]
+    assert missing == []
