@@ -38,8 +38,8 @@ def calc_long_short_return(
     >>> rows = pd.MultiIndex.from_product([day, list("abcd")], names=["datetime", "instrument"])
     >>> score, earned = pd.Series([4.0, 3, 2, 1], index=rows), pd.Series([0.04, 0.02, 0.0, -0.02], index=rows)
     >>> long_short, average = calc_long_short_return(score, earned, quantile=0.25)
-    >>> round(long_short.iloc[0], 6), round(average.iloc[0], 6)
-    (0.03, 0.01)
+    >>> long_short.round(6).tolist(), average.round(6).tolist()
+    ([0.03], [0.01])
     """
     day = cross_sections(pred, label, date_col, dropna=dropna)
     top, bottom = _sides(day, quantile, ties)

@@ -82,11 +82,13 @@ def risk_analysis(r: pd.Series, N: float, mode: str = "sum") -> pd.DataFrame:
         drawdown = (curve / curve.cummax() - 1).min()
     else:
         raise InputError(f"risk_analysis mode: received {mode!r}; allowed are 'sum' and 'product'")
+    with np.errstate(divide="ignore", invalid="ignore"):  # returns that never vary have no ratio
+        ratio = mean / std * np.sqrt(N)
     figures = {
         "mean": mean,
         "std": std,
         "annualized_return": annualized,
-        "information_ratio": mean / std * np.sqrt(N),
+        "information_ratio": ratio,
         "max_drawdown": drawdown,
     }
     return pd.Series(figures).to_frame("risk")

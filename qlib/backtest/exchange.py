@@ -574,7 +574,7 @@ class Exchange:
         value = amount * price
         cost = max(value * rate, self.min_cost)
         if cash < cost:
-            return 0.0
+            return 0.0  # Qlib's rule: cash must at least cover the cost of the order as it was given
         if cash >= value + cost:
             return self.round_amount_by_trade_unit(amount, factor)
         most = self.market.fee.affordable(cash, rate) / price

@@ -266,12 +266,11 @@ class SimulatorExecutor(BaseExecutor):
             self.dealt_order_amount.clear()
             self.deal_day = today
         fills: list[Fill] = []
+        exchange, account, dealt = self.trade_exchange, self.trade_account, self.dealt_order_amount
         for order in self._get_order_iterator(trade_decision):
-            value, cost, price = self.trade_exchange.deal_order(
-                order, trade_account=self.trade_account, dealt_order_amount=self.dealt_order_amount
-            )
+            value, cost, price = exchange.deal_order(order, trade_account=account, dealt_order_amount=dealt)
             fills.append((order, value, cost, price))
-            self.dealt_order_amount[order.stock_id] += order.deal_amount
+            dealt[order.stock_id] += order.deal_amount
             if self.verbose:
                 logger.info(
                     f"[{start}] {'buy' if order.direction == Order.BUY else 'sell'} {order.stock_id}: "

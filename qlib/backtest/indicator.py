@@ -217,7 +217,7 @@ class Indicator:
         rows = list(self.trade_indicator_his.values())
         frame = pd.DataFrame(
             {name: [row[name] for row in rows] for name in STEP_COLUMNS},
-            index=pd.DatetimeIndex(list(self.trade_indicator_his)),
+            index=pd.DatetimeIndex(list(self.trade_indicator_his)).as_unit("ns"),
         )
         return frame.astype({"count": np.int64})
 

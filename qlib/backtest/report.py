@@ -207,7 +207,7 @@ class PortfolioMetrics:
             logger.warning(f"the benchmark has no bar in {self._missing} of {len(self._rows)} steps: 0 is used there")
         frame = pd.DataFrame(
             np.array(self._rows, dtype=np.float64).reshape(-1, len(COLUMNS)),
-            index=pd.DatetimeIndex(self._times, name="datetime"),
+            index=pd.DatetimeIndex(self._times, name="datetime").as_unit("ns"),
             columns=list(COLUMNS),
         )
         frame.attrs["benchmark"] = self._bench_name()

@@ -155,7 +155,7 @@ def _by_time(signal: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
 def _with_times(index: pd.MultiIndex, which: int) -> pd.MultiIndex:
     """Read a level of dates that are not Timestamps yet."""
     try:
-        times = pd.DatetimeIndex(pd.to_datetime(index.levels[which]))
+        times = pd.DatetimeIndex(pd.to_datetime(index.levels[which], format="ISO8601"))
     except (ValueError, TypeError) as error:
         raise ConfigError(
             f"signal: its level datetime holds no times ({error}); convert it with pd.to_datetime"

@@ -11,8 +11,8 @@ from qlib.errors import ConfigError
 class Impact:
     """Cost share `coefficient * (trade value / traded value of the bar) ** 2`; the coefficient alone in a dead bar.
 
-    >>> Impact(0.1).share(1_000.0, 10_000.0), Impact(0.1).share(1_000.0, 0.0), Impact(0.0).share(1.0, 0.0)
-    (0.001, 0.1, 0.0)
+    >>> Impact(0.1).share(500.0, 1_000.0), Impact(0.1).share(1_000.0, 0.0), Impact(0.0).share(1.0, 0.0)
+    (0.025, 0.1, 0.0)
     """
 
     coefficient: float = 0.0

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import pandas as pd
 
 from qlib.backtest.decision import BaseTradeDecision, Order, TradeDecisionWO
 from qlib.backtest.position import BasePosition
-from qlib.backtest.signal import Signal, create_signal_from
+from qlib.backtest.signal import Scores, Signal, create_signal_from
 from qlib.contrib.strategy.order_generator import OrderGenerator, OrderGenWOInteract
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger
@@ -141,7 +142,7 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         if scores is None:
             return TradeDecisionWO([], self)
         held = self.trade_position.get_stock_list()
-        ranking = _Ranking(scores.names, scores.column, scores.values, held)
+        ranking = _Ranking(scores, held)
         exchange = self.trade_exchange
 
         def tradable(name: str) -> bool:
@@ -167,7 +168,6 @@ class TopkDropoutStrategy(BaseSignalStrategy):
             best = [name for name in _first(ranking.all(), self.topk, tradable) if name not in ranking.held]
             count = min(max(room, 0), len(best))
             new = [str(name) for name in np.random.choice(best, count, replace=False)] if count else []
-        kept = ranking.sort(held)
         if self.method_sell == "bottom":
             together = ranking.sort([*held, *new])
             worst = _first(reversed(together), self.n_drop, tradable)
@@ -175,7 +175,7 @@ class TopkDropoutStrategy(BaseSignalStrategy):
                 worst = together
             sells = ranking.held.intersection(worst)
         else:
-            able = [name for name in kept if tradable(name)]
+            able = [name for name in ranking.sort(held) if tradable(name)]
             count = min(self.n_drop, len(able))
             sells = {str(name) for name in np.random.choice(able, count, replace=False)} if count else set()
         count = len(sells) + self.topk - len(held)
@@ -215,34 +215,40 @@ class TopkDropoutStrategy(BaseSignalStrategy):
 
 
 class _Ranking:
-    """Scores of a step and what is held, ordered: best score first, then the unscored by name."""
+    """Scores of a step and what is held, in order: best score first, then the unscored by name."""
 
-    def __init__(self, names: Iterable[str], column: Mapping[str, int], values: np.ndarray, held: list[str]) -> None:
-        self.names, self.column, self.values = names, column, values
+    def __init__(self, scores: Scores, held: list[str]) -> None:
+        self.names, self.column, self.values = scores.names, scores.column, scores.values
         self.held = set(held)
 
-    def score(self, name: str) -> float:
-        i = self.column.get(name)
-        return float("nan") if i is None else self.values.item(i)
-
-    def all(self) -> Iterable[str]:
+    def all(self) -> Iterator[str]:
         """Yield every scored name, best first."""
-        scored = np.flatnonzero(~np.isnan(self.values))
-        order = scored[np.argsort(-self.values[scored], kind="stable")]
-        names = self.names
-        for i in order.tolist():
-            yield names[i]  # type: ignore[index]
+        order = np.argsort(-self.values, kind="stable")  # NaN goes to the end
+        scored = len(order) - int(np.isnan(self.values).sum())
+        return map(self.names.__getitem__, order[:scored].tolist())
 
-    def others(self) -> Iterable[str]:
+    def others(self) -> Iterator[str]:
         """Yield the scored names that are not held, best first."""
-        return (name for name in self.all() if name not in self.held)
+        held = self.held
+        return (name for name in self.all() if name not in held)
 
     def sort(self, names: list[str]) -> list[str]:
         """Return names by score, best first, the unscored last."""
-        scores = {name: self.score(name) for name in names}
-        known = [name for name in names if scores[name] == scores[name]]
-        unknown = sorted(name for name in names if scores[name] != scores[name])
-        return sorted(known, key=lambda name: -scores[name]) + unknown
+        column, values = self.column, self.values
+        known: list[tuple[float, str]] = []
+        unknown = []
+        for name in names:
+            place = column.get(name)
+            score = np.nan if place is None else values.item(place)
+            if score == score:  # noqa: PLR0124  not NaN
+                known.append((score, name))
+            else:
+                unknown.append(name)
+        known.sort(key=_score, reverse=True)
+        return [name for _, name in known] + sorted(unknown)
+
+
+_score = itemgetter(0)
 
 
 def _first(names: Iterable[str], count: int, tradable: Callable[[str], bool]) -> list[str]:
