@@ -3,7 +3,7 @@
     import qlib
     qlib.init(provider_uri="~/.qlib/qlib_data/sample_data", region="crypto")
     from qlib.data import D
-    D.features(["BTC"], ["$close", "Mean($close, 5)"], start_time="2024-01-01")
+    D.features(["SYN01"], ["$close", "Mean($close, 5)"], start_time="2024-01-01")
 
 This door only names things; `qlib.session` builds them. Importing it loads no heavy package.
 """
