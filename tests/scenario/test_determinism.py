@@ -7,6 +7,7 @@ import os
 import pickle
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
@@ -46,7 +47,8 @@ def runs(tmp_path_factory) -> list[dict[str, pd.DataFrame]]:
     config = json.loads((ROOT / "config" / "workflow.json").read_text())
     config["qlib_init"]["provider_uri"] = str(store)
     (folder / "job.json").write_text(json.dumps(config))
-    return [run_job(folder / "job.json", folder / f"run{number}", number) for number in ("1", "2")]
+    with ThreadPoolExecutor(2) as both:
+        return list(both.map(lambda number: run_job(folder / "job.json", folder / f"run{number}", number), ("1", "2")))
 
 
 @pytest.mark.parametrize("name", COMPARED)
