@@ -12,6 +12,7 @@ import pytest
 from conftest import shared
 
 import qlib
+from qlib import session
 from qlib.contrib.data import handler as handlers
 from qlib.contrib.data.handler import Alpha158, Alpha158vwap, Alpha360, Alpha360vwap, check_transform_proc
 from qlib.contrib.data.loader import Alpha158DL, Alpha360DL
@@ -123,7 +124,8 @@ FIT = {"fit_start_time": "2018-03-01", "fit_end_time": "2018-06-29"}
 def names(golden_stores):
     qlib.init(provider_uri=str(golden_stores / "day"), region="cn", kernels=1)
     roles = json.loads(shared("goldens/public/manifest.json").read_text())["info"]["roles"]
-    return [roles[role] for role in ("plain0", "plain1", "zerovol", "huge", "ties", "dead300")]
+    yield [roles[role] for role in ("plain0", "plain1", "zerovol", "huge", "ties", "dead300")]
+    session.close()
 
 
 def test_alpha360_leaves_the_label_out_of_its_scaling_unless_compat_is_asked_for(names, golden_stores):

@@ -17,6 +17,12 @@ from qlib.errors import ConfigError, MissingDataError
 DATES = pd.date_range("2020-01-01", periods=4)
 
 
+@pytest.fixture(autouse=True)
+def _log_is_seen(monkeypatch):
+    """qlib.init, in another test, may have cut the logger `qlib` off from pytest's."""
+    monkeypatch.setattr(logging.getLogger("qlib"), "propagate", True)
+
+
 def frame(group="feature", names=("F0", "F1"), instruments="AB", value=0.0):
     index = pd.MultiIndex.from_product([DATES, list(instruments)], names=["datetime", "instrument"])
     columns = pd.MultiIndex.from_tuples([(group, name) for name in names])

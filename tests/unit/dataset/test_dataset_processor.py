@@ -44,6 +44,12 @@ WINDOW = {"fit_start_time": "2020-01-02", "fit_end_time": "2020-01-04"}
 FITTED = [MinMaxNorm, ZScoreNorm, RobustZScoreNorm]
 
 
+@pytest.fixture(autouse=True)
+def _log_is_seen(monkeypatch):
+    """qlib.init, in another test, may have cut the logger `qlib` off from pytest's."""
+    monkeypatch.setattr(logging.getLogger("qlib"), "propagate", True)
+
+
 def frame(seed=0, dtype="f4", inf=True):
     rng = np.random.default_rng(seed)
     index = pd.MultiIndex.from_product([DATES, NAMES], names=["datetime", "instrument"])

@@ -21,6 +21,12 @@ NAMES = list("ABC")
 SEGMENTS = {"train": ("2020-01-01", "2020-01-05"), "valid": ("2020-01-06", "2020-01-07"), "test": ("2020-01-08", None)}
 
 
+@pytest.fixture(autouse=True)
+def _log_is_seen(monkeypatch):
+    """qlib.init, in another test, may have cut the logger `qlib` off from pytest's."""
+    monkeypatch.setattr(logging.getLogger("qlib"), "propagate", True)
+
+
 def frame():
     index = pd.MultiIndex.from_product([DATES, NAMES], names=["datetime", "instrument"])
     columns = pd.MultiIndex.from_tuples([("feature", "F0"), ("feature", "F1"), ("label", "L0")])

@@ -12,6 +12,7 @@ import pytest
 from conftest import shared
 
 import qlib
+from qlib import session
 from qlib.contrib.model import LGBModel, LinearModel
 from qlib.contrib.model.gbdt import plain_names
 from qlib.data.dataset import DatasetH
@@ -34,6 +35,12 @@ SEGMENTS = {
 }
 QUIET = {"num_threads": 1, "deterministic": True, "force_row_wise": True, "seed": 1, "num_leaves": 7}
 TRUTH = np.array([1.0, -0.5, 0.0])
+
+
+@pytest.fixture(autouse=True)
+def _log_is_seen(monkeypatch):
+    """qlib.init, in another test, may have cut the logger `qlib` off from pytest's."""
+    monkeypatch.setattr(logging.getLogger("qlib"), "propagate", True)
 
 
 def frame(columns=("Ref($close, 1)/$close", "b b", "c"), labels=1):
@@ -248,6 +255,7 @@ def test_metrics_go_to_the_run_that_is_going_on_and_only_then(tmp_path):
         kept = R.get_recorder().list_metrics()
     assert set(kept) == {"l2.train", "l2.valid", "l1.train", "l1.valid"}
     assert kept["l2.valid"] == pytest.approx(results["valid"]["l2"][-1])
+    session.close()
 
 
 # --------------------------------------------------------------------------------------------------------------- linear
