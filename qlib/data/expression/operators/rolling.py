@@ -28,7 +28,8 @@ QLIB_FLAT = 2e-5
 
 def rows_that_weigh(alpha: float) -> int:
     """Return how many rows of an exponential mean whose newest weight is alpha weigh at least 1e-6 of it."""
-    return max(1, int(min(math.log(1e-6) / math.log1p(-alpha), LONGEST_WINDOW)))
+    decay = math.log(1 - alpha) or -alpha
+    return max(1, int(min(math.log(1e-6) / decay, LONGEST_WINDOW)))
 
 
 class Windowed(Operator):
