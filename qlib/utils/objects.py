@@ -218,6 +218,7 @@ def argument_problems(function: Callable[..., Any], received: Iterable[str], pro
     title = getattr(function, "__qualname__", None) or repr(function)
     received = [str(name) for name in received]
     problems = []
+    known: set[str] | None = None
     for name in received:
         if name in arguments.names:
             continue
@@ -226,7 +227,8 @@ def argument_problems(function: Callable[..., Any], received: Iterable[str], pro
             allowed = f"; allowed are {', '.join(arguments.names)}" if arguments.names else "; it takes none"
             problems.append(f"{title} takes no argument {name}{nearest or allowed}")
             continue
-        known = set(function.known_kwargs()) if hasattr(function, "known_kwargs") else set()
+        if known is None:
+            known = set(function.known_kwargs()) if hasattr(function, "known_kwargs") else set()
         if known and name not in known and (nearest := did_you_mean(name, [*known, *arguments.names])):
             problems.append(f"{title} takes no argument {name}{nearest}")
     given = {*received, *provided}

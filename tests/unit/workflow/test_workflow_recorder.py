@@ -277,7 +277,7 @@ R.log_metrics(m=1)
 
 @pytest.mark.parametrize(
     ("end", "status", "code"),
-    [("", "FINISHED", 0), ("raise RuntimeError('boom')", "FAILED", 1), ("sys.exit(3)", "FINISHED", 3)],
+    [("sys.exit(3)", "FINISHED", 3), ("raise RuntimeError('boom')", "FAILED", 1)],
 )
 def test_a_program_that_ends_ends_its_run(runs, tmp_path, end, status, code):
     done = subprocess.run(

@@ -88,28 +88,32 @@ def test_a_new_database_is_a_copy_of_the_template_and_costs_no_migration(tmp_pat
     assert [p.name for p in (tmp_path / "mlruns").iterdir()] == ["mlflow.db"]
 
 
-def test_a_damaged_template_is_built_again(tmp_path):
-    code = "from qlib.workflow.store import template; print(template())"
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path)}
-    cached = tmp_path / store.CACHE_NAME / store.template().name
-    cached.parent.mkdir()
-    cached.write_bytes(b"half a file")
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    assert done.stdout.strip() == str(cached)
-    with closing(sqlite3.connect(cached)) as db:
+@pytest.fixture
+def own_cache(tmp_path, monkeypatch):
+    """A cache folder of this test's own; what the process remembers of the other one is forgotten meanwhile."""
+    name = store.template().name
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    store.template.cache_clear()
+    yield tmp_path / "cache" / store.CACHE_NAME / name
+    store.template.cache_clear()
+
+
+def test_a_damaged_template_is_built_again(own_cache):
+    own_cache.parent.mkdir(parents=True)
+    own_cache.write_bytes(b"half a file")
+    assert store.template() == own_cache
+    with closing(sqlite3.connect(own_cache)) as db:
         assert db.execute("SELECT count(*) FROM runs").fetchone() == (0,)
+    assert {p.suffix for p in own_cache.parent.iterdir()} == {".db", ".lock"}
 
 
-def test_without_a_cache_folder_runs_are_kept_all_the_same(tmp_path):
+def test_without_a_cache_folder_runs_are_kept_all_the_same(own_cache, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
-    code = (
-        "from qlib.workflow import QlibRecorder\nfrom qlib.workflow.expm import MLflowExpManager\n"
-        f"R = QlibRecorder(MLflowExpManager({str(tmp_path / 'mlruns')!r}, 'E'))\n"
-        "with R.start(experiment_name='e'): R.log_metrics(m=1)\nprint(len(R.list_recorders(experiment_name='e')))"
-    )
-    environment = os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, check=True, capture_output=True, text=True)
-    assert done.stdout == "1\n"
+    runs = recorder(tmp_path / "mlruns")
+    with runs.start(experiment_name="e"):
+        runs.log_metrics(m=1)
+    assert len(runs.list_recorders(experiment_name="e")) == 1
+    assert (tmp_path / "cache").is_file()
 
 
 WORKER = """
