@@ -74,10 +74,9 @@ def summary(twin: dict[str, Any]) -> list[str]:
         truth = twin["data"]["truth"] or {}
         oracle = truth.get("oracle_ic")
         if oracle and truth.get("planted_ic") and signal["freq"] == "day":
-            share = show(ic["mean"] / oracle, "percent")
             lines.append(
                 "A pattern was planted in this market. Whoever knows it reaches an IC of "
-                f"{show(oracle, 'coefficient')} over all its days; this run reached {share} of that."
+                f"{show(oracle, 'coefficient')} over all its days (not only the days tested here)."
             )
     if held:
         bench = held["benchmark"]

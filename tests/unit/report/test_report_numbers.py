@@ -368,7 +368,7 @@ def test_a_test_that_overlaps_the_training_is_an_alarm(tmp_path):
 
 
 @pytest.mark.parametrize("planted", [0.08, 0.0])
-def test_the_planted_part_found_is_told_where_something_was_planted(tmp_path, planted):
+def test_the_reach_of_the_planted_part_is_told_where_something_was_planted(tmp_path, planted):
     recorder = report_runs.run(tmp_path)
     truth = {
         "synthetic": True,
@@ -378,8 +378,8 @@ def test_the_planted_part_found_is_told_where_something_was_planted(tmp_path, pl
     }
     (tmp_path / "store" / "truth.json").write_text(json.dumps(truth))
     twin = twin_of(recorder)
-    share = show(twin["signal"]["ic"]["mean"] / 0.09, "percent")
-    assert any(f"reached {share} of that" in line for line in twin["summary"]) is bool(planted)
+    reach = f"reaches an IC of {show(0.09, 'coefficient')}"
+    assert any(reach in line for line in twin["summary"]) is bool(planted)
     assert ("the null twin" in twin["caveats"][0]["text"]) is not bool(planted)
 
 
