@@ -13,7 +13,7 @@ works on those row numbers and never looks outside the window or at another inst
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from typing import Any, ClassVar, cast
 
@@ -22,7 +22,7 @@ import pandas as pd
 
 from qlib.data.dataset.dataset import DatasetH
 from qlib.data.dataset.handler import DataHandler
-from qlib.data.dataset.utils import get_level_index, sort_rows, unique_dates
+from qlib.data.dataset.utils import day_or_moment, get_level_index, sort_rows, unique_dates
 from qlib.errors import ConfigError, InputError, MissingDataError, did_you_mean
 
 FILLNA_TYPES = ("none", "ffill", "ffill+bfill")
@@ -79,16 +79,15 @@ class TSDataSampler:
         self.data_arr[:-1] = values
         self.data_arr[-1] = np.nan
         self.nan_idx = -1
-        whole_index = cast("pd.MultiIndex", by_instrument.index).swaplevel()
         self.idx_df, idx_map = self.build_index(by_instrument)
         self.idx_arr = self.idx_df.to_numpy()
         self._prepare_windows()
-        chosen = np.ones(len(whole_index), bool)
+        whole_index = cast("pd.MultiIndex", by_instrument.index).swaplevel()
         if flt_data is not None:
-            chosen = self.flt_idx_map(flt_data, whole_index)
-        chosen &= self._inside(whole_index)
-        self.idx_map = idx_map[chosen]
-        self.data_index = whole_index[chosen]
+            idx_map = self.flt_idx_map(_says(flt_data, whole_index), idx_map)
+        self.idx_map, self.data_index = self.slice_idx_map_and_data_index(
+            self.idx_map2arr(idx_map), self.idx_df, whole_index, start, end
+        )
 
     @staticmethod
     def build_index(data: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -106,20 +105,28 @@ class TSDataSampler:
         return pd.DataFrame(table, index=dates, columns=instruments), place
 
     @staticmethod
-    def flt_idx_map(flt_data: pd.Series | pd.DataFrame, index: pd.MultiIndex) -> np.ndarray:
-        """Return for every row of `index` whether the filter says yes; absent and missing mean no."""
-        if isinstance(flt_data, pd.DataFrame):
-            if flt_data.shape[1] != 1:
-                raise InputError(f"flt_data: received {flt_data.shape[1]} columns; one is allowed")
-            flt_data = flt_data.iloc[:, 0]
-        says = flt_data.reindex(index)
-        return np.where(says.isna(), False, says.to_numpy()).astype(bool)
+    def flt_idx_map(flt_data: Any, idx_map: np.ndarray) -> np.ndarray:
+        """Return `idx_map` with (-1, -1) for the rows that are to be no samples: where `flt_data`, by row, is false."""
+        return np.where(np.asarray(flt_data, bool)[:, None], idx_map, -1).astype(np.int32)
 
-    def _inside(self, index: pd.MultiIndex) -> np.ndarray:
-        dates = self.idx_df.index
-        low, high, _ = dates.slice_indexer(self.start, self.end).indices(len(dates))
-        position = dates.get_indexer(index.get_level_values("datetime"))
-        return (position >= low) & (position < high)
+    @staticmethod
+    def idx_map2arr(idx_map: np.ndarray | Mapping[int, tuple[int, int]]) -> np.ndarray:
+        """Return a table row -> (date position, instrument position) as an array; others are (-1, -1)."""
+        if isinstance(idx_map, np.ndarray):
+            return idx_map
+        array = np.full((max(idx_map, default=-1) + 1, 2), -1, np.int32)
+        for row, place in idx_map.items():
+            array[row] = place
+        return array
+
+    @staticmethod
+    def slice_idx_map_and_data_index(
+        idx_map: np.ndarray, idx_df: pd.DataFrame, data_index: pd.MultiIndex, start: Any, end: Any
+    ) -> tuple[np.ndarray, pd.MultiIndex]:
+        """Return `idx_map` and `data_index` of the samples: rows dated within [start, end] that are not (-1, -1)."""
+        low, high, _ = idx_df.index.slice_indexer(day_or_moment(start), day_or_moment(end)).indices(len(idx_df))
+        chosen = (idx_map[:, 0] >= low) & (idx_map[:, 0] < high) & (idx_map[:, 0] >= 0)
+        return idx_map[chosen], data_index[chosen]
 
     def _prepare_windows(self) -> None:
         """Tabulate row numbers by instrument and date, `step_len - 1` empty dates first: own, last seen, next seen."""
@@ -193,6 +200,16 @@ class TSDataSampler:
                 f"no instrument is called {instrument!r}{did_you_mean(str(instrument), instruments)}"
             )
         return at, int(instruments.get_indexer(pd.Index([instrument]))[0])
+
+
+def _says(flt_data: pd.Series | pd.DataFrame, index: pd.MultiIndex) -> np.ndarray:
+    """Return for every row of `index` whether a filter says yes; absent and missing mean no."""
+    if isinstance(flt_data, pd.DataFrame):
+        if flt_data.shape[1] != 1:
+            raise InputError(f"flt_data: received {flt_data.shape[1]} columns; one is allowed")
+        flt_data = flt_data.iloc[:, 0]
+    says = flt_data.reindex(index)
+    return np.where(says.isna(), False, says.to_numpy()).astype(bool)
 
 
 class TSDatasetH(DatasetH):
