@@ -26,6 +26,7 @@ from qlib.config import REGION_KEYS, UNSET_KEYS, Settings, build_settings, defau
 from qlib.data.provider import Provider
 from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.utils.nested import fill_placeholder, placeholders
+from qlib.workflow.expm import MLflowExpManager
 from qlib.workflow.store import place_of, readable_reason, unwritable_reason
 from qlib.workflow.train import LATER, TASK_KEYS
 
@@ -123,6 +124,8 @@ def _place_problems(init: Any, runs: str | Path) -> list[Problem]:
     manager = init.get("exp_manager") if isinstance(init, Mapping) else None
     uri = runs
     if isinstance(manager, Mapping):
+        if not str(manager.get("class", "")).endswith(MLflowExpManager.__name__):
+            return []  # its own business
         uri = (manager.get("kwargs") or {}).get("uri", runs)
     try:
         place = place_of(uri)

@@ -17,8 +17,7 @@ import os
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,8 +29,9 @@ from qlib.contrib.report.run_report import write_report
 from qlib.errors import InputError, QlibError
 from qlib.log import get_module_logger
 from qlib.workflow import R, Recorder
+from qlib.workflow.expm import MLflowExpManager
 from qlib.workflow.stage import stage, stage_of
-from qlib.workflow.store import place_of, prepare
+from qlib.workflow.store import Place, prepare
 from qlib.workflow.train import execute_task, log_task
 
 __all__ = ["get_path_list", "main", "render_template", "run", "sys_config", "workflow"]
@@ -64,8 +64,8 @@ class Job:
             raise ConfigProblemsError(str(self.path), problems)
         return config
 
-    def run(self) -> None:
-        """Check, initialise, train, record, report."""
+    def run(self, *, show_steps: bool = True) -> None:
+        """Check, initialise, train, record, report; without `show_steps` the log has one line per stage."""
         with stage("check"):
             config = self.checked_config()
         init = dict(config.get("qlib_init") or {})
@@ -74,7 +74,20 @@ class Job:
             init["exp_manager"] = manager | {"kwargs": manager["kwargs"] | {"uri": self.runs}}
         with stage("qlib.init"):
             qlib.init(**init)
-            prepare(place_of(R.get_uri()))  # nothing is computed that could not be kept
+        timer = logging.getLogger("qlib.timer")
+        level = timer.level
+        if not show_steps:
+            timer.setLevel(logging.WARNING)
+        try:
+            self._work(config)
+        finally:
+            timer.setLevel(level)
+
+    def _work(self, config: Mapping[str, Any]) -> None:
+        with stage("opening the store of the runs"):  # nothing is computed that could not be kept
+            if (place := self._place()) is not None:
+                prepare(place)
+            R.list_experiments()
         with R.start(experiment_name=config.get("experiment_name") or self.experiment_name):
             self.recorder = R.get_recorder()
             with stage("writing down the task"):
@@ -83,6 +96,12 @@ class Job:
             execute_task(self.recorder, config["task"])
         with stage("report"):
             self.page = write_report(self.recorder)
+
+    @staticmethod
+    def _place() -> Place | None:
+        """Return where MLflow keeps the runs; None when something else keeps them."""
+        manager = R.exp_manager
+        return manager.place if isinstance(manager, MLflowExpManager) else None
 
     def keep_traceback(self, error: BaseException) -> str:
         """Write the traceback into the run, or into a temporary file where that cannot be, and say where it is."""
@@ -104,7 +123,10 @@ class Job:
     def closing_lines(self) -> list[str]:
         """Return what a person does next: where the report is, how to look at the experiment."""
         assert self.recorder is not None
-        ui = f"mlflow ui --backend-store-uri {place_of(R.get_uri()).uri}"
+        place = self._place()
+        if place is None:
+            return [f"run         {self.recorder.id}", f"report      {self.page}"]
+        ui = f"mlflow ui --backend-store-uri {place.uri}"
         if importlib.util.find_spec("flask") is None:  # the page needs what only the whole of MLflow brings
             ui += '   (the page needs: pip install "qlib-crypto[mlflow]")'
         return [f"run         {self.recorder.id}", f"experiment  {ui}", f"report      {self.page}"]
@@ -177,8 +199,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             job.checked_config()
             print("config is fine")
         else:
-            with _quiet_timers(asked.debug):
-                job.run()
+            job.run(show_steps=asked.debug)
             print(*job.closing_lines(), sep="\n")
     except KeyboardInterrupt as error:
         return _say(INTERRUPTED, f"interrupted{_in_stage(error)}{_where(job)}")
@@ -193,19 +214,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         what = str(error) if isinstance(error, QlibError) else f"{type(error).__name__}: {error}"
         return _say(FAILED, f"the run failed{_in_stage(error)}: {what}{kept}{_where(job)}")
     return FINE
-
-
-@contextmanager
-def _quiet_timers(loud: bool) -> Iterator[None]:
-    """Leave the times of single steps out of the log: one line per stage is what a person reads."""
-    timer = logging.getLogger("qlib.timer")
-    before = timer.level
-    if not loud:
-        timer.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        timer.setLevel(before)
 
 
 def _in_stage(error: BaseException) -> str:
