@@ -84,7 +84,9 @@ class Account:
     provider
         Where prices of the benchmark and of unpriced holdings come from; None means the session's.
 
-    The first return is measured against cash and initial holdings; under compat="qlib" against the cash alone.
+    The first return is measured against cash and initial holdings, and a level above one without a report knows the
+    cost and turnover of what was traded below. Under compat="qlib" the first return is measured against the cash alone,
+    and that cost and turnover is 0.
     """
 
     def __init__(
@@ -177,8 +179,9 @@ class Account:
         """Book an executed order."""
         if self.current_position.skip_update():
             return
-        self.accum_info.add_turnover(trade_val)
-        self.accum_info.add_cost(cost)
+        if self._port_metr_enabled or self._compat() != "qlib":
+            self.accum_info.add_turnover(trade_val)
+            self.accum_info.add_cost(cost)
         held = self.current_position.position.get(order.stock_id)
         if held is not None and "price" in held:  # the trade moves this amount from its mark to the trade price
             self.accum_info.add_return_value(-order.sign * (trade_price - held["price"]) * trade_val / trade_price)

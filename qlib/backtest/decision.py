@@ -220,6 +220,7 @@ class BaseTradeDecision(Generic[DecisionType]):
         self.start_time, self.end_time = strategy.trade_calendar.get_step_time()
         self.total_step: int | None = None  # number of inner steps, known once an inner calendar exists
         self.trade_range = IdxTradeRange(*trade_range) if isinstance(trade_range, tuple) else trade_range
+        self.inherited_range = False  # the range is that of the decision above, and observed there
 
     @abstractmethod
     def get_decision(self) -> list[DecisionType]:
@@ -275,6 +276,7 @@ class BaseTradeDecision(Generic[DecisionType]):
         """Hand the trade range down to a decision that an inner strategy made, unless it has its own."""
         if inner_trade_decision.trade_range is None:
             inner_trade_decision.trade_range = self.trade_range
+            inner_trade_decision.inherited_range = True
 
 
 class EmptyTradeDecision(BaseTradeDecision[object]):

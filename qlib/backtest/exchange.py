@@ -339,7 +339,7 @@ class Exchange:
             if not isinstance(price, int | float) or price > TINY_PRICE:
                 return price
             price = self.get_close(stock_id, start_time, end_time, method)
-        self.logger.warning(f"no {field} of {stock_id} from {start_time} to {end_time}: its close is used")
+        self.logger.debug(f"no {field} of {stock_id} from {start_time} to {end_time}: its close is used")
         return price
 
     # --------------------------------------------------------------------------------------------------------- lots

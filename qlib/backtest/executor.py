@@ -168,7 +168,7 @@ class BaseExecutor:
         """
         if self.track_data:
             yield trade_decision
-        if self.atomic and trade_decision.get_range_limit(default_value=None) is not None:
+        if self.atomic and trade_decision.trade_range is not None and not trade_decision.inherited_range:
             raise InputError(
                 "a decision with a trade range needs a NestedExecutor: an executor that deals by itself has no inner "
                 "steps to restrict"

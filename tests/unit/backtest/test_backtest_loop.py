@@ -8,7 +8,13 @@ import pytest
 from backtest_market import MemoryProvider, random_market, random_signal, run
 
 from qlib.backtest import backtest, collect_data, create_account_instance, format_decisions, get_strategy_executor
-from qlib.backtest.decision import EmptyTradeDecision, Order, TradeDecisionWithDetails, TradeDecisionWO
+from qlib.backtest.decision import (
+    EmptyTradeDecision,
+    Order,
+    TradeDecisionWithDetails,
+    TradeDecisionWO,
+    TradeRangeByTime,
+)
 from qlib.backtest.executor import NestedExecutor, SimulatorExecutor
 from qlib.backtest.position import InfPosition
 from qlib.contrib.strategy import TopkDropoutStrategy, TWAPStrategy
@@ -274,3 +280,67 @@ def test_two_sessions_side_by_side_do_not_meet():
     first = run(one, topk(one))[0]
     run(two, topk(two))
     pd.testing.assert_frame_equal(run(one, topk(one))[0], first)
+
+
+def test_a_decision_knows_its_range_in_bars_of_the_data():
+    seen = []
+
+    class Ranged(BaseStrategy):
+        def generate_trade_decision(self, execute_result=None):
+            order = self.trade_exchange.get_order_helper().create("N0", 24.0, Order.BUY)
+            made = TradeDecisionWO([order], self, TradeRangeByTime("10:00", "14:30"))
+            seen.append((made.get_data_cal_range_limit(), made.get_data_cal_range_limit("step"), made.empty()))
+            return made
+
+    class Inner(TWAPStrategy):
+        def generate_trade_decision(self, execute_result=None):
+            seen.append((self.trade_calendar.get_trade_step(), self.get_data_cal_avail_range()))
+            return super().generate_trade_decision(execute_result)
+
+    provider = random_market(8, bars=48, names=2, freq="60min", region="crypto")
+    executor = NestedExecutor("day", SimulatorExecutor("60min"), Inner(), generate_portfolio_metrics=True)
+    _, _, fills, _ = run(
+        provider, Ranged(), executor=executor, start_time="2024-01-02", end_time="2024-01-02 23:00",
+        exchange_kwargs={"trade_unit": None},
+    )  # fmt: skip
+    assert seen[0] == ((10, 14), (10, 14), False)
+    assert seen[1:] == [(step, (10, 14)) for step in range(10, 15)]
+    assert [order.start_time.hour for order, *_ in fills] == [10, 11, 12, 13, 14]
+    assert sum(order.deal_amount for order, *_ in fills) == pytest.approx(24.0)
+
+
+def test_a_decision_without_a_range_has_the_whole_day():
+    class Plain(BaseStrategy):
+        def generate_trade_decision(self, execute_result=None):
+            made = EmptyTradeDecision(self)
+            assert made.get_data_cal_range_limit() == (0, 23)
+            assert made.get_range_limit(default_value="none") == "none"
+            with pytest.raises(NotImplementedError, match="no trade range"):
+                made.get_data_cal_range_limit(raise_error=True)
+            with pytest.raises(NotImplementedError, match="no trade range"):
+                made.get_range_limit()
+            with pytest.raises(InputError, match="rtype: received 'day'"):
+                made.get_data_cal_range_limit("day")
+            return made
+
+    provider = random_market(8, bars=48, names=2, freq="60min", region="crypto")
+    run(provider, Plain(), executor=SimulatorExecutor("day", generate_portfolio_metrics=True), start_time="2024-01-02")
+
+
+def test_an_outer_strategy_may_revise_its_decision_on_the_way():
+    class Revising(BaseStrategy):
+        def generate_trade_decision(self, execute_result=None):
+            return TradeDecisionWO([self.trade_exchange.get_order_helper().create("N0", 24.0, Order.BUY)], self)
+
+        @staticmethod
+        def update_trade_decision(trade_decision, trade_calendar):
+            return EmptyTradeDecision(trade_decision.strategy) if trade_calendar.get_trade_step() == 6 else None
+
+    provider = random_market(8, bars=48, names=2, freq="60min", region="crypto")
+    executor = NestedExecutor("day", SimulatorExecutor("60min"), TWAPStrategy(), generate_portfolio_metrics=True)
+    _, _, fills, (steps, _) = run(
+        provider, Revising(), executor=executor, start_time="2024-01-02", end_time="2024-01-02 23:00",
+        exchange_kwargs={"trade_unit": None},
+    )  # fmt: skip
+    assert sum(order.deal_amount for order, *_ in fills) == pytest.approx(6.0)
+    assert len(fills) == 6 and len(steps) == 1

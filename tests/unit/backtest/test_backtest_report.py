@@ -158,3 +158,19 @@ def test_metrics_of_orders_can_be_assigned_by_name():
     orders.assign("y", {"B": 3.0})
     assert orders.get_metric_series("x").to_dict() == {"A": 1.0, "B": 2.0}
     assert np.isnan(orders.get_metric_series("y")["A"])
+
+
+@pytest.mark.parametrize(("compat", "counted"), [(None, True), ("qlib", False)])
+def test_an_outer_report_knows_the_cost_of_what_was_traded_below(compat, counted):
+    from qlib.backtest.executor import NestedExecutor, SimulatorExecutor
+    from qlib.contrib.strategy import TWAPStrategy
+
+    provider = random_market(8, bars=72, names=4, freq="60min", region="crypto", compat=compat)
+    executor = NestedExecutor("day", SimulatorExecutor("60min"), TWAPStrategy(), generate_portfolio_metrics=True)
+    report, _, fills, _ = run(provider, strategy(provider), executor=executor, start_time="2024-01-02")
+    assert (report["total_cost"].iloc[-1] > 0) == counted
+    if counted:
+        account = 1e6
+        for value, cost, total in zip(report["account"], report["return"], report["cost"], strict=True):
+            assert value == pytest.approx(account * (1 + cost - total))
+            account = value
