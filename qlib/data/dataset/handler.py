@@ -277,6 +277,11 @@ class DataHandlerLP(DataHandler):
                     f"{chain}: {type(processor).__name__} may not be used for inference, where the label is not known; "
                     "put it into learn_processors"
                 )
+            if chain != "learn_processors" and type(processor) is DropnaProcessor and processor.fields_group is None:
+                get_module_logger("handler").warning(
+                    f"{chain}: DropnaProcessor() drops rows by their label too, so what can be predicted would depend "
+                    "on what is not known yet; write fields_group='feature'"
+                )
             made.append(processor)
         return made
 
@@ -296,7 +301,7 @@ class DataHandlerLP(DataHandler):
 
     def process_data(self, with_fit: bool = False) -> None:
         """Make the infer and the learn view from the raw data; with `with_fit` each processor learns first."""
-        own_raw = self.drop_raw and self.data_loader.gives_new_frames
+        own_raw = self.drop_raw and vars(type(self.data_loader)).get("gives_new_frames", False)  # not inherited
         raw = self._stored("_data")
         if self.drop_raw:
             del self._data

@@ -32,7 +32,8 @@ Fields = tuple[list[str], list[str]]
 class DataLoader(abc.ABC):
     """Base of all loaders."""
 
-    gives_new_frames: ClassVar[bool] = False  # True: nobody else holds the memory of what `load` returns
+    # True: nobody else holds the memory of what `load` returns. A subclass has to say so itself: it may keep frames.
+    gives_new_frames: ClassVar[bool] = False
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

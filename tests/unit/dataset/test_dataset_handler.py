@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import logging
 import pickle
 
 import numpy as np
@@ -221,6 +222,24 @@ def test_a_processor_that_writes_gets_a_copy():
 def test_dropping_rows_by_their_label_is_refused_at_inference(chain):
     with pytest.raises(TypeError, match=f"{chain}: DropnaLabel may not be used for inference"):
         handler(**{chain: ["DropnaLabel"]})
+
+
+def test_dropping_rows_by_any_missing_value_at_inference_is_warned_of(monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("qlib"), "propagate", True)
+    with caplog.at_level(logging.WARNING):
+        handler(infer_processors=[{"class": "DropnaProcessor", "kwargs": {"fields_group": "feature"}}])
+        assert "drops rows by their label" not in caplog.text
+        handler(infer_processors=["DropnaProcessor"])
+        assert "infer_processors: DropnaProcessor() drops rows by their label too" in caplog.text
+
+
+def test_a_handler_that_found_nothing_says_so(monkeypatch, caplog):
+    monkeypatch.setattr(logging.getLogger("qlib"), "propagate", True)
+    with caplog.at_level(logging.WARNING):
+        handler(start_time="2030-01-01")
+    assert (
+        "DataHandlerLP loaded no rows: StaticDataLoader has nothing for instruments None in [2030-01-01" in caplog.text
+    )
 
 
 def test_the_ways_to_fit():

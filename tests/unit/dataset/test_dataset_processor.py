@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlib.config import active_settings
+from qlib.data.dataset import columns
 from qlib.data.dataset import processor as processors
 from qlib.data.dataset.processor import (
     ColumnProcessor,
@@ -321,7 +322,7 @@ def test_several_threads_give_the_same_numbers(monkeypatch):
 
     one = run()
     settings = active_settings().replace(kernels=2)
-    monkeypatch.setattr(processors, "active_settings", lambda: settings)
+    monkeypatch.setattr(columns, "active_settings", lambda: settings)
     pd.testing.assert_frame_equal(run(), one)
 
 

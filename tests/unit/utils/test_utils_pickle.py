@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import datetime
+import inspect
 import io
 import pickle
+import pkgutil
 import subprocess
 from collections import OrderedDict, defaultdict
 from importlib import import_module
@@ -15,7 +17,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+import qlib
 from qlib.data.dataset.dataset import DatasetH
+from qlib.data.dataset.loader import DataLoader
 from qlib.data.dataset.processor import Fillna
 from qlib.utils import pickle_utils
 from qlib.utils.pickle_utils import RestrictedUnpickler, add_safe_class, get_safe_classes, restricted_pickle_loads
@@ -162,6 +166,21 @@ def test_every_name_of_the_table_that_imports_here_is_a_class_or_function():
         except ImportError:
             continue  # a room that another pandas or a later issue brings
         assert found is None or callable(found) or name in {"Ellipsis", "NaT", "NA"}, (module, name)
+
+
+def test_every_class_of_this_package_that_is_saved_by_rule_is_in_the_table():
+    for info in pkgutil.walk_packages(qlib.__path__, "qlib."):
+        if info.name.startswith(("qlib.data.dataset", "qlib.contrib.data", "qlib.contrib.model", "qlib.model")):
+            import_module(info.name)
+    table = pickle_utils._pairs(pickle_utils._STATE_ONLY)
+    todo, seen = [Serializable, DataLoader], set()
+    while todo:
+        for cls in todo.pop().__subclasses__():
+            todo.append(cls)
+            hidden = inspect.isabstract(cls) or cls.__name__.startswith("_")
+            if cls.__module__.startswith("qlib.") and not hidden:
+                seen.add((cls.__module__, cls.__name__))
+    assert seen - table == set()
 
 
 def test_no_random_bytes_do_anything_but_fail_or_give_plain_data():
