@@ -195,13 +195,8 @@ class Account:
         if position.skip_update():
             return
         held = position.get_stock_list()
-        earned = 0.0
-        for stock, price in zip(held, trade_exchange.marks(held, trade_start_time, trade_end_time), strict=True):
-            if price is not None:
-                entry = position.position[stock]
-                earned += entry["amount"] * (price - entry.get("price", price))
-                position.update_stock_price(stock, price)
-        self.accum_info.add_return_value(earned)
+        prices = trade_exchange.marks(held, trade_start_time, trade_end_time)
+        self.accum_info.add_return_value(position.mark(zip(held, prices, strict=True)))
         position.add_count_all(bar=self.freq)
 
     def update_portfolio_metrics(self, trade_start_time: pd.Timestamp, trade_end_time: pd.Timestamp) -> None:

@@ -238,12 +238,10 @@ class Exchange:
     def marks(self, instruments: Iterable[str], start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[float | None]:
         """Return the close of each instrument in the step; None for a suspended one, which keeps its last price."""
         close, column = self.bar(start_time, end_time).last("$close"), self._column
-        out: list[float | None] = []
-        for instrument in instruments:
-            i = column.get(instrument)
-            price = math.nan if i is None else close.item(i)
-            out.append(None if math.isnan(price) else price)
-        return out
+        places = [column.get(instrument, -1) for instrument in instruments]
+        if -1 in places:  # an instrument without quotes
+            close = np.append(close, np.float32(np.nan))
+        return [None if price != price else price for price in close[places].tolist()]  # noqa: PLR0124  NaN
 
     # -------------------------------------------------------------------------------------------------- tradability
     def check_stock_suspended(self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp) -> bool:

@@ -10,6 +10,7 @@ executes by itself (`atomic`) has none, it is 0 there; a level that hands its or
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -188,17 +189,18 @@ class Indicator:
         ("mean", "amount_weighted", "value_weighted").
         """
         data = self.order_indicator.data
-        dealt, value, pa = np.abs(data["deal_amount"]), np.abs(data["trade_value"]), data["pa"]
+        dealt, value = np.abs(data["deal_amount"]).tolist(), np.abs(data["trade_value"]).tolist()
+        ffr, pa = data["ffr"].tolist(), data["pa"].tolist()  # a step has few orders: lists are quicker than arrays
         ffr_weight = _weights(indicator_config.get("ffr_config", {}), "ffr_config", dealt, value)
         pa_weight = _weights(indicator_config.get("pa_config", {}), "pa_config", dealt, value)
         least = 0.0 if self.compat == "qlib" else ROUNDING
-        known = ~np.isnan(pa)
+        known = [advantage for advantage in pa if not math.isnan(advantage)]
         self.trade_indicator = {
-            "ffr": _mean(data["ffr"], ffr_weight),
+            "ffr": _mean(ffr, ffr_weight),
             "pa": _mean(pa, pa_weight),
-            "pos": float((pa > least).sum() / known.sum()) if known.any() else np.nan,
-            "deal_amount": float(np.nansum(dealt)),
-            "value": float(np.nansum(value)),
+            "pos": sum(advantage > least for advantage in known) / len(known) if known else math.nan,
+            "deal_amount": math.fsum(amount for amount in dealt if not math.isnan(amount)),
+            "value": math.fsum(money for money in value if not math.isnan(money)),
             "count": len(pa),
         }
         if indicator_config.get("show_indicator", False):
@@ -273,7 +275,7 @@ def _fill_rate(dealt: Array, amount: Array) -> Array:
         return np.where(amount != 0, dealt / amount, np.nan)
 
 
-def _weights(config: Mapping[str, Any], name: str, dealt: Array, value: Array) -> Array | None:
+def _weights(config: Mapping[str, Any], name: str, dealt: list[float], value: list[float]) -> list[float] | None:
     method = config.get("weight_method", "mean")
     if method not in WEIGHTS:
         raise InputError(
@@ -283,11 +285,12 @@ def _weights(config: Mapping[str, Any], name: str, dealt: Array, value: Array) -
     return None if method == "mean" else dealt if method == "amount_weighted" else value
 
 
-def _mean(values: Array, weight: Array | None) -> float:
-    known = ~np.isnan(values)
-    if not known.any():
-        return np.nan
-    if weight is None:
-        return float(values[known].mean())
-    total = weight[known].sum()
-    return float((values[known] * weight[known]).sum() / total) if total else np.nan
+def _mean(values: list[float], weights: list[float] | None) -> float:
+    """Weighted mean of the numbers among `values`; NaN where there is none, or no weight."""
+    pairs = [
+        (value, weight)
+        for value, weight in zip(values, [1.0] * len(values) if weights is None else weights, strict=True)
+        if not math.isnan(value)
+    ]
+    total = math.fsum(weight for _, weight in pairs)
+    return math.fsum(value * weight for value, weight in pairs) / total if total else math.nan

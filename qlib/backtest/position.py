@@ -63,6 +63,15 @@ class BasePosition:
     def update_stock_price(self, stock_id: str, price: float) -> None:
         raise NotImplementedError
 
+    def mark(self, prices: Iterable[tuple[str, float | None]]) -> float:
+        """Value holdings at new prices (None: as before) and return what that earned."""
+        earned = 0.0
+        for stock, price in prices:
+            if price is not None:
+                earned += self.get_stock_amount(stock) * (price - self.position[stock].get("price", price))
+                self.update_stock_price(stock, price)
+        return earned
+
     def calculate_stock_value(self) -> float:
         raise NotImplementedError
 
@@ -281,6 +290,16 @@ class Position(BasePosition):
     def update_stock_price(self, stock_id: str, price: float) -> None:
         self.position[stock_id]["price"] = price
 
+    def mark(self, prices: Iterable[tuple[str, float | None]]) -> float:
+        """Value holdings at new prices (None: as before) and return what that earned."""
+        position, earned = self.position, 0.0
+        for stock, price in prices:
+            if price is not None:
+                held = position[stock]
+                earned += held["amount"] * (price - held.get("price", price))
+                held["price"] = price
+        return earned
+
     def update_stock_count(self, stock_id: str, bar: str, count: float) -> None:
         self.position[stock_id][f"count_{bar}"] = count
 
@@ -385,14 +404,14 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         table = position.position
         holdings = [(key, held) for key, held in table.items() if key not in SPECIAL]
         keys = tuple(holdings[0][1]) if holdings else ()
-        names = tuple(key for key, _ in holdings)
-        rows = [tuple(held.values()) for _, held in holdings]
-        if any(len(row) != len(keys) for row in rows) or any(tuple(held) != keys for _, held in holdings):
+        names = tuple([key for key, _ in holdings])
+        if len({tuple(held) for _, held in holdings}) > 1:
             return None  # holdings of unequal kinds: keep them as they are
         if names == self._names:
             names = self._names  # one tuple for as long as the same names are held
         self._names = names
-        numbers = np.array(rows, dtype=np.float64) if rows else np.empty((0, 0))
+        flat = [number for _, held in holdings for number in held.values()]
+        numbers = np.array(flat, dtype=np.float64).reshape(len(names), len(keys))
         special = {key: table[key] for key in table if key in SPECIAL}
         return position.init_cash, position._settle_type, special, names, keys, numbers
 

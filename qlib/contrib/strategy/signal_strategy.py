@@ -194,9 +194,8 @@ class TopkDropoutStrategy(BaseSignalStrategy):
             if after.get_stock_count(name, bar=bar) < self.hold_thresh:  # type: ignore[attr-defined]
                 continue
             order = Order(name, after.get_stock_amount(name), Order.SELL, start, end)
-            if exchange.check_order(order):
-                orders.append(order)
-                exchange.deal_order(order, position=after)
+            orders.append(order)
+            exchange.deal_order(order, position=after)
         return orders
 
     def _buy(self, buys: list[str], cash: float, step: int, start: pd.Timestamp, end: pd.Timestamp) -> list[Order]:
