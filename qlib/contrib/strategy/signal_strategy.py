@@ -87,7 +87,7 @@ class TopkDropoutStrategy(BaseSignalStrategy):
     n_drop
         Most names to sell in a step.
     method_sell
-        "bottom": the worst scored; "random": any (numpy's global generator).
+        "bottom": the worst scored; "random": any.
     method_buy
         "top": the best scored; "random": any of the k best.
     hold_thresh
@@ -96,9 +96,11 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         Choose among the names that can be traded in the step; else a choice that cannot be traded is skipped.
     forbid_all_trade_at_limit
         A name at a limit is traded on neither side; else only the blocked side is skipped.
+    seed
+        Of the random methods: a step's choice depends on it and on the step's time, on nothing else.
 
-    With n_drop=0 nothing is sold. Under compat="qlib" it sells every holding each step, as Qlib does, and a portfolio
-    of more than topk + n_drop names slices its list of candidates from the end.
+    With n_drop=0 nothing is sold. Under compat="qlib" it sells every holding each step, as Qlib does, a portfolio of
+    more than topk + n_drop names slices its list of candidates from the end, and numpy's global generator is used.
     """
 
     def __init__(
@@ -111,10 +113,11 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         hold_thresh: int = 1,
         only_tradable: bool = False,
         forbid_all_trade_at_limit: bool = True,
+        seed: int = 0,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, number, least in (("topk", topk, 1), ("n_drop", n_drop, 0)):
+        for name, number, least in (("topk", topk, 1), ("n_drop", n_drop, 0), ("seed", seed, 0)):
             if isinstance(number, bool) or number != int(number) or number < least:
                 raise ConfigError(f"{name}: received {number!r}; a whole number of at least {least} is allowed")
         for name, method, allowed in (
@@ -133,6 +136,7 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         self.hold_thresh = hold_thresh
         self.only_tradable = only_tradable
         self.forbid_all_trade_at_limit = forbid_all_trade_at_limit
+        self.seed = int(seed)
 
     def generate_trade_decision(self, execute_result: list[Any] | None = None) -> BaseTradeDecision:  # noqa: ARG002
         """Return sells, then buys."""
@@ -167,7 +171,7 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         else:
             best = [name for name in _first(ranking.all(), self.topk, tradable) if name not in ranking.held]
             count = min(max(room, 0), len(best))
-            new = [str(name) for name in np.random.choice(best, count, replace=False)] if count else []
+            new = self._pick(best, count)
         if self.method_sell == "bottom":
             together = ranking.sort([*held, *new])
             worst = _first(reversed(together), self.n_drop, tradable)
@@ -177,9 +181,19 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         else:
             able = [name for name in ranking.sort(held) if tradable(name)]
             count = min(self.n_drop, len(able))
-            sells = {str(name) for name in np.random.choice(able, count, replace=False)} if count else set()
+            sells = set(self._pick(able, count))
         count = len(sells) + self.topk - len(held)
         return sells, new[: count if qlib else max(count, 0)]
+
+    def _pick(self, names: list[str], count: int) -> list[str]:
+        """Return `count` of the names at random."""
+        if not count:
+            return []
+        if self.trade_exchange.compat == "qlib":
+            return [str(name) for name in np.random.choice(names, count, replace=False)]
+        start, _ = self.trade_calendar.get_step_time()
+        chosen = np.random.default_rng((self.seed, abs(start.value))).choice(len(names), count, replace=False)
+        return [names[i] for i in chosen.tolist()]
 
     def _sell(
         self, held: list[str], sells: set[str], after: BasePosition, start: pd.Timestamp, end: pd.Timestamp

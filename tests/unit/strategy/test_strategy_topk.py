@@ -120,15 +120,20 @@ def test_a_dynamic_risk_degree_is_asked_for_every_step():
 
 @pytest.mark.parametrize("way", [{"method_sell": "random"}, {"method_buy": "random"}])
 @pytest.mark.parametrize("tradable", [True, False])
-def test_random_choices_follow_numpys_seed(way, tradable):
-    provider = random_market(3, bars=20, gaps=0.1)
+@pytest.mark.parametrize("compat", [None, "qlib"])
+def test_random_choices_repeat_by_seed(way, tradable, compat):
+    provider = random_market(3, bars=20, gaps=0.1, compat=compat)
 
-    def go():
-        np.random.seed(7)
-        strategy = TopkDropoutStrategy(signal=random_signal(provider), topk=3, n_drop=2, only_tradable=tradable, **way)
+    def go(seed: int) -> pd.DataFrame:
+        np.random.seed(seed if compat else np.random.randint(1000))  # numpy's own state counts with compat only
+        own = {} if compat else {"seed": seed}
+        strategy = TopkDropoutStrategy(
+            signal=random_signal(provider), topk=3, n_drop=2, only_tradable=tradable, **way, **own
+        )
         return run(provider, strategy, exchange_kwargs=FREE)[0]
 
-    pd.testing.assert_frame_equal(go(), go())
+    pd.testing.assert_frame_equal(go(7), go(7))
+    assert not go(7)["account"].equals(go(8)["account"])
 
 
 @pytest.mark.parametrize(
