@@ -6,6 +6,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -25,3 +26,8 @@ def golden_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(shared("goldens/public/stores.tar.gz")) as archive:
         archive.extractall(folder, filter="data")
     return folder / "stores"
+
+
+# Machines that run tests are shared and slow at times: a slow example is no fault.
+settings.register_profile("shared-machine", deadline=None)
+settings.load_profile("shared-machine")
