@@ -1,6 +1,7 @@
 """The compiled part only; everything else stands in pyproject.toml."""
 
 import sys
+from pathlib import Path
 
 from Cython.Build import cythonize
 from setuptools import Extension, setup
@@ -14,7 +15,7 @@ setup(
             Extension(
                 "qlib.data.kernels.rolling",
                 ["qlib/data/kernels/rolling.pyx"],
-                depends=["qlib/data/kernels/window.hpp"],
+                depends=sorted(map(str, Path("qlib/data/kernels").glob("*.hpp"))),
                 language="c++",
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
             ),

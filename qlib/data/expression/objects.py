@@ -80,7 +80,7 @@ class Feature(Expression):
         if name is None:
             raise ExpressionError('a feature needs a name, such as Feature("close")')
         self._name = str(name).removeprefix("$").lower()
-        self._nodes = {rules: Column(self._name, compat=rules) for rules in _RULES}
+        self._nodes = dict.fromkeys(_RULES, Column(self._name))
 
 
 class ExpressionOps(Expression):

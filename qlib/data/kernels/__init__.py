@@ -1,6 +1,11 @@
 """Arrays in, arrays out: the compiled statistics and what they mean.
 
-rolling.pyx     window.hpp for Python: one call per statistic, all instruments of a tile, no GIL
+window.hpp      the window: how a statistic slides over a series without ever subtracting
+statistics.hpp  counts, extremes, moments, regressions, covariances
+order.hpp       quantiles and ranks
+series.hpp      exponential means, shifts, deviations
+kernels.hpp     all of them by name
+rolling.pyx     the call from Python: all instruments of a tile, without the GIL
 reference.py    each statistic in a numpy sentence: the specification, and the oracle of the tests
 """
 

@@ -5,7 +5,7 @@
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t
 
-cdef extern from "window.hpp" namespace "qlib_kernels" nogil:
+cdef extern from "kernels.hpp" namespace "qlib_kernels" nogil:
     bint run(
         const char* name, const void* left, const void* right, bint wide_in, const int64_t* start, const int64_t* first,
         Py_ssize_t instruments, Py_ssize_t window, double parameter, void* out, bint wide_out) except +
@@ -45,7 +45,7 @@ def roll(
 
     `left` (and `right`, for statistics of two series, else None) and `out` are flat float32 or float64 arrays of
     start[-1] values; `left` and `right` share one dtype.  window 0 means all rows so far.  `parameter` is what the
-    kernel's comment in window.hpp says.  The GIL is released while it runs.
+    kernel's comment in the .hpp files says.  The GIL is released while it runs.
     """
     cdef Flat x = Flat(left, False)
     cdef Flat y = None if right is None else Flat(right, False)

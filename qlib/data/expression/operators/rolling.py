@@ -33,7 +33,7 @@ def rows_that_weigh(alpha: float) -> int:
 
 
 class Windowed(Operator):
-    """A statistic of one formula over a window: one kernel of window.hpp."""
+    """A statistic of one formula over a window: one kernel of qlib.data.kernels."""
 
     __slots__ = ()
     kernel: ClassVar[str]
