@@ -172,7 +172,7 @@ def test_what_happens_later_changes_no_earlier_fill(seed, strategy, exchange, kn
         changed[name][known + 1 :] = later[:, rng.permutation(later.shape[1])]
     after = MemoryProvider(before.clock.times, before.names, changed)
     other = signal.copy()
-    late = other.index.get_level_values("datetime") > before.clock.times[known]
+    late = other.index.get_level_values("datetime") >= before.clock.times[known]  # a bar's own scores come too late
     other[late] = rng.normal(size=int(late.sum()))
 
     def fills_until(provider, scores):
