@@ -191,7 +191,7 @@ def _money(value: float) -> str:
 
 
 def _plain(value: float) -> str:
-    return _signed(f"{value:,.5g}")
+    return _signed(_zero_has_no_sign(f"{value:,.5g}"))
 
 
 _WRITERS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import report_runs
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from qlib.analysis.ic import calc_ic
@@ -403,6 +403,7 @@ def test_a_store_that_says_it_is_synthetic_makes_a_synthetic_report(tmp_path, na
 
 
 # ---------------------------------------------------------------------------------------------------- words and JSON
+@example(-0.0, "plain")
 @given(
     st.one_of(st.none(), st.floats(), st.integers(-(10**9), 10**9)),
     st.sampled_from(["percent", "change", "points", "coefficient", "ratio", "count", "money", "decimal", "plain"]),
