@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+
+from qlib import session
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
@@ -26,6 +30,18 @@ def golden_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with tarfile.open(shared("goldens/public/stores.tar.gz")) as archive:
         archive.extractall(folder, filter="data")
     return folder / "stores"
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_session_left_behind() -> Iterator[None]:
+    """Close the session a module of tests opened, and put its log back: the order of modules decides nothing."""
+    session.close()
+    log = logging.getLogger("qlib")
+    before = log.level, list(log.handlers), log.propagate, list(log.filters)
+    yield
+    session.close()
+    log.level, log.handlers, log.propagate, log.filters = before
+    log.manager._clear_cache()  # noqa: SLF001  loggers remember whether a level is enabled
 
 
 # Machines that run tests are shared and slow at times: a slow example is no fault.
