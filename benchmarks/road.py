@@ -77,8 +77,8 @@ def make_store(root: Path, stocks: int, days: int) -> None:
 
 def total(frame: pd.DataFrame) -> float:
     """Sum of the absolute finite values: enough to see that both sides computed the same."""
-    values = frame.to_numpy(dtype="float64")
-    return float(np.abs(values[np.isfinite(values)]).sum())
+    columns = (frame.iloc[:, i].to_numpy(dtype="float64") for i in range(frame.shape[1]))
+    return float(sum(np.abs(values[np.isfinite(values)]).sum() for values in columns))
 
 
 def alpha158_fields(D: Any) -> list[str]:
@@ -88,8 +88,8 @@ def alpha158_fields(D: Any) -> list[str]:
     return Alpha158DL.get_feature_config(parts)[0]
 
 
-def features(D: Any, fields: list[str]) -> float:
-    return total(D.features(D.instruments("all"), fields, freq="day"))
+def features(D: Any, fields: list[str]) -> pd.DataFrame:
+    return D.features(D.instruments("all"), fields, freq="day")
 
 
 def signal(D: Any) -> pd.Series:
@@ -103,7 +103,7 @@ def signal(D: Any) -> pd.Series:
     return pd.Series(np.concatenate(rows), index=index, name="score")
 
 
-def topk(D: Any, scores: pd.Series) -> float:
+def topk(D: Any, scores: pd.Series) -> pd.DataFrame:
     from qlib.backtest import backtest  # noqa: PLC0415  the child's qlib
 
     days = scores.index.levels[0]
@@ -119,11 +119,11 @@ def topk(D: Any, scores: pd.Series) -> float:
         account=1e8,
         exchange_kwargs={"freq": "day", "limit_threshold": 0.095, "deal_price": "close", **costs},
     )
-    return float(portfolio["1day"][0]["account"].iloc[-1])
+    return portfolio["1day"][0][["account"]].iloc[-1:]
 
 
 # job -> (what is prepared outside the clock, what is timed)
-JOBS: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], float]]] = {
+JOBS: dict[str, tuple[Callable[[Any], Any], Callable[[Any, Any], pd.DataFrame]]] = {
     "formulas": (lambda D: FORMULAS, features),
     "alpha158": (alpha158_fields, features),
     "topk": (signal, topk),
@@ -139,10 +139,10 @@ def run_job(job: str, root: str) -> dict[str, float]:
     prepare, work = JOBS[job]
     prepared = prepare(D)
     begun, used = time.perf_counter(), resource.getrusage(resource.RUSAGE_SELF)
-    value = work(D, prepared)
+    result = work(D, prepared)
     wall, now = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF)
     cpu = now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
-    return {"wall": wall, "cpu": cpu, "mb": now.ru_maxrss / 1024, "check": value}
+    return {"wall": wall, "cpu": cpu, "mb": now.ru_maxrss / 1024, "check": total(result)}
 
 
 def measure(python: str, job: str, root: Path) -> dict[str, float]:
