@@ -13,5 +13,6 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = "qlib-crypto"
 html_static_path = ["_static"]
+html_css_files = ["wide.css"]
 html_show_sourcelink = False
 nitpicky = False
