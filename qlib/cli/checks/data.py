@@ -1,6 +1,6 @@
-"""What a task reads is there: the store, the market, the benchmark, and every field for at least one instrument.
+"""What a task reads is there and whole: the store, the market, the benchmark, every field for at least one instrument.
 
-Nothing of the data is loaded: names of files are listed, formulas parsed.
+Nothing of the data is loaded: names of files are listed, their first bytes and sizes looked at, formulas parsed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ def data_problems(task: Mapping[str, Any], provider: Provider) -> list[Problem]:
     problems = list(_handler_problems(task, provider))
     for where, config in portfolios(task):
         problems += _portfolio_problems(where, config, provider)
-    return problems
+    return list(dict.fromkeys(problems))  # handler and exchange read the same files
 
 
 # --------------------------------------------------------------------------------------------------------- the handler
@@ -117,6 +117,7 @@ def _missing_fields(
             yield Problem(where, str(error))
     if names is None or not wanted:
         return
+    yield from _damaged_files(names, sorted(wanted), freq, provider)
     stored: set[str] = set()
     for name in names:
         stored.update(provider.stored_fields(name, freq))
@@ -129,6 +130,20 @@ def _missing_fields(
         nearest = did_you_mean(field, stored).replace("did you mean ", "did you mean $")
         have = ", ".join(f"${name}" for name in sorted(stored))
         yield Problem(where, f"no instrument has the field ${field} at {freq}{nearest or f'; stored are {have}'}")
+
+
+def _damaged_files(names: list[str], fields: list[str], freq: str, provider: Provider) -> Iterator[Problem]:
+    """Open every file that will be read, as reading one bar would."""
+    where, damaged = "qlib_init.provider_uri", 0
+    for name in names:
+        try:
+            provider.store.read([name], fields, freq, 0, 0)
+        except InputError as error:
+            damaged += 1
+            if damaged <= SHOWN:
+                yield Problem(where, str(error))
+    if damaged > SHOWN:
+        yield Problem(where, f"and {damaged - SHOWN} more instruments with a damaged file")
 
 
 # ------------------------------------------------------------------------------------------------------- the portfolio
