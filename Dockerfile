@@ -1,6 +1,6 @@
 # Everything needed to run `qrun config/workflow.json` in a container.
 #   docker build -t qlib-crypto .          (or ./build_docker_image.sh)
-#   docker run --rm -v "$PWD/out:/work/out" qlib-crypto
+#   docker run --rm -v "$PWD/out:/app/out" qlib-crypto
 FROM python:3.11-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends g++ && rm -rf /var/lib/apt/lists/*
 WORKDIR /src
@@ -15,10 +15,10 @@ RUN apt-get update && apt-get install -y --no-install-recommends libgomp1 && rm 
     && useradd --create-home researcher
 COPY --from=build /venv /venv
 ENV PATH=/venv/bin:$PATH
-WORKDIR /work
+WORKDIR /app
 COPY --chown=researcher config config
 COPY --chown=researcher examples examples
 COPY --chown=researcher scripts scripts
-RUN mkdir -p out && chown -R researcher /work
+RUN mkdir -p out && chown -R researcher /app
 USER researcher
 CMD ["sh", "-c", "python scripts/get_data.py sample --exists_skip && qrun config/workflow.json --uri_folder out/mlruns"]
