@@ -29,7 +29,7 @@ run: $(STAMP)  ## Write the synthetic sample market, train, backtest, and show w
 test: $(STAMP)  ## Run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
-test-lowest:  ## Run the quick tests on the oldest packages that are allowed (pandas 2.2)
+test-lowest:  ## Run the tests on the oldest packages that are allowed (pandas 2.2)
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
