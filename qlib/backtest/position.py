@@ -210,10 +210,11 @@ class Position(BasePosition):
             raise InputError(f"{stock}: {amount} cannot be sold, the position holds {held['amount']}")
         else:
             held["amount"] -= amount
-        if self._settle_type == self.ST_CASH:
-            self.position["cash_delay"] += trade_val - cost
+        earned = trade_val - cost
+        if self._settle_type == self.ST_CASH:  # what is earned waits; a cost above the proceeds is owed at once
+            self.position["cash_delay" if earned > 0 else "cash"] += earned
         elif self._settle_type == self.ST_NO:
-            self.position["cash"] += trade_val - cost
+            self.position["cash"] += earned
         else:
             raise ConfigError(f"settle_type: received {self._settle_type!r}; allowed are 'None' and 'cash'")
 

@@ -61,6 +61,15 @@ def test_proceeds_wait_for_settlement():
         held.settle_start("stock")
 
 
+def test_a_sale_that_costs_more_than_it_earns_is_paid_at_once():
+    held = Position(cash=100.0, position_dict={"A": {"amount": 10.0, "price": 2.0}})
+    held.settle_start("cash")
+    held.update_order(order("A", 10, Order.SELL), 20.0, 90.0, 2.0)
+    assert (held.get_cash(), held.get_cash(include_settle=True)) == (30.0, 30.0)
+    held.settle_commit()
+    assert held.get_cash() == 30.0
+
+
 def test_weights_are_shares_of_the_account_or_of_the_holdings():
     held = Position(cash=50.0, position_dict={"A": {"amount": 1, "price": 30.0}, "B": {"amount": 2, "price": 10.0}})
     assert held.get_stock_weight_dict() == {"A": 0.3, "B": 0.2}
