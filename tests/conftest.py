@@ -45,7 +45,7 @@ def no_session_left_behind() -> Iterator[None]:
     log.manager._clear_cache()  # noqa: SLF001  loggers remember whether a level is enabled
 
 
-# Machines that run tests are shared and slow at times: a slow example is no fault. CI repeats the same examples, so that
-# its verdict is about the change; a run at home draws new ones.
+# Machines that run tests are shared and slow at times: a slow example is no fault.
+# CI repeats the same examples, so that its verdict is about the change; a run at home draws new ones.
 settings.register_profile("here", deadline=None, derandomize=bool(os.environ.get("CI")))
 settings.load_profile("here")
