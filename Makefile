@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-NATIVE := setup.py $(wildcard qlib/data/kernels/*.pyx qlib/data/kernels/*.hpp qlib/data/kernels/*.cpp.in)
+NATIVE := setup.py $(wildcard qlib/data/kernels/*.pyx qlib/data/kernels/*.hpp)
 SAMPLE ?= $(HOME)/.qlib/qlib_data/sample_data
 WORKERS ?= 2
 

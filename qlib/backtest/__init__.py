@@ -156,7 +156,7 @@ def get_strategy_executor(
     for level in trade_executor.get_all_executors():
         metrics = level.trade_account.portfolio_metrics
         if level.trade_account.is_port_metr_enabled() and metrics is not None:
-            logger.debug(f"benchmark of the {level.time_per_step} report: {metrics.bench is not None}")
+            metrics.load_benchmark()
     return trade_strategy, trade_executor
 
 

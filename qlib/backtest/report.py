@@ -73,14 +73,19 @@ class PortfolioMetrics:
     @property
     def bench(self) -> pd.Series | None:
         """Returns of the benchmark by time; None without a benchmark. Raises MissingDataError for an unknown one."""
-        if not self._bench_read:
-            self._bench = self._read_bench()
-            self._bench_read = True
-            if self._bench is not None:
-                times = pd.DatetimeIndex(self._bench.index).to_numpy().astype("datetime64[ns]")
-                self._ticks = times.astype(np.int64)
-                self._growth = 1 + self._bench.to_numpy(dtype=np.float64)
+        self.load_benchmark()
         return self._bench
+
+    def load_benchmark(self) -> None:
+        """Read the benchmark, once. Raises MissingDataError for an unknown one: ask before the run, not during it."""
+        if self._bench_read:
+            return
+        self._bench = self._read_bench()
+        self._bench_read = True
+        if self._bench is not None:
+            times = pd.DatetimeIndex(self._bench.index).to_numpy().astype("datetime64[ns]")
+            self._ticks = times.astype(np.int64)
+            self._growth = 1 + self._bench.to_numpy(dtype=np.float64)
 
     def _read_bench(self) -> pd.Series | None:
         benchmark = self.benchmark_config.get("benchmark")
