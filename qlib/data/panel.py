@@ -11,10 +11,41 @@ delisted early costs nothing.  Where a field has nothing stored inside its instr
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Final
 
 import numpy as np
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What a formula may ask of the world beyond the rows and columns of its panel; None where nobody said.
+
+    Parameters
+    ----------
+    times
+        datetime64[ns], the time of every calendar position (not only of the panel's).
+    members
+        Instrument (as in `Panel.instruments`) to half-open ranges of calendar positions at which it belongs to the
+        universe, in order; an instrument that is not a key always does.  None: all of them always do.
+    elsewhere
+        Instrument (lower case) to the panel of that instrument alone, for formulas about another instrument.
+    periods
+        (instrument, field) to the point-in-time records of a field, see `operators/pit.py`.
+    stored
+        (instrument, field, first, last) to (position of the first value, values): what is stored at calendar
+        positions first ... last, for operators of users that load by themselves, see `legacy.py`.
+    """
+
+    times: np.ndarray | None = None
+    members: Mapping[str, Sequence[tuple[int, int]]] | None = None
+    elsewhere: Mapping[str, Panel] | None = None
+    periods: Callable[[str, str], Any] | None = None
+    stored: Callable[[str, str, int, int], tuple[int, np.ndarray]] | None = None
+
+
+NOWHERE: Final = Surroundings()
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +62,8 @@ class Panel:
         int64, the calendar position of each instrument's first row.
     columns
         Name (lower case, without ``$``) to float32 array of ``rows`` values.
+    around
+        What operators may ask beyond the columns.
 
     >>> import numpy as np
     >>> panel = Panel(("A", "B"), np.array([0, 2, 3]), np.array([4, 0]), {"close": np.float32([1, 2, 3])})
@@ -42,6 +75,7 @@ class Panel:
     start: np.ndarray
     first: np.ndarray
     columns: Mapping[str, np.ndarray]
+    around: Surroundings = NOWHERE
 
     def __post_init__(self) -> None:
         for name in ("start", "first"):
@@ -81,7 +115,7 @@ class Panel:
         kept = np.searchsorted(rows, self.start)
         first = np.maximum(self.first, 0 if low == -np.inf else int(low))
         columns = {name: np.ascontiguousarray(values[rows]) for name, values in self.columns.items()}
-        return Panel(self.instruments, kept, first, columns), rows
+        return Panel(self.instruments, kept, first, columns, self.around), rows
 
     def tiles(self, rows: int) -> Iterator[tuple[int, int]]:
         """Yield (i, j): runs of instruments i..j-1 of at most `rows` rows, or one instrument where it is longer."""

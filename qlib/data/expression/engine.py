@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 
-from qlib.data.expression.node import Column, Operator, Scalar
+from qlib.data.expression.node import Column, Operator, PanelOperator, Scalar
 from qlib.data.expression.plan import Plan, Step, StepNumber
 from qlib.data.kernels import roll
 from qlib.data.panel import Panel
@@ -69,7 +69,8 @@ def evaluate_block(plan: Plan, panel: Panel, *, n_threads: int = 1, query: tuple
 
 
 def _fill(plan: Plan, panel: Panel, block: np.ndarray, n_threads: int, query: tuple[int, int] | None) -> None:
-    tiles = list(panel.tiles(TILE_ROWS))
+    whole = any(isinstance(step.node, PanelOperator) for step in plan.steps)
+    tiles = [(0, len(panel.instruments))] if whole else list(panel.tiles(TILE_ROWS))
     own = threading.local()
 
     def work(tile: tuple[int, int]) -> None:
@@ -150,7 +151,10 @@ class Tile:
                 value = self.pool.take(step.stored, self.rows)
                 borrowed.add(i)
             arguments = [values[a.at] if isinstance(a, StepNumber) else a for a in step.arguments]
-            node.run(arguments, self, value)
+            if isinstance(node, PanelOperator):
+                np.copyto(value, node.compute(arguments, panel), casting="same_kind")
+            else:
+                node.run(arguments, self, value)
         for result in results:
             np.copyto(result, value, casting="same_kind")
         return value

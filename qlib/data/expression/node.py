@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from qlib.data.expression.engine import Tile
     from qlib.data.expression.parameters import Parameter
+    from qlib.data.panel import Panel
 
 Scalar = bool | int | float | str | None
 
@@ -73,14 +74,19 @@ class Node:
         return _remake, (type(self), self.arguments, self.compat)
 
     @property
-    def inputs(self) -> tuple[Node, ...]:
+    def children(self) -> tuple[Node, ...]:
         """The arguments that are nodes."""
         return tuple(a for a in self.arguments if isinstance(a, Node))
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        """The children whose values this node needs, over the same rows; one that looks elsewhere needs none."""
+        return self.children
 
     def __str__(self) -> str:
         """Canonical text: no spaces, operators by name, arguments in order."""
         done: dict[Node, str] = {}
-        for node in walk(self):
+        for node in walk(self, everywhere=True):
             done[node] = node.write([done[a] if isinstance(a, Node) else str(a) for a in node.arguments])
         return done[self]
 
@@ -121,7 +127,7 @@ class Operator(Node):
         for place, (parameter, value) in enumerate(zip(self.accepted(), self.arguments, strict=True)):
             if (why := parameter.complaint(value)) is not None:
                 raise NodeError(f"{self.name}: {why}", place)
-        if not self.inputs:
+        if not self.children:
             raise NodeError(f"{self.name} needs at least one formula among its arguments", None)
         self.dtype = self.result_dtype()
         self.span = self.reach(Span.union(node.span for node in self.inputs))
@@ -173,8 +179,28 @@ class Operator(Node):
         return cls(*(values[name] for name in names), compat=compat)
 
 
-def walk(*roots: Node) -> Iterator[Node]:
-    """Yield every node below the roots once, inputs before readers; no recursion, so any depth is fine."""
+class PanelOperator(Operator):
+    """An operator that is computed over all rows of a panel at once: across instruments, days, or somewhere else."""
+
+    __slots__ = ()
+
+    def kernel_name(self) -> str:
+        return self.name.lower()
+
+    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
+        """Return the value of every row of the panel, in the dtype that STORED names for `self.dtype`.
+
+        Arrays stand for `inputs`, over the panel's rows (float32, float64, bool or int64, never to be changed);
+        children that are not among `inputs` stand as nodes, and numbers and texts as themselves.
+        """
+        raise NotImplementedError
+
+
+def walk(*roots: Node, everywhere: bool = False) -> Iterator[Node]:
+    """Yield every node below the roots once, inputs before readers; no recursion, so any depth is fine.
+
+    With `everywhere`, also the nodes that are evaluated somewhere else than over the panel's rows.
+    """
     seen: set[Node] = set()
     for root in roots:
         stack = [(root, False)]
@@ -185,7 +211,8 @@ def walk(*roots: Node) -> Iterator[Node]:
             elif node not in seen:
                 seen.add(node)
                 stack.append((node, True))
-                stack += [(child, False) for child in reversed(node.inputs) if child not in seen]
+                below = node.children if everywhere else node.inputs
+                stack += [(child, False) for child in reversed(below) if child not in seen]
 
 
 def _remake(kind: type[Node], arguments: tuple, compat: str | None) -> Node:

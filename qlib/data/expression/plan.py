@@ -121,7 +121,7 @@ def _steps(nodes: list[Node], roots: tuple[Node, ...]) -> tuple[Step, ...]:
             node,
             ()
             if isinstance(node, Column)
-            else tuple(StepNumber(number[a]) if isinstance(a, Node) else a for a in node.arguments),
+            else tuple(StepNumber(number[a]) if a in number else a for a in node.arguments),  # type: ignore[index,arg-type]
             np.dtype(STORED[node.dtype]),
             tuple(wanted.get(node, ())),
             i in last_reader,
