@@ -12,10 +12,12 @@ delisted early costs nothing.  Where a field has nothing stored inside its instr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
 
 import numpy as np
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +78,7 @@ class Panel:
     first: np.ndarray
     columns: Mapping[str, np.ndarray]
     around: Surroundings = NOWHERE
+    _made: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name in ("start", "first"):
@@ -94,6 +97,18 @@ class Panel:
             if values.shape != (self.rows,):
                 message = f"column {name} has shape {values.shape}, the panel has {self.rows} rows"
                 raise ValueError(message)
+
+    def __reduce__(self) -> tuple:
+        return Panel, (self.instruments, self.start, self.first, self.columns, self.around)
+
+    def once(self, name: str, make: Callable[[], T]) -> T:
+        """Return what `make` returned at the first call with this name: what many operators need of a panel.
+
+        It lives as long as the panel and does not travel with it.
+        """
+        if name not in self._made:
+            self._made[name] = make()
+        return self._made[name]
 
     @property
     def rows(self) -> int:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from qlib.data.expression.span import Span
 from qlib.errors import did_you_mean
@@ -116,9 +116,13 @@ class Column(Node):
 
 # ------------------------------------------------------------------------------------------------ operators
 class Operator(Node):
-    """A declared operation: its arguments, its dtype, its span and how it is computed."""
+    """A declared operation: its arguments, its dtype, its span and how it is computed.
+
+    `across`: a row's value needs the rows of the other instruments at the same bar, and no other bar.
+    """
 
     __slots__ = ()
+    across: ClassVar[bool] = False
 
     name: ClassVar[str]
     parameters: ClassVar[tuple[Parameter, ...]]
@@ -163,20 +167,43 @@ class Operator(Node):
         cls, positional: list[Node | Scalar], named: dict[str, Node | Scalar], *, compat: str | None = None
     ) -> Operator:
         """Make the node from a call's arguments; raise NodeError where they do not fit the parameters."""
+        values = cls.matched(positional, named)
+        arguments: list[Node | Scalar] = []
+        for parameter in cls.parameters:
+            arguments += values[parameter.name] if parameter.many else [values[parameter.name]]
+        return cls(*arguments, compat=compat)
+
+    @classmethod
+    def matched(cls, positional: Sequence[Any], named: Mapping[str, Any]) -> dict[str, Any]:
+        """Return a call's arguments by their names, a tuple for a parameter that takes many, defaults filled in."""
         names = [p.name for p in cls.parameters]
-        usage = f"{cls.name}({', '.join(names)})"
-        if len(positional) > len(names):
-            raise NodeError(f"{usage} received {len(positional)} arguments", len(names))
-        values = dict(zip(names, positional, strict=False))
+        usage = f"{cls.name}({', '.join(p.name + ', ...' * p.many for p in cls.parameters)})"
+        values: dict[str, Any] = {}
+        taken = 0
+        for parameter in cls.parameters:
+            if parameter.many:
+                rest = positional[taken:]
+                count = next((i for i, value in enumerate(rest) if isinstance(value, Scalar)), len(rest))
+                if count:
+                    values[parameter.name] = tuple(rest[:count])
+                    taken += count
+            elif taken < len(positional):
+                values[parameter.name] = positional[taken]
+                taken += 1
+        if taken < len(positional):
+            raise NodeError(f"{usage} received {len(positional)} arguments", taken)
         for place, (name, value) in enumerate(named.items(), start=len(positional)):
             if name not in names:
                 raise NodeError(f"{usage} has no argument {name}{did_you_mean(name, names)}", place)
             if name in values:
                 raise NodeError(f"{usage} received {name} twice", place)
-            values[name] = value
+            values[name] = (value,) if cls.parameters[names.index(name)].many else value
+        for parameter in cls.parameters:
+            if parameter.otherwise is not None:
+                values.setdefault(parameter.name, parameter.otherwise)
         if missing := [name for name in names if name not in values]:
             raise NodeError(f"{usage} lacks {' and '.join(missing)}", None)
-        return cls(*(values[name] for name in names), compat=compat)
+        return values
 
 
 class PanelOperator(Operator):
@@ -213,6 +240,11 @@ def walk(*roots: Node, everywhere: bool = False) -> Iterator[Node]:
                 stack.append((node, True))
                 below = node.children if everywhere else node.inputs
                 stack += [(child, False) for child in reversed(below) if child not in seen]
+
+
+def looks_across(*roots: Node) -> bool:
+    """Tell whether a formula needs the rows of all members of the universe, not only those of an instrument."""
+    return any(isinstance(node, Operator) and node.across for node in walk(*roots))
 
 
 def _remake(kind: type[Node], arguments: tuple, compat: str | None) -> Node:

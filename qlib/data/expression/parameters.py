@@ -4,6 +4,10 @@ Series("feature")              a formula
 Value("feature_left")          a formula or a number
 Window("N")                    a whole number of rows
 Number("qscore", 0, 1)         a number between two bounds
+OneOf("how", ("a", "b"))       one of some words
+Many("by")                     one formula or more, one after the other
+
+An argument whose kind has a `default` may be left out.
 """
 
 from __future__ import annotations
@@ -23,6 +27,16 @@ class Parameter:
 
     name: str
 
+    @property
+    def many(self) -> bool:
+        """Whether it stands for any number of arguments."""
+        return False
+
+    @property
+    def otherwise(self) -> Scalar:
+        """What stands where the argument is left out; None where it must be given."""
+        return None
+
     def complaint(self, value: Node | Scalar) -> str | None:
         """Return why `value` is refused, or None where it is fine."""
         raise NotImplementedError
@@ -35,6 +49,16 @@ class Series(Parameter):
 
     def complaint(self, value: Node | Scalar) -> str | None:
         return None if isinstance(value, Node) else f"{self.name} must be a formula, received {value!r}"
+
+
+class Many(Series):
+    """One formula or more, one after the other; an operator has one such parameter at most."""
+
+    __slots__ = ()
+
+    @property
+    def many(self) -> bool:
+        return True
 
 
 class Value(Parameter):
@@ -54,6 +78,11 @@ class Number(Parameter):
 
     low: float
     high: float
+    default: float | None = None
+
+    @property
+    def otherwise(self) -> Scalar:
+        return self.default
 
     def complaint(self, value: Node | Scalar) -> str | None:
         if isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high:
@@ -89,6 +118,11 @@ class OneOf(Parameter):
     """One of some words, in quotes."""
 
     words: tuple[str, ...]
+    default: str | None = None
+
+    @property
+    def otherwise(self) -> Scalar:
+        return self.default
 
     def complaint(self, value: Node | Scalar) -> str | None:
         if value in self.words:
