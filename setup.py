@@ -19,6 +19,14 @@ setup(
                 language="c++",
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
             ),
+            Extension(
+                "qlib.data.storage.reader",
+                ["qlib/data/storage/reader.pyx"],
+                depends=["qlib/data/storage/reader.hpp"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else [*UNIX, "-pthread"],
+                extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
+            ),
         ],
         compiler_directives={"language_level": 3},
     )
