@@ -11,7 +11,7 @@ delisted early costs nothing.  Where a field has nothing stored inside its instr
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -38,6 +38,13 @@ class Surroundings:
     stored
         (instrument, field, first, last) to (position of the first value, values): what is stored at calendar
         positions first ... last, for operators of users that load by themselves, see `legacy.py`.
+    rows
+        (formula, instruments) to (begin, end), two arrays: the half-open range of calendar positions of each
+        instrument at which one of the columns that the formula reads is stored.  None: all rows of the panel.
+    freq
+        The bar size of the calendar positions, such as "day".
+    kept
+        Where `operators/elsewhere.py` leaves the values of formulas, as they are before they become float32.
     """
 
     times: np.ndarray | None = None
@@ -45,6 +52,9 @@ class Surroundings:
     elsewhere: Mapping[str, Panel] | None = None
     periods: Callable[[str, str], Any] | None = None
     stored: Callable[[str, str, int, int], tuple[int, np.ndarray]] | None = None
+    rows: Callable[[Any, Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None
+    freq: str | None = None
+    kept: MutableMapping[Any, np.ndarray] | None = None
 
 
 NOWHERE: Final = Surroundings()

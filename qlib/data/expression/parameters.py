@@ -5,6 +5,7 @@ Value("feature_left")          a formula or a number
 Window("N")                    a whole number of rows
 Number("qscore", 0, 1)         a number between two bounds
 OneOf("how", ("a", "b"))       one of some words
+Text("instrument")             a name in quotes
 Many("by")                     one formula or more, one after the other
 
 An argument whose kind has a `default` may be left out.
@@ -129,3 +130,14 @@ class OneOf(Parameter):
             return None
         near = did_you_mean(value, self.words) if isinstance(value, str) else ""
         return f"{self.name} must be one of {', '.join(self.words)}, received {value!r}{near}"
+
+
+class Text(Parameter):
+    """A name, in quotes."""
+
+    __slots__ = ()
+
+    def complaint(self, value: Node | Scalar) -> str | None:
+        if isinstance(value, str) and value.strip():
+            return None
+        return f"{self.name} must be a name in quotes, received {value!r}"
