@@ -42,8 +42,8 @@ def _headline(plan: Plan, field: int) -> str:
 
 
 def _words(span: Span) -> str:
-    back = "everything" if span.back == EVERYTHING else int(span.back)
-    return f"back {back}  ahead {span.ahead}"
+    back, ahead = ("everything" if rows == EVERYTHING else int(rows) for rows in (span.back, span.ahead))
+    return f"back {back}  ahead {ahead}"
 
 
 def _kernel(node: object) -> str:

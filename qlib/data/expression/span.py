@@ -3,6 +3,9 @@
 Mean($close, 5)              back 4   ahead 0
 Ref($close, -2) / $close     back 0   ahead 2
 EMA($close, 12)              back EVERYTHING: every row since the listing
+DayLast($close)              back EVERYTHING   ahead EVERYTHING: how long a day is, only the calendar knows
+
+What is declared here is a bound for anybody.  Who knows the calendar may load less: see `positions_needed` in reach.py.
 """
 
 from __future__ import annotations
@@ -17,14 +20,14 @@ EVERYTHING: Final = math.inf
 
 @dataclass(frozen=True, slots=True)
 class Span:
-    """Rows before (`back`) and after (`ahead`) the current one; `back` may be EVERYTHING.
+    """Rows before (`back`) and after (`ahead`) the current one; each may be EVERYTHING.
 
     >>> Span(back=4) + Span(back=2, ahead=1)
     Span(back=6, ahead=1)
     """
 
     back: float = 0
-    ahead: int = 0
+    ahead: float = 0
 
     def __add__(self, other: Span) -> Span:
         return Span(self.back + other.back, self.ahead + other.ahead)

@@ -98,7 +98,7 @@ def load(
     """Read what the plan needs for the rows at calendar positions low ... high."""
     back, ahead = plan.span.back, plan.span.ahead
     first = 0 if math.isinf(back) else max(0, low - int(back))
-    last = min(high + ahead, len(calendar) - 1)
+    last = len(calendar) - 1 if math.isinf(ahead) else min(high + int(ahead), len(calendar) - 1)
     raw = store.read(instruments, plan.reads, freq, first, last, threads=threads)
     lengths = np.array([[0 if v is None else len(v) for v in row] for row in raw.values], dtype=np.int64)
     lengths = lengths.reshape(len(instruments), len(plan.reads))
