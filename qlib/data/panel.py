@@ -149,3 +149,46 @@ class Panel:
             if i == len(self.instruments) or self.start[i + 1] - self.start[low] > rows:
                 yield low, i
                 low = i
+
+
+Place = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """The columns of a panel wherever they stand in memory, each with rows of its own.
+
+    Parameters
+    ----------
+    instruments
+        Names.
+    begin, end
+        int64, calendar positions of each instrument's first row, and behind its last one, of all columns together.
+    places
+        Name to (values, offset, first, count): of instrument i, `count[i]` values stand at ``values[offset[i]:]``, the
+        first at calendar position `first[i]`; float32 or float64, and int64.
+    panel
+        Makes the panel of all of them, for operators that ask for it.
+    """
+
+    instruments: tuple[str, ...]
+    begin: np.ndarray
+    end: np.ndarray
+    places: Mapping[str, Place]
+    panel: Callable[[], Panel]
+
+    @classmethod
+    def of(cls, panel: Panel) -> Columns:
+        """Return the columns of a panel."""
+        lengths = panel.lengths()
+        places = {
+            name: (np.ascontiguousarray(values, np.float32), panel.start[:-1], panel.first, lengths)
+            for name, values in panel.columns.items()
+        }
+        return cls(panel.instruments, panel.first, panel.first + lengths, places, lambda: panel)
+
+    def clipped(self, low: int, high: int) -> Columns:
+        """Return the columns as if nothing stood at positions before `low` and after `high`."""
+        begin, end = np.maximum(self.begin, low), np.minimum(self.end, high + 1)
+        end = np.maximum(begin, end)
+        return Columns(self.instruments, begin, end, self.places, lambda: self.panel().between(low, high)[0])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,7 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qlib.data.expression import EVERYTHING, OPERATORS, build_plan, engine, evaluate, parse
-from qlib.data.expression.node import Operator, walk
+from qlib.data.expression.node import Operator, looks_across, walk
+from qlib.data.kernels import program
 from qlib.data.panel import Panel
 
 quiet = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -246,16 +249,44 @@ def test_values_do_not_depend_on_where_the_query_begins(data, window):
 
 
 @pytest.mark.parametrize("compat", [None, "qlib"])
-def test_threads_and_tiles_change_no_bit(monkeypatch, compat):
+def test_threads_and_neighbours_change_no_bit(monkeypatch, compat):
     texts = [t for t in samples(7) if compat is None or "Div(" not in t and "Mod" not in t] + [
         "Mean($x,3)/$y-Std($x,9)"
     ]
     panel, plan = market(9, instruments=23, rows=300), build_plan(texts, compat=compat)
     one = engine.evaluate_block(plan, panel)
-    for rows in (1, 256, 1000):
-        monkeypatch.setattr(engine, "TILE_ROWS", rows)
-        for threads in (1, 2, 8):
-            np.testing.assert_array_equal(engine.evaluate_block(plan, panel, n_threads=threads), one)
+    monkeypatch.setattr(engine, "_WORTH_A_THREAD", 1)
+    for threads in (2, 8):
+        np.testing.assert_array_equal(engine.evaluate_block(plan, panel, n_threads=threads), one)
+    # Which instruments stand side by side does not matter either.
+    for i in [i for i in range(23) if not looks_across(*plan.roots)]:
+        low, high = panel.start[i : i + 2]
+        own = Panel(
+            panel.instruments[i : i + 1],
+            np.array([0, high - low]),
+            panel.first[i : i + 1],
+            {name: values[low:high] for name, values in panel.columns.items()},
+        )
+        np.testing.assert_array_equal(engine.evaluate_block(plan, own), one[:, low:high])
+
+
+@pytest.mark.parametrize("compat", [None, "qlib"])
+def test_a_formula_has_the_same_bits_whoever_else_is_asked(compat):
+    texts = [t for w in (0, 1, 5, 20) for t in samples(w) if compat is None or "Div(" not in t and "Mod" not in t]
+    panel = market(10, instruments=11, rows=90)
+    together = evaluate(build_plan(texts, compat=compat), panel)
+    for text, got in zip(texts, together, strict=True):
+        np.testing.assert_array_equal(evaluate(build_plan([text], compat=compat), panel)[0], got, err_msg=text)
+
+
+def test_every_instruction_set_gives_the_same_bits(monkeypatch):
+    texts = [t for w in (0, 1, 5, 20, 200) for t in samples(w)]
+    panel, plan = market(11, instruments=11, rows=400), build_plan(texts)
+    one = engine.evaluate_block(plan, panel)
+    assert program.instruction_sets()[0] == "baseline"
+    for name in program.instruction_sets():
+        monkeypatch.setattr(engine, "run", partial(program.run, isa=name))
+        np.testing.assert_array_equal(engine.evaluate_block(plan, panel), one, err_msg=name)
 
 
 @pytest.mark.parametrize("scale", [1e-9, 1e-4, 1e9])

@@ -1,30 +1,59 @@
-"""Plan + panel -> one float32 row per field.
+"""Plan + columns -> one float32 row per field.
 
-    panel   |A A A A|B B|C C C C C C|          tiles of whole instruments, small enough for the processor's cache
-               tile 0   |   tile 1  |
-    tile    step 0, step 1, ... in the plan's order; a buffer goes back to the tile's pool after its last reader
-    result  block[field, rows of the tile], written once, by the step itself where nobody else reads it
+    phase 0    a compiled program computes what operators over the whole panel ask for       (most plans have none)
+               those operators run: across instruments, days, or somewhere else
+    phase 1    the program of the fields, eight instruments side by side, chunk by chunk
+    result     block[field, rows], every value written once, in its final place
 
-Tiles do not depend on each other, so threads take tiles; how the panel is cut does not depend on the number of threads,
-and neither do the bits of the result.
+Groups of instruments do not depend on each other, so threads take groups; neither the grouping nor the chunks change a
+bit of the result.
 """
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
-from qlib.data.expression.node import Column, Operator, PanelOperator, Scalar
-from qlib.data.expression.plan import Plan, Step, StepNumber
-from qlib.data.kernels import roll
-from qlib.data.panel import Panel
+from qlib.data.expression.lowering import WIDE, Compiled
+from qlib.data.expression.node import STORED, Column, Node, PanelOperator
+from qlib.data.expression.plan import Plan
+from qlib.data.kernels.program import LANES, Work, run
+from qlib.data.panel import Columns, Panel
 from qlib.errors import MissingDataError
 
-TILE_ROWS: Final = 16_384
+_FAR: Final = 1 << 60
+_WORTH_A_THREAD: Final = 400_000  # values; below that a thread costs more than it saves
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which rows go where: of instrument i the positions low[k] ... high[k] - 1 to row to[k] on, of[i] <= k < of[i + 1]."""
+
+    of: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    to: np.ndarray
+
+    @classmethod
+    def ranges(cls, instrument: np.ndarray, low: np.ndarray, high: np.ndarray, instruments: int) -> Wanted:
+        """Return ranges, given in order of instrument and position, one after the other."""
+        lengths = high - low
+        of = np.searchsorted(instrument, np.arange(instruments + 1))
+        return cls(*(np.ascontiguousarray(a, dtype=np.int64) for a in (of, low, high, np.cumsum(lengths) - lengths)))
+
+    @classmethod
+    def everything(cls, columns: Columns) -> Wanted:
+        """Return all rows of all instruments."""
+        count = len(columns.instruments)
+        return cls.ranges(np.arange(count), columns.begin, columns.end, count)
+
+    @property
+    def rows(self) -> int:
+        return int((self.high - self.low).sum())
 
 
 def evaluate(plan: Plan, panel: Panel, *, n_threads: int = 1, query: tuple[int, int] | None = None) -> list[np.ndarray]:
@@ -52,168 +81,110 @@ def evaluate(plan: Plan, panel: Panel, *, n_threads: int = 1, query: tuple[int, 
 
 def evaluate_block(plan: Plan, panel: Panel, *, n_threads: int = 1, query: tuple[int, int] | None = None) -> np.ndarray:
     """Do what `evaluate` does, and return the float32 block of shape (fields, rows) itself."""
-    if missing := [name for name in plan.reads if name not in panel.columns]:
-        raise MissingDataError(f"the panel holds no column {', '.join(missing)}; it holds {', '.join(panel.columns)}")
-    block = np.empty((len(plan.fields), panel.rows), dtype=np.float32)
+    columns = Columns.of(panel)
+    return evaluate_columns(plan, columns, Wanted.everything(columns), n_threads=n_threads, query=query)
+
+
+def evaluate_columns(
+    plan: Plan, columns: Columns, wanted: Wanted, *, n_threads: int = 1, query: tuple[int, int] | None = None
+) -> np.ndarray:
+    """Compute the wanted rows of every field; return the float32 block of shape (fields, wanted rows)."""
+    if missing := [name for name in plan.reads if name not in columns.places]:
+        raise MissingDataError(
+            f"the panel holds no column {', '.join(missing)}; it holds {', '.join(columns.places) or 'none'}"
+        )
+    block = np.empty((len(plan.fields), wanted.rows), dtype=np.float32)
     if plan.compat is None or query is None:
-        _fill(plan, panel, block, n_threads, query)
+        _fill(plan, columns, wanted, list(block), n_threads, query, (-_FAR, _FAR))
         return block
     block.fill(np.nan)
     for span in dict.fromkeys(plan.spans):
         places = [i for i, own in enumerate(plan.spans) if own == span]
-        inside, rows = panel.between(max(query[0] - span.back, 0), query[1] + span.ahead)
-        part = np.empty((len(places), inside.rows), dtype=np.float32)
-        _fill(plan.part(places), inside, part, n_threads, None)
-        block[np.asarray(places)[:, None], rows] = part
+        clip = tuple(int(min(max(at, -_FAR), _FAR)) for at in (max(query[0] - span.back, 0), query[1] + span.ahead))
+        _fill(plan.part(places), columns, wanted, [block[i] for i in places], n_threads, query, clip)
     return block
 
 
-def _fill(plan: Plan, panel: Panel, block: np.ndarray, n_threads: int, query: tuple[int, int] | None) -> None:
-    whole = any(isinstance(step.node, PanelOperator) for step in plan.steps)
-    tiles = [(0, len(panel.instruments))] if whole else list(panel.tiles(TILE_ROWS))
-    own = threading.local()
-
-    def work(tile: tuple[int, int]) -> None:
-        if not hasattr(own, "pool"):
-            own.pool = _Pool()
-        Tile(panel, *tile, own.pool, query).run(plan, panel, block)
-
-    if n_threads <= 1 or len(tiles) <= 1:
-        for tile in tiles:
-            work(tile)
-        return
-    with ThreadPoolExecutor(min(n_threads, len(tiles)), thread_name_prefix="qlib-tile") as threads:
-        list(threads.map(work, tiles))
-
-
-class _Pool:
-    """Buffers that wait for their next use, of one thread."""
-
-    def __init__(self) -> None:
-        self.free: dict[str, list[np.ndarray]] = {"?": [], "l": [], "q": [], "f": [], "d": []}
-
-    def take(self, dtype: np.dtype, rows: int) -> np.ndarray:
-        free = self.free[dtype.char]
-        while free:
-            buffer = free.pop()
-            if len(buffer) >= rows:
-                return buffer[:rows]
-        return np.empty(max(rows, TILE_ROWS), dtype=dtype)[:rows]
-
-    def give_back(self, buffer: np.ndarray) -> None:
-        whole = buffer.base
-        assert isinstance(whole, np.ndarray)
-        self.free[whole.dtype.char].append(whole)
-
-
-class Tile:
-    """Some whole instruments of a panel: where operators compute."""
-
-    def __init__(self, panel: Panel, low: int, high: int, pool: _Pool, query: tuple[int, int] | None) -> None:
-        self.begin, self.end = int(panel.start[low]), int(panel.start[high])
-        self.rows = self.end - self.begin
-        self.start = panel.start[low : high + 1] - self.begin
-        self.first = panel.first[low:high]
-        self.pool = pool
-        self.query = query
-
-    # -------------------------------------------------------------------------------------------- the steps
-    def run(self, plan: Plan, panel: Panel, block: np.ndarray) -> None:
-        """Compute every step and write the fields' rows of the block."""
-        values: list[np.ndarray | None] = [None] * len(plan.steps)
-        borrowed: set[int] = set()
-        with np.errstate(all="ignore"):
-            for i, step in enumerate(plan.steps):
-                values[i] = self._step(i, step, values, panel, block, borrowed)
-                for done in step.releases:
-                    if done in borrowed:
-                        borrowed.discard(done)
-                        self.give_back(values[done])  # type: ignore[arg-type]
-                    values[done] = None
-
-    def _step(
-        self,
-        i: int,
-        step: Step,
-        values: list[np.ndarray | None],
-        panel: Panel,
-        block: np.ndarray,
-        borrowed: set[int],
-    ) -> np.ndarray:
-        node, results = step.node, [block[field, self.begin : self.end] for field in step.fields]
-        if isinstance(node, Column):
-            value = np.ascontiguousarray(panel.columns[node.name][self.begin : self.end], dtype=np.float32)
-        else:
-            assert isinstance(node, Operator)
-            if results and (step.stored == np.float32 or not step.read_later):
-                value = results.pop(0)
-            else:
-                value = self.pool.take(step.stored, self.rows)
-                borrowed.add(i)
-            arguments = [values[a.at] if isinstance(a, StepNumber) else a for a in step.arguments]
-            if isinstance(node, PanelOperator):
-                np.copyto(value, node.compute(arguments, panel), casting="same_kind")
-            else:
-                node.run(arguments, self, value)
-        for result in results:
-            np.copyto(result, value, casting="same_kind")
-        return value
-
-    # -------------------------------------------------------------------------------------------- what operators use
-    def scratch(self, dtype: np.dtype | str) -> np.ndarray:
-        """Return an unfilled array of the tile's rows; `give_back` it when done."""
-        return self.pool.take(np.dtype(dtype), self.rows)
-
-    def give_back(self, buffer: np.ndarray) -> None:
-        self.pool.give_back(buffer)
-
-    def real(self, values: np.ndarray | Scalar) -> np.ndarray:
-        """Return the values as float32 or float64, copied only where they are booleans or whole numbers."""
-        assert isinstance(values, np.ndarray)
-        if values.dtype.char in "fd":
-            return values
-        return values.astype(np.float32 if values.dtype.char == "?" else np.float64)
-
-    def roll(self, kernel: str, values: np.ndarray | Scalar, window: int, parameter: float, out: np.ndarray) -> None:
-        """Run a kernel of one series."""
-        roll(kernel, self.real(values), None, self.start, self.first, window, parameter, out)
-
-    def roll_pair(
-        self,
-        kernel: str,
-        left: np.ndarray | Scalar,
-        right: np.ndarray | Scalar,
-        window: int,
-        parameter: float,
-        out: np.ndarray,
-    ) -> None:
-        """Run a kernel of two series."""
-        left, right = self.real(left), self.real(right)
-        if left.dtype != right.dtype:
-            left, right = left.astype(np.float64, copy=False), right.astype(np.float64, copy=False)
-        roll(kernel, left, right, self.start, self.first, window, parameter, out)
-
-    def blank_where_flat(self, values: np.ndarray | Scalar, window: int, tolerance: float, out: np.ndarray) -> None:
-        """Qlib's cut-off: NaN where the window's standard deviation is within `tolerance` of 0."""
-        spread = self.scratch("float64")
-        self.roll("std", values, window, 0.0, spread)
-        out[spread <= tolerance] = np.nan
-        self.give_back(spread)
-
-    def blank_after_query(self, rows: int, out: np.ndarray) -> None:
-        """NaN wherever the row `rows` rows later stands after the last row of the query."""
-        if self.query is None:
+def _fill(
+    plan: Plan,
+    columns: Columns,
+    wanted: Wanted,
+    out: Sequence[np.ndarray],
+    n_threads: int,
+    query: tuple[int, int] | None,
+    clip: tuple[int, int],
+) -> None:
+    """Run the plan's phases; the last one writes the wanted rows of field i to out[i]."""
+    if clip != (-_FAR, _FAR) and any(phase.then for phase in plan.phases):
+        columns = columns.clipped(*clip)
+    job = _Job(columns, wanted, n_threads, _FAR if query is None else query[1], clip)
+    given: dict[Node, np.ndarray] = {}
+    for phase in plan.phases:
+        if not phase.then:
+            job.run(phase.compiled, given, [(values, True) for values in out])
             return
-        for (low, high), first in zip(_pairs(self.start), self.first.tolist(), strict=True):
-            out[max(low + self.query[1] - rows + 1 - first, low) : high] = np.nan
+        panel = columns.panel()
+        arrays: dict[Node, np.ndarray] = {n: panel.columns[n.name] for n in phase.needs if isinstance(n, Column)}
+        arrays |= {n: _as_dtype(given[n], n.dtype) for n in phase.needs if n in given}
+        made = {n: np.empty(panel.rows, np.float64 if n.dtype in WIDE else np.float32) for n in phase.roots}
+        if made:
+            job.run(phase.compiled, given, [(values, False) for values in made.values()])
+            arrays |= {n: _as_dtype(values, n.dtype) for n, values in made.items()}
+        for node in phase.then:
+            arguments = [arrays[a] if a in node.inputs else a for a in node.arguments]  # type: ignore[index]
+            given[node] = _in_register(node.compute(arguments, panel), node)
 
-    def poison(self, values: np.ndarray | Scalar, out: np.ndarray) -> None:
-        """Qlib's running sums: from an instrument's first infinite value on, NaN."""
-        for low, high in _pairs(self.start):
-            infinite = np.flatnonzero(np.isinf(self.real(values)[low:high]))
-            if len(infinite):
-                out[low + infinite[0] : high] = np.nan
+
+def _as_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
+    """Return a register's values as the dtype they stand for."""
+    if dtype == "bool":
+        return values == 1
+    return np.nan_to_num(values).astype(np.int64) if dtype == "int64" else values
 
 
-def _pairs(start: np.ndarray) -> Sequence[tuple[int, int]]:
-    return list(zip(start[:-1].tolist(), start[1:].tolist(), strict=True))
+def _in_register(values: np.ndarray, node: PanelOperator) -> np.ndarray:
+    """Return what an operator made as the float32 or float64 that programs work on."""
+    return np.ascontiguousarray(values.astype(STORED[node.dtype], copy=False), np.float64 if node.dtype in WIDE else np.float32)
+
+
+class _Job:
+    """The arrays of one evaluation, for any of its programs."""
+
+    def __init__(
+        self, columns: Columns, wanted: Wanted, n_threads: int, last: int, clip: tuple[int, int]
+    ) -> None:
+        self.columns, self.wanted, self.n_threads, self.last, self.clip = columns, wanted, n_threads, last, clip
+        lengths = columns.end - columns.begin
+        self.start = np.cumsum(lengths) - lengths
+
+    def run(self, compiled: Compiled, given: Mapping[Node, np.ndarray], targets: list[tuple[np.ndarray, bool]]) -> None:
+        columns, wanted = self.columns, self.wanted
+        sources = []
+        for node in compiled.sources:
+            if isinstance(node, Column):
+                sources.append(columns.places[node.name])
+            else:
+                sources.append((given[node], self.start, columns.begin, columns.end - columns.begin))
+        work = Work(
+            columns.begin, columns.end, sources, targets, wanted.of, wanted.low, wanted.high, wanted.to, self.start,
+            *self.clip, self.last,
+        )  # fmt: skip
+        kept = targets[0][1]
+        groups = grouped(columns, np.diff(wanted.of) > 0 if kept else columns.end > columns.begin)
+        values = len(targets) * (wanted.rows if kept else int(self.start[-1]) if len(self.start) else 0)
+        threads = min(self.n_threads, len(groups), 1 + values // _WORTH_A_THREAD)
+        if threads <= 1:
+            run(compiled.program, work, groups)
+            return
+        pieces = np.array_split(groups, min(len(groups), 4 * threads))
+        with ThreadPoolExecutor(threads, thread_name_prefix="qlib-lanes") as pool:
+            list(pool.map(lambda piece: run(compiled.program, work, np.ascontiguousarray(piece)), pieces))
+
+
+def grouped(columns: Columns, some: np.ndarray) -> np.ndarray:
+    """Return the instruments in groups of LANES that begin and end at about the same time, padded with -1."""
+    chosen = np.flatnonzero(some)
+    order = chosen[np.lexsort((columns.end[chosen], columns.begin[chosen]))]
+    groups = np.full((-(-len(order) // LANES), LANES), -1, np.int64)
+    groups.reshape(-1)[: len(order)] = order
+    return groups

@@ -19,12 +19,12 @@ def explain(
     single operator, the steps in order; #0 is the result of step 0.
 
     >>> print(explain("Ref($close, -2) / Ref($close, -1) - 1"))
-    Sub(Div(Ref($close,-2),Ref($close,-1)),1)  reads $close  back 0  ahead 2  kernel numpy.subtract  float32
-      0  $close      column          float32
-      1  Ref(#0,-2)  shift           float32
-      2  Ref(#0,-1)  shift           float32
-      3  Div(#1,#2)  numpy.divide    float32
-      4  Sub(#3,1)   numpy.subtract  float32  -> field 0
+    Sub(Div(Ref($close,-2),Ref($close,-1)),1)  reads $close  back 0  ahead 2  kernel sub  float32
+      0  $close      column  float32
+      1  Ref(#0,-2)  shift   float32
+      2  Ref(#0,-1)  shift   float32
+      3  Div(#1,#2)  div     float32
+      4  Sub(#3,1)   sub     float32  -> field 0
     """
     many = [fields] if isinstance(fields, str) or not isinstance(fields, Sequence) else list(fields)
     plan = build_plan(many, compat=compat, registry=registry)

@@ -22,7 +22,7 @@ from qlib.errors import did_you_mean
 if TYPE_CHECKING:
     import numpy as np
 
-    from qlib.data.expression.engine import Tile
+    from qlib.data.expression.lowering import Builder, Value
     from qlib.data.expression.parameters import Parameter
     from qlib.data.panel import Panel
 
@@ -152,11 +152,8 @@ class Operator(Node):
         """Return what `explain` calls the code that runs."""
         raise NotImplementedError
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        """Fill `out`; arrays stand for the nodes among the arguments.
-
-        `out` has the dtype of the result, or float32 where nobody but the caller reads it.
-        """
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        """Return what computes the node; values stand for the nodes among the arguments."""
         raise NotImplementedError
 
     def write(self, arguments: list[str]) -> str:

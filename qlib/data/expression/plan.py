@@ -12,25 +12,22 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from functools import cached_property
 
 from qlib.data.expression.grammar import parse
-from qlib.data.expression.node import STORED, Column, Node, Operator, Scalar, walk
+from qlib.data.expression.lowering import Compiled, compile_nodes
+from qlib.data.expression.node import Column, Node, Operator, PanelOperator, Scalar, walk
 from qlib.data.expression.span import Span
 from qlib.errors import ExpressionError
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One node to compute: its arguments, the fields that it is, and the steps whose results are free afterwards."""
+    """One node to compute, with its arguments and the fields that it is."""
 
     node: Node
-    arguments: tuple[StepNumber | Scalar, ...]
-    stored: np.dtype
+    arguments: tuple[StepNumber | Scalar | Node, ...]
     fields: tuple[int, ...]
-    read_later: bool
-    releases: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +35,19 @@ class StepNumber:
     """The result of an earlier step, as an argument."""
 
     at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A program that computes `roots`, and the operators over the whole panel that read them: none in the last phase.
+
+    `needs`: what those operators read, `roots` and what was there before.
+    """
+
+    compiled: Compiled
+    roots: tuple[Node, ...]
+    needs: tuple[Node, ...]
+    then: tuple[PanelOperator, ...]
 
 
 class Plan:
@@ -48,7 +58,7 @@ class Plan:
         self.roots = tuple(roots)
         self.compat = compat
         nodes = list(walk(*self.roots))
-        self.steps = _steps(nodes, self.roots)
+        self.nodes = tuple(nodes)
         self.reads: tuple[str, ...] = tuple(sorted(node.name for node in nodes if isinstance(node, Column)))
 
     @property
@@ -60,6 +70,16 @@ class Plan:
     def spans(self) -> tuple[Span, ...]:
         """The span of each field."""
         return tuple(node.span for node in self.roots)
+
+    @cached_property
+    def steps(self) -> tuple[Step, ...]:
+        """The nodes in order, as `explain` shows them."""
+        return _steps(self.nodes, self.roots)
+
+    @cached_property
+    def phases(self) -> tuple[Phase, ...]:
+        """What the engine runs."""
+        return _phases(self.nodes, self.roots)
 
     def part(self, places: Sequence[int]) -> Plan:
         """Return the plan of some of the fields."""
@@ -104,28 +124,38 @@ def build_plan(
     return Plan(texts, [known[text] for text in texts], compat)
 
 
-def _steps(nodes: list[Node], roots: tuple[Node, ...]) -> tuple[Step, ...]:
+def _steps(nodes: Sequence[Node], roots: Sequence[Node]) -> tuple[Step, ...]:
     number = {node: i for i, node in enumerate(nodes)}
     wanted: dict[Node, list[int]] = {}
     for field, root in enumerate(roots):
         wanted.setdefault(root, []).append(field)
-    last_reader: dict[int, int] = {}
-    for i, node in enumerate(nodes):
-        for child in node.inputs:
-            last_reader[number[child]] = i
-    releases: dict[int, list[int]] = {}
-    for step, reader in last_reader.items():
-        releases.setdefault(reader, []).append(step)
     return tuple(
         Step(
             node,
             ()
             if isinstance(node, Column)
-            else tuple(StepNumber(number[a]) if a in number else a for a in node.arguments),  # type: ignore[index,arg-type]
-            np.dtype(STORED[node.dtype]),
+            else tuple(StepNumber(number[a]) if a in number else a for a in node.arguments),  # type: ignore[index]
             tuple(wanted.get(node, ())),
-            i in last_reader,
-            tuple(releases.get(i, ())),
         )
-        for i, node in enumerate(nodes)
+        for node in nodes
     )
+
+
+def _phases(nodes: Sequence[Node], roots: Sequence[Node]) -> tuple[Phase, ...]:
+    """Cut the work where operators need the whole panel: each of those waits for what is below it."""
+    level: dict[Node, int] = {}
+    for node in nodes:
+        below = max((level[child] for child in node.inputs), default=0)
+        level[node] = below + isinstance(node, PanelOperator)
+    phases = []
+    for at in range(1, max(level.values(), default=0) + 1):
+        then = tuple(node for node in nodes if isinstance(node, PanelOperator) and level[node] == at)
+        needs = tuple(dict.fromkeys(child for node in then for child in node.inputs))
+        own = tuple(node for node in needs if not _stands(node))
+        phases.append(Phase(compile_nodes(own, _stands), own, needs, then))
+    return (*phases, Phase(compile_nodes(roots, _stands), tuple(roots), (), ()))
+
+
+def _stands(node: Node) -> bool:
+    """Tell whether a node's values stand in memory when a program runs."""
+    return isinstance(node, Column | PanelOperator)

@@ -1,14 +1,13 @@
 """Arrays in, arrays out: the compiled statistics and what they mean.
 
-window.hpp      the window: how a statistic slides over a series without ever subtracting
+common.hpp      what Python says to a program: steps, registers, sources, targets
+lanes.hpp       eight instruments side by side              machine.hpp     registers, filled chunk by chunk
+window.hpp      how a statistic slides over a series without ever subtracting
 statistics.hpp  counts, extremes, moments, regressions, covariances
-order.hpp       quantiles and ranks
-series.hpp      exponential means, shifts, deviations
-kernels.hpp     all of them by name
-rolling.pyx     the call from Python: all instruments of a tile, without the GIL
+order.hpp       quantiles and ranks                         sorted.hpp      the same for long windows
+series.hpp      exponential means, shifts, deviations       elementwise.hpp arithmetic, questions, choices
+flow.hpp        between columns in memory and registers     program.hpp     all of them by name, and the loop over chunks
+isa.hpp         the above for one instruction set           machine_*.cpp   each of them
+program.pyx     the call from Python, without the GIL
 reference.py    each statistic in a numpy sentence: the specification, and the oracle of the tests
 """
-
-from qlib.data.kernels.rolling import roll
-
-__all__ = ["roll"]

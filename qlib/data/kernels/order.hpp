@@ -1,162 +1,152 @@
-// Order statistics of a window: quantiles and the place of the current value.
+// Order statistics of a window: quantiles, and the place of the current value.
 //
-// The values of a window in order: a sorted array while it is short, a tree of counts over the ranks of the whole
-// series when it is long.  Both hand out the k-th value and how many are smaller, so a statistic cannot tell them apart.
-#pragma once
-#include <cstdint>
-#include <cstring>
-#include <type_traits>
+// A short window is kept in order, eight instruments side by side: the value that leaves is taken out and the one that
+// comes is put in by one walk over the sorted rows, without a branch.  A missing value is +infinity, so it stands last.
+// A long window is kept in pieces (sorted.hpp), one instrument after the other.
 
-#include "window.hpp"
+constexpr Index SHORT = 128;
 
-namespace qlib_kernels {
-
-template <class In>
-class SortedWindow {
-  public:
-    explicit SortedWindow(Index capacity) : held_(std::size_t(capacity)) {}
-    Index size() const { return n_; }
-    void insert(In x, Index) {
-        const Index at = smaller(x, 0);
-        move(at + 1, at, n_++ - at);
-        held_[std::size_t(at)] = x;
-    }
-    void erase(In x, Index) {
-        const Index at = smaller(x, 0);
-        move(at, at + 1, --n_ - at);
-    }
-    // The same as erase and insert, moving only what stands between the two.
-    void replace(In old, Index, In x, Index) {
-        const Index from = smaller(old, 0), to = smaller(x, 0);
-        if (to > from)
-            move(from, from + 1, to - 1 - from), held_[std::size_t(to - 1)] = x;
-        else
-            move(to + 1, to, from - to), held_[std::size_t(to)] = x;
-    }
-    In kth(Index k) const { return held_[std::size_t(k)]; }
-    // Counting all beats a binary search, whose branches nobody can predict, while the window is short.
-    Index smaller(In x, Index) const {
-        if (n_ > 128) return std::lower_bound(held_.begin(), held_.begin() + n_, x) - held_.begin();
-        std::conditional_t<sizeof(In) == 4, std::int32_t, std::int64_t> count = 0;  // as wide as In: lanes
-        for (Index k = 0; k < n_; ++k) count += held_[std::size_t(k)] < x;
-        return Index(count);
-    }
-    Index equal(In x, Index) const {
-        return std::upper_bound(held_.begin(), held_.begin() + n_, x) - held_.begin() - smaller(x, 0);
-    }
-
-  private:
-    void move(Index to, Index from, Index count) {
-        std::memmove(held_.data() + to, held_.data() + from, std::size_t(count) * sizeof(In));
-    }
-    std::vector<In> held_;
-    Index n_ = 0;
+template <class V>
+struct MaskOf;
+template <>
+struct MaskOf<D> {
+    typedef I Mask;
+    typedef double T;
+};
+template <>
+struct MaskOf<F> {
+    typedef J Mask;
+    typedef float T;
 };
 
-template <class In>
-class CountTree {
-  public:
-    CountTree(const In* x, Index rows) : rank_(std::size_t(rows)) {
-        for (Index i = 0; i < rows; ++i)
-            if (seen(double(x[i]))) values_.push_back(x[i]);
-        std::sort(values_.begin(), values_.end());
-        values_.erase(std::unique(values_.begin(), values_.end()), values_.end());
-        for (Index i = 0; i < rows; ++i)
-            rank_[std::size_t(i)] = std::lower_bound(values_.begin(), values_.end(), x[i]) - values_.begin();
-        tree_.assign(values_.size() + 1, 0);
-        count_.assign(values_.size(), 0);
-        while (std::size_t(top_) * 2 <= values_.size()) top_ *= 2;
-    }
-    Index size() const { return n_; }
-    void insert(In, Index i) { add(rank_[std::size_t(i)], 1); }
-    void erase(In, Index i) { add(rank_[std::size_t(i)], -1); }
-    void replace(In, Index old, In, Index i) { add(rank_[std::size_t(old)], -1), add(rank_[std::size_t(i)], 1); }
-    In kth(Index k) const {
-        Index at = 0, left = k;
-        for (Index step = top_; step > 0; step /= 2)
-            if (at + step < Index(tree_.size()) && tree_[std::size_t(at + step)] <= left)
-                at += step, left -= tree_[std::size_t(at)];
-        return values_[std::size_t(at)];
-    }
-    Index smaller(In, Index i) const {
-        Index n = 0;
-        for (Index at = rank_[std::size_t(i)]; at > 0; at -= at & -at) n += tree_[std::size_t(at)];
-        return n;
-    }
-    Index equal(In, Index i) const { return count_[std::size_t(rank_[std::size_t(i)])]; }
-
-  private:
-    void add(Index rank, Index by) {
-        n_ += by, count_[std::size_t(rank)] += by;
-        for (Index at = rank + 1; at < Index(tree_.size()); at += at & -at) tree_[std::size_t(at)] += by;
-    }
-    std::vector<In> values_;
-    std::vector<Index> rank_, tree_, count_;
-    Index n_ = 0, top_ = 1;
-};
-
-struct Quantile {  // parameter: the quantile; linear between neighbours
-    template <class Window, class In>
-    static double value(const Window& held, In, Index, double q) {
-        if (held.size() == 0) return NaN;
-        const double place = q * double(held.size() - 1);
-        const Index k = Index(place);
-        const double low = double(held.kth(k));
-        return k + 1 >= held.size() ? low : low + (double(held.kth(k + 1)) - low) * (place - double(k));
-    }
-};
-
-struct Rank {  // share of the window at or below the current value; equals share their places
-    template <class Window, class In>
-    static double value(const Window& held, In x, Index i, double) {
-        if (!seen(double(x))) return NaN;
-        return (double(held.smaller(x, i)) + 0.5 * double(held.equal(x, i) + 1)) / double(held.size());
-    }
-};
-
-template <class Stat, class Window, class In, class Out>
-void order_in(Window& held, const In* x, Index rows, Index window, double parameter, Out* out) {
-    for (Index i = 0; i < rows; ++i) {
-        const Index old = i - window;
-        const bool leaves = old >= 0 && seen(double(x[old])), enters = seen(double(x[i]));
-        if (leaves && enters)
-            held.replace(x[old], old, x[i], i);
-        else if (leaves)
-            held.erase(x[old], old);
-        else if (enters)
-            held.insert(x[i], i);
-        out[i] = Out(Stat::value(held, x[i], i, parameter));
-    }
-}
-
-template <class Stat, class In, class Out>
-void order(const In* x, Index rows, Index, Index window, double parameter, Out* out) {
-    constexpr Index LONG = 256;
-    if (window == 0 || window > rows) window = rows;
-    if (window > LONG) {
-        CountTree<In> held(x, rows);
-        order_in<Stat>(held, x, rows, window, parameter, out);
-    } else {
-        SortedWindow<In> held(window);
-        order_in<Stat>(held, x, rows, window, parameter, out);
-    }
-}
-
-// Short windows rank fastest by comparing with every value: no order is kept, and the compiler makes lanes of it.
-template <class In, class Out>
-void rank(const In* x, Index rows, Index first, Index window, double parameter, Out* out) {
-    if (window == 0 || window > 96) return order<Rank>(x, rows, first, window, parameter, out);
-    for (Index i = 0; i < rows; ++i) {
-        const In now = x[i];
-        const Index from = std::max(i - window + 1, Index(0));
-        int smaller = 0, equal = 0, n = 0;
-        for (Index k = from; k <= i; ++k) {
-            smaller += x[k] < now && x[k] >= std::numeric_limits<In>::lowest();
-            equal += x[k] == now;
-            n += std::fabs(x[k]) <= std::numeric_limits<In>::max();
+template <class V>
+struct Order : State {
+    typedef typename MaskOf<V>::T T;
+    Block<V> held;  // window rows in ascending order, and one of +infinity behind them
+    V n;            // values seen in the window
+    Sorted* pieces[LANES] = {};
+    explicit Order(Index window) {
+        n = every<V>(0.0);
+        if (window > 0 && window <= SHORT) {
+            held.reserve(window + 1);
+            for (Index k = 0; k <= window; ++k) held[k] = every<V>(INF);
+        } else {
+            for (int l = 0; l < LANES; ++l) pieces[l] = make_sorted();
         }
-        out[i] = Out(seen(double(now)) ? (double(smaller) + 0.5 * double(equal + 1)) / double(n) : NaN);
+    }
+    ~Order() override {
+        for (int l = 0; l < LANES; ++l) delete pieces[l];
+    }
+};
+
+template <class V>
+State* order_birth(const Instruction& it) { return new Order<V>(it.step.window); }
+
+template <class V>
+static void order_long(Run& run, const Step& step, Order<V>& state, const V* x, D* const* out) {
+    typedef typename MaskOf<V>::T T;
+    const Index low = run.low(step), high = run.high(step), window = step.window;
+    for (int l = 0; l < LANES; ++l) {
+        if (run.lanes[l] < 0) {
+            for (int j = 0; j < step.outs; ++j)
+                for (Index r = low; r < high; ++r) out[j][r][l] = NaN;
+            continue;
+        }
+        Sorted& held = *state.pieces[l];
+        for (Index r = low; r < high; ++r) {
+            const T now = x[r][l] + T(0);
+            if (window > 0 && r >= window) {
+                const T old = x[r - window][l] + T(0);
+                if (old - old == 0) held.erase(double(old));
+            }
+            const bool counts = now - now == 0;
+            if (counts) held.insert(double(now));
+            const double n = double(held.size());
+            for (int j = 0; j < step.outs; ++j) {
+                double value = NaN;
+                if (step.what[j] == RANK && counts) {
+                    Index smaller, equal;
+                    held.place(double(now), smaller, equal);
+                    value = (double(smaller) + 0.5 * double(equal + 1)) / n;
+                } else if (step.what[j] == QUANTILE && n > 0) {
+                    const double place = step.parameter[j] * (n - 1);
+                    const Index k = Index(place);
+                    const double at = held.kth(k);
+                    value = k + 1 >= held.size() ? at : at + (held.kth(k + 1) - at) * (place - double(k));
+                }
+                out[j][r][l] = value;
+            }
+        }
     }
 }
 
-}  // namespace qlib_kernels
+// The quantile q of the first n of the sorted rows, for every lane.
+template <class V>
+static D quantile(const V* held, V n, double q) {
+    const D count = wide(n);
+    bool same = true;
+    for (int l = 1; l < LANES; ++l) same = same && n[l] == n[0];
+    if (same) {
+        if (n[0] == 0) return all(NaN);
+        const double place = q * (count[0] - 1.0);
+        const Index k = Index(place);
+        const D at = wide(held[k]);
+        return double(k + 1) >= count[0] ? at : at + (wide(held[k + 1]) - at) * (place - double(k));
+    }
+    D value;
+    for (int l = 0; l < LANES; ++l) {
+        const double place = q * (count[l] - 1.0);
+        const Index k = count[l] > 0 ? Index(place) : 0;
+        const double at = double(held[k][l]);
+        value[l] = double(k + 1) >= count[l] ? at : at + (double(held[k + 1][l]) - at) * (place - double(k));
+        if (count[l] == 0) value[l] = NaN;
+    }
+    return value;
+}
+
+template <class V, bool Ranked>
+static void order_short(Run& run, const Step& step, Order<V>& state, const V* x, D* const* out) {
+    const Index low = run.low(step), high = run.high(step), window = step.window;
+    const V infinite = every<V>(INF), one = every<V>(1.0), zero = every<V>(0.0);
+    V* const held = state.held.data;
+    V n = state.n;
+    for (Index r = low; r < high; ++r) {
+        V now = x[r] + zero, old = r >= window ? x[r - window] + zero : infinite;
+        const auto counts = seen(now), counted = seen(old);
+        now = pick(counts, now, infinite), old = pick(counted, old, infinite);
+        n = n + pick(counts, one, zero) - pick(counted, one, zero);
+        V before = every<V>(-INF), next = held[0], less = zero, same = zero;
+        for (Index k = 0; k < window; ++k) {
+            const V here = next;
+            next = held[k + 1];
+            const V kept = pick(here < old, here, next);  // without the value that leaves
+            const V fresh = larger(before, smaller(kept, now));
+            held[k] = fresh;
+            before = kept;
+            if (Ranked) less += pick(fresh < now, one, zero), same += pick(fresh == now, one, zero);
+        }
+        state.n = n;
+        for (int j = 0; j < step.outs; ++j) {
+            if (step.what[j] == QUANTILE)
+                out[j][r] = quantile(held, n, step.parameter[j]);
+            else if (Ranked)
+                out[j][r] = (wide(pick(counts, less, every<V>(NaN))) + 0.5 * (wide(same) + 1.0)) / wide(n);
+        }
+    }
+}
+
+template <class V>
+void order(Run& run, const Instruction& it, State* state) {
+    const Step& step = it.step;
+    Order<V>& own = *static_cast<Order<V>*>(state);
+    const V* x = run.rows_of<V>(step.in[0]);
+    D* out[MOST_OUTPUTS];
+    bool ranked = false;
+    for (int j = 0; j < step.outs; ++j) out[j] = run.rows_of<D>(step.out[j]), ranked = ranked || step.what[j] == RANK;
+    if (own.pieces[0] != nullptr)
+        order_long<V>(run, step, own, x, out);
+    else if (ranked)
+        order_short<V, true>(run, step, own, x, out);
+    else
+        order_short<V, false>(run, step, own, x, out);
+}

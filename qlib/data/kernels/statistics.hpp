@@ -1,272 +1,252 @@
-// What can be said about a window: each statistic is a struct with push / merge / value, see window.hpp.
+// What can be said about a window: each statistic is a struct with push / merge / read, see window.hpp.
 //
 // Sums are taken about a reference value `c` which lies inside the part it describes, so (mean - c)^2 is at most the sum
-// of squared deviations: cancellation costs a factor n at worst, never the price level.
-#pragma once
-#include "window.hpp"
+// of squared deviations: cancellation costs a factor n at worst, never the price level.  A statistic that says more is
+// computed by the same operations as one that says less, so a mean has the same bits whoever else asked.
 
-namespace qlib_kernels {
+#define ZERO all(0.0)
 
 // ------------------------------------------------------------------------------------------------ counts and extremes
-struct Count {
-    double n = 0;
-    void push(double, Index) { ++n; }
-    static Count merge(const Count& a, const Count& b) { return {a.n + b.n}; }
-    double value(const View&) const { return n; }
+struct Counted {
+    static constexpr bool asks_from = false;
+    D n = ZERO;
+    void push(D x, D, bool, I) { n = pick(seen(x), n + 1.0, n); }
+    static Counted merge(const Counted& a, const Counted& b) { Counted s; s.n = a.n + b.n; return s; }
+    D read(int, const View&, double) const { return n; }
 };
 
-struct CountInfiniteToo : Count {  // Qlib's
-    static CountInfiniteToo merge(const CountInfiniteToo& a, const CountInfiniteToo& b) { return {Count::merge(a, b)}; }
-    void miss(double x, Index) { n += std::isinf(x); }
+struct CountedInfiniteToo {  // Qlib's
+    static constexpr bool asks_from = false;
+    D n = ZERO;
+    void push(D x, D, bool, I) { n = pick(x == x, n + 1.0, n); }
+    static CountedInfiniteToo merge(const CountedInfiniteToo& a, const CountedInfiniteToo& b) {
+        CountedInfiniteToo s; s.n = a.n + b.n; return s;
+    }
+    D read(int, const View&, double) const { return n; }
 };
 
 template <bool Largest>
 struct Extreme {
-    double best = NaN;
-    void push(double x, Index) {
-        if (!(Largest ? x <= best : x >= best)) best = x;
+    static constexpr bool asks_from = false;
+    static constexpr double NONE = Largest ? -INF : INF;
+    D best = all(NONE);
+    void push(D x, D, bool, I) {
+        x = pick(seen(x), x, all(NONE));
+        best = Largest ? larger(x, best) : smaller(x, best);
     }
-    static Extreme merge(const Extreme& a, Extreme b) {
-        if (!std::isnan(a.best)) b.push(a.best, 0);
-        return b;
+    static Extreme merge(const Extreme& a, const Extreme& b) {
+        Extreme s; s.best = Largest ? larger(a.best, b.best) : smaller(a.best, b.best); return s;
     }
-    double value(const View&) const { return best; }
+    D read(int, const View&, double) const { return pick(best == NONE, all(NaN), best); }
 };
 
 // 1-based place of the extreme, counted from the oldest row of the window; of equals the oldest.
 template <bool Largest>
 struct ExtremePlace {
-    double best = NaN;
-    Index at = 0;
-    void push(double x, Index row) {
-        const bool better = std::isnan(best) || (Largest ? x > best : x < best) || (x == best && row < at);
-        if (better) best = x, at = row;
+    static constexpr bool asks_from = true;
+    static constexpr double NONE = Largest ? -INF : INF;
+    D best = all(NONE), at = ZERO;
+    void push(D x, D row, bool newest, I) {
+        x = pick(seen(x), x, all(NONE));
+        const I better = newest ? (Largest ? x > best : x < best) : (Largest ? x >= best : x <= best);
+        best = pick(better, x, best), at = pick(better, row, at);
     }
-    static ExtremePlace merge(const ExtremePlace& a, ExtremePlace b) {
-        if (!std::isnan(a.best)) b.push(a.best, a.at);
-        return b;
+    static ExtremePlace merge(const ExtremePlace& a, const ExtremePlace& b) {
+        const I older = Largest ? a.best >= b.best : a.best <= b.best;
+        ExtremePlace s;
+        s.best = pick(older, a.best, b.best), s.at = pick(older, a.at, b.at);
+        return s;
     }
-    double value(const View& v) const { return std::isnan(best) ? NaN : double(at - v.from + 1); }
+    D read(int what, const View& v, double) const {
+        return pick(best == NONE, all(NaN), what == BEST ? best : at - v.from + 1.0);
+    }
 };
 
 // Qlib's: where the window has a gap, the place of its first gap (but nothing where it is all gap).
 template <bool Largest>
 struct ExtremePlaceOrGap {
+    static constexpr bool asks_from = true;
     ExtremePlace<Largest> place;
-    bool gap = false;
-    Index gap_at = 0;
-    void push(double x, Index row) { place.push(x, row); }
-    void miss(double, Index row) { gap_at = gap ? std::min(gap_at, row) : row, gap = true; }
-    static ExtremePlaceOrGap merge(const ExtremePlaceOrGap& a, ExtremePlaceOrGap b) {
-        b.place = ExtremePlace<Largest>::merge(a.place, b.place);
-        if (a.gap) b.miss(NaN, a.gap_at);
-        return b;
+    D gap = all(INF);
+    void push(D x, D row, bool newest, I exists) {
+        place.push(x, row, newest, exists);
+        gap = smaller(gap, pick(exists & ~seen(x), row, all(INF)));
     }
-    double value(const View& v) const {
-        return gap && !std::isnan(place.best) ? double(gap_at - v.from + 1) : place.value(v);
+    static ExtremePlaceOrGap merge(const ExtremePlaceOrGap& a, const ExtremePlaceOrGap& b) {
+        ExtremePlaceOrGap s;
+        s.place = ExtremePlace<Largest>::merge(a.place, b.place), s.gap = smaller(a.gap, b.gap);
+        return s;
+    }
+    D read(int what, const View& v, double p) const {
+        const D own = place.read(what, v, p);
+        return pick((own == own) & (gap < INF), gap - v.from + 1.0, own);
     }
 };
 
 // ------------------------------------------------------------------------------------------------ sums and moments
-struct Sum {
-    double n = 0, sum = 0;
-    void push(double x, Index) { ++n, sum += x; }
-    static Sum merge(const Sum& a, const Sum& b) { return {a.n + b.n, a.sum + b.sum}; }
-    double value(const View&) const { return n > 0 ? sum : NaN; }
-};
-
-struct Mean {
-    double n = 0, c = 0, s = 0;
-    void push(double x, Index) {
-        if (n == 0) c = x;
-        ++n, s += x - c;
+struct Summed {
+    static constexpr bool asks_from = false;
+    D n = ZERO, sum = ZERO;
+    void push(D x, D, bool, I) {
+        const I counts = seen(x);
+        n = pick(counts, n + 1.0, n), sum += pick(counts, x, ZERO);
     }
-    static Mean merge(const Mean& a, const Mean& b) {
-        if (a.n == 0) return b;
-        if (b.n == 0) return a;
-        return {a.n + b.n, b.c, a.s + b.s + a.n * (a.c - b.c)};
-    }
-    double value(const View&) const { return n > 0 ? c + s / n : NaN; }
-};
-
-struct Moments2 {
-    double n = 0, c = 0, s = 0, q = 0;
-    void push(double x, Index) {
-        if (n == 0) c = x;
-        const double d = x - c;
-        ++n, s += d, q += d * d;
-    }
-    static Moments2 merge(const Moments2& a, const Moments2& b) {
-        if (a.n == 0) return b;
-        if (b.n == 0) return a;
-        const double d = a.c - b.c;
-        return {a.n + b.n, b.c, a.s + b.s + a.n * d, a.q + b.q + d * (2 * a.s + a.n * d)};
-    }
-    double m2() const { return std::fmax(q - s * s / n, 0.0); }
-};
-
-struct Var : Moments2 {
-    static Var merge(const Var& a, const Var& b) { return {Moments2::merge(a, b)}; }
-    double value(const View&) const { return n > 1 ? m2() / (n - 1) : NaN; }
-};
-
-struct Std : Moments2 {
-    static Std merge(const Std& a, const Std& b) { return {Moments2::merge(a, b)}; }
-    double value(const View&) const { return n > 1 ? std::sqrt(m2() / (n - 1)) : NaN; }
+    static Summed merge(const Summed& a, const Summed& b) { Summed s; s.n = a.n + b.n, s.sum = a.sum + b.sum; return s; }
+    D read(int what, const View&, double) const { return what == COUNT ? n : pick(n > 0.0, sum, all(NaN)); }
 };
 
 // Variation that float32 prices cannot carry is no variation: relative to the level, so no price is too small.
-inline bool flat(double m2, double n, double mean, double tolerance) {
-    const double level = tolerance * mean;
-    return !(m2 > n * level * level);
+static inline I flat(D m2, D n, D mean, double tolerance) {
+    const D level = tolerance * mean;
+    return ~(m2 > n * level * level);
 }
 
+struct Moments1 {
+    static constexpr bool asks_from = false;
+    D n = ZERO, c = ZERO, s = ZERO;
+    void push(D x, D, bool, I) {
+        const I counts = seen(x);
+        c = pick(counts & (n == 0.0), x, c);
+        n = pick(counts, n + 1.0, n), s += pick(counts, x - c, ZERO);
+    }
+    static Moments1 merge(const Moments1& a, const Moments1& b) {
+        Moments1 m;
+        m.c = pick(b.n == 0.0, a.c, b.c);
+        const D d = a.c - m.c;
+        m.n = a.n + b.n, m.s = a.s + b.s + a.n * d;
+        return m;
+    }
+    D mean() const { return c + s / n; }
+    D read(int what, const View&, double) const { return what == COUNT ? n : mean(); }
+};
+
+static inline D spread_about_mean(D n, D s, D q) { return larger(q - s * s / n, ZERO); }
+static inline D read_moments(int what, D n, D c, D s, D q) {
+    if (what == MEAN) return c + s / n;
+    if (what == COUNT) return n;
+    const D var = pick(n > 1.0, spread_about_mean(n, s, q) / (n - 1.0), all(NaN));
+    return what == VAR ? var : root(var);
+}
+
+struct Moments2 {
+    static constexpr bool asks_from = false;
+    D n = ZERO, c = ZERO, s = ZERO, q = ZERO;
+    void push(D x, D, bool, I) {
+        const I counts = seen(x);
+        c = pick(counts & (n == 0.0), x, c);
+        const D d = pick(counts, x - c, ZERO);
+        n = pick(counts, n + 1.0, n), s += d, q += d * d;
+    }
+    static Moments2 merge(const Moments2& a, const Moments2& b) {
+        Moments2 m;
+        m.c = pick(b.n == 0.0, a.c, b.c);
+        const D d = a.c - m.c;
+        m.n = a.n + b.n, m.s = a.s + b.s + a.n * d, m.q = a.q + b.q + d * (2.0 * a.s + a.n * d);
+        return m;
+    }
+    D read(int what, const View&, double) const { return read_moments(what, n, c, s, q); }
+};
+
+// Skew and Kurt.  parameter >= 0: relative tolerance below which a window is flat (NaN).
+// parameter < 0: pandas 2, where a constant window has skewness 0 and a variance below 1e-14 has none.
 struct Moments4 {
-    double n = 0, c = 0, s = 0, q = 0, t = 0, f = 0;  // sums of d, d^2, d^3, d^4
-    void push(double x, Index) {
-        if (n == 0) c = x;
-        const double d = x - c, d2 = d * d;
-        ++n, s += d, q += d2, t += d2 * d, f += d2 * d2;
+    static constexpr bool asks_from = false;
+    D n = ZERO, c = ZERO, s = ZERO, q = ZERO, t = ZERO, f = ZERO;  // sums of d, d^2, d^3, d^4
+    void push(D x, D, bool, I) {
+        const I counts = seen(x);
+        c = pick(counts & (n == 0.0), x, c);
+        const D d = pick(counts, x - c, ZERO), d2 = d * d;
+        n = pick(counts, n + 1.0, n), s += d, q += d2, t += d2 * d, f += d2 * d2;
     }
     static Moments4 merge(const Moments4& a, const Moments4& b) {
-        if (a.n == 0) return b;
-        if (b.n == 0) return a;
-        const double d = a.c - b.c, d2 = d * d;
-        return {a.n + b.n,
-                b.c,
-                a.s + b.s + a.n * d,
-                a.q + b.q + d * (2 * a.s + a.n * d),
-                a.t + b.t + d * (3 * a.q + d * (3 * a.s + a.n * d)),
-                a.f + b.f + d * (4 * a.t + d * (6 * a.q + d * (4 * a.s)) + a.n * d2 * d)};
+        Moments4 m;
+        m.c = pick(b.n == 0.0, a.c, b.c);
+        const D d = a.c - m.c, d2 = d * d;
+        m.n = a.n + b.n, m.s = a.s + b.s + a.n * d, m.q = a.q + b.q + d * (2.0 * a.s + a.n * d);
+        m.t = a.t + b.t + d * (3.0 * a.q + d * (3.0 * a.s + a.n * d));
+        m.f = a.f + b.f + d * (4.0 * a.t + d * (6.0 * a.q + d * (4.0 * a.s)) + a.n * d2 * d);
+        return m;
     }
-    double mean() const { return c + s / n; }
-    double m2() const { return std::fmax(q - s * s / n, 0.0); }
-    double m3() const {
-        const double m = s / n;
-        return t - 3 * m * q + 2 * n * m * m * m;
-    }
-    double m4() const {
-        const double m = s / n;
-        return f - 4 * m * t + 6 * m * m * q - 3 * n * m * m * m * m;
-    }
-};
-
-// parameter >= 0: relative tolerance below which a window is flat (NaN).
-// parameter < 0: pandas 2, where a constant window has skewness 0 and a variance below 1e-14 has none.
-struct Skew : Moments4 {
-    static Skew merge(const Skew& a, const Skew& b) { return {Moments4::merge(a, b)}; }
-    double value(const View& v) const {
-        if (n < 3) return NaN;
-        const double b = m2() / n;
-        if (v.parameter < 0 && b == 0) return 0;
-        if (v.parameter < 0 ? b <= 1e-14 : flat(n * b, n, mean(), v.parameter)) return NaN;
-        return std::sqrt(n * (n - 1)) / (n - 2) * (m3() / n) / (b * std::sqrt(b));
-    }
-};
-
-struct Kurt : Moments4 {
-    static Kurt merge(const Kurt& a, const Kurt& b) { return {Moments4::merge(a, b)}; }
-    double value(const View& v) const {
-        if (n < 4) return NaN;
-        const double b = m2() / n;
-        if (v.parameter < 0 && b == 0) return -3;
-        if (v.parameter < 0 ? b <= 1e-14 : flat(n * b, n, mean(), v.parameter)) return NaN;
-        return ((n * n - 1) * (m4() / n) / (b * b) - 3 * (n - 1) * (n - 1)) / ((n - 2) * (n - 3));
+    D read(int what, const View&, double parameter) const {
+        if (what != SKEW && what != KURT) return read_moments(what, n, c, s, q);
+        const D m = s / n, m2 = spread_about_mean(n, s, q), b = m2 / n;
+        const I none = parameter < 0 ? b <= 1e-14 : flat(n * b, n, c + m, parameter);
+        D value;
+        if (what == SKEW) {
+            const D m3 = t - 3.0 * m * q + 2.0 * n * m * m * m;
+            value = root(n * (n - 1.0)) / (n - 2.0) * (m3 / n) / (b * root(b));
+        } else {
+            const D m4 = f - 4.0 * m * t + 6.0 * m * m * q - 3.0 * n * m * m * m * m;
+            value = ((n * n - 1.0) * (m4 / n) / (b * b) - 3.0 * (n - 1.0) * (n - 1.0)) / ((n - 2.0) * (n - 3.0));
+        }
+        value = pick(none, all(NaN), value);
+        if (parameter < 0) value = pick(b == 0.0, all(what == SKEW ? 0.0 : -3.0), value);
+        return pick(n >= (what == SKEW ? 3.0 : 4.0), value, all(NaN));
     }
 };
 
 // ------------------------------------------------------------------------------------------------ against the row number
 struct Line {
-    double n = 0, c = 0, i = 0, ii = 0, s = 0, is = 0, q = 0;
-    void push(double x, Index row) {
-        if (n == 0) c = x;
-        const double d = x - c, r = double(row);
-        ++n, i += r, ii += r * r, s += d, is += r * d, q += d * d;
+    static constexpr bool asks_from = true;
+    D n = ZERO, c = ZERO, i = ZERO, ii = ZERO, s = ZERO, is = ZERO, q = ZERO;
+    void push(D x, D row, bool, I) {
+        const I counts = seen(x);
+        c = pick(counts & (n == 0.0), x, c);
+        const D d = pick(counts, x - c, ZERO), r = pick(counts, row, ZERO);
+        n = pick(counts, n + 1.0, n), i += r, ii += r * r, s += d, is += r * d, q += d * d;
     }
     static Line merge(const Line& a, const Line& b) {
-        if (a.n == 0) return b;
-        if (b.n == 0) return a;
-        const double d = a.c - b.c;
-        return {a.n + b.n,        b.c, a.i + b.i, a.ii + b.ii, a.s + b.s + a.n * d, a.is + b.is + a.i * d,
-                a.q + b.q + d * (2 * a.s + a.n * d)};
+        Line m;
+        m.c = pick(b.n == 0.0, a.c, b.c);
+        const D d = a.c - m.c;
+        m.n = a.n + b.n, m.i = a.i + b.i, m.ii = a.ii + b.ii;
+        m.s = a.s + b.s + a.n * d, m.is = a.is + b.is + a.i * d, m.q = a.q + b.q + d * (2.0 * a.s + a.n * d);
+        return m;
     }
-    double cross() const { return n * is - i * s; }
-    double spread() const { return n * ii - i * i; }
-};
-
-struct Slope : Line {
-    static Slope merge(const Slope& a, const Slope& b) { return {Line::merge(a, b)}; }
-    double value(const View&) const { return n > 1 ? cross() / spread() : NaN; }
-};
-
-struct Resi : Line {
-    static Resi merge(const Resi& a, const Resi& b) { return {Line::merge(a, b)}; }
-    double value(const View& v) const {
-        if (n < 2 || !seen(v.x)) return NaN;
-        return (v.x - c) - (s / n + cross() / spread() * (double(v.row) - i / n));
-    }
-};
-
-struct Rsquare : Line {  // parameter: relative tolerance
-    static Rsquare merge(const Rsquare& a, const Rsquare& b) { return {Line::merge(a, b)}; }
-    double value(const View& v) const {
-        if (n < 2) return NaN;
-        const double m2 = q - s * s / n;
-        if (flat(m2, n, c + s / n, v.parameter)) return NaN;
-        return std::fmin(cross() * cross() / (spread() * n * m2), 1.0);
-    }
-};
-
-// Weights 1..m over the m rows of the window.
-// parameter 0: the weighted mean of the values seen; 1: Qlib's, divided by their number once more.
-struct WeightedMean : Line {
-    static WeightedMean merge(const WeightedMean& a, const WeightedMean& b) { return {Line::merge(a, b)}; }
-    double value(const View& v) const {
-        if (n == 0) return NaN;
-        const double before = double(v.from - 1), weight = i - before * n, sum = is - before * s;
-        if (v.parameter == 0) return c + sum / weight;
-        const double rows = double(v.row - v.from + 1);
-        return (c * weight + sum) / (rows * (rows + 1) / 2) / n;
+    D read(int what, const View& v, double tolerance) const {
+        if (what == WMA || what == WMA_AGAIN) {  // weights 1..m over the m rows of the window
+            const D before = v.from - 1.0, weight = i - before * n, sum = is - before * s, rows = v.row - v.from + 1.0;
+            const D value = what == WMA ? c + sum / weight : (c * weight + sum) / (rows * (rows + 1.0) / 2.0) / n;
+            return pick(n > 0.0, value, all(NaN));
+        }
+        if (what != SLOPE && what != RESI && what != RSQUARE) return read_moments(what, n, c, s, q);
+        const D cross = n * is - i * s, spread = n * ii - i * i;
+        if (what == RSQUARE) {
+            const D m2 = q - s * s / n, value = smaller(cross * cross / (spread * n * m2), all(1.0));
+            return pick((n > 1.0) & ~flat(m2, n, c + s / n, tolerance), value, all(NaN));
+        }
+        const D slope = cross / spread;
+        if (what == SLOPE) return pick(n > 1.0, slope, all(NaN));
+        return pick((n > 1.0) & seen(v.x), (v.x - c) - (s / n + slope * (v.row - i / n)), all(NaN));
     }
 };
 
 // ------------------------------------------------------------------------------------------------ two series
-struct Pair {
-    double n = 0, cx = 0, cy = 0, x = 0, y = 0, xx = 0, yy = 0, xy = 0;
-    void push(double left, double right) {
-        if (n == 0) cx = left, cy = right;
-        const double dx = left - cx, dy = right - cy;
-        ++n, x += dx, y += dy, xx += dx * dx, yy += dy * dy, xy += dx * dy;
+struct Paired {
+    static constexpr bool asks_from = false;
+    D n = ZERO, cx = ZERO, cy = ZERO, x = ZERO, y = ZERO, xx = ZERO, yy = ZERO, xy = ZERO;
+    void push(D left, D right) {
+        const I counts = seen(left) & seen(right), fresh = counts & (n == 0.0);
+        cx = pick(fresh, left, cx), cy = pick(fresh, right, cy);
+        const D dx = pick(counts, left - cx, ZERO), dy = pick(counts, right - cy, ZERO);
+        n = pick(counts, n + 1.0, n), x += dx, y += dy, xx += dx * dx, yy += dy * dy, xy += dx * dy;
     }
-    static Pair merge(const Pair& a, const Pair& b) {
-        if (a.n == 0) return b;
-        if (b.n == 0) return a;
-        const double dx = a.cx - b.cx, dy = a.cy - b.cy;
-        return {a.n + b.n,
-                b.cx,
-                b.cy,
-                a.x + b.x + a.n * dx,
-                a.y + b.y + a.n * dy,
-                a.xx + b.xx + dx * (2 * a.x + a.n * dx),
-                a.yy + b.yy + dy * (2 * a.y + a.n * dy),
-                a.xy + b.xy + dx * a.y + dy * a.x + a.n * dx * dy};
+    static Paired merge(const Paired& a, const Paired& b) {
+        Paired m;
+        const I empty = b.n == 0.0;
+        m.cx = pick(empty, a.cx, b.cx), m.cy = pick(empty, a.cy, b.cy);
+        const D dx = a.cx - m.cx, dy = a.cy - m.cy;
+        m.n = a.n + b.n, m.x = a.x + b.x + a.n * dx, m.y = a.y + b.y + a.n * dy;
+        m.xx = a.xx + b.xx + dx * (2.0 * a.x + a.n * dx), m.yy = a.yy + b.yy + dy * (2.0 * a.y + a.n * dy);
+        m.xy = a.xy + b.xy + dx * a.y + dy * a.x + a.n * dx * dy;
+        return m;
     }
-};
-
-struct Cov : Pair {
-    static Cov merge(const Cov& a, const Cov& b) { return {Pair::merge(a, b)}; }
-    double value(double) const { return n > 1 ? (xy - x * y / n) / (n - 1) : NaN; }
-};
-
-struct Corr : Pair {
-    static Corr merge(const Corr& a, const Corr& b) { return {Pair::merge(a, b)}; }
-    double value(double tolerance) const {
-        if (n < 2) return NaN;
-        const double mx = xx - x * x / n, my = yy - y * y / n;
-        if (flat(mx, n, cx + x / n, tolerance) || flat(my, n, cy + y / n, tolerance)) return NaN;
-        const double r = (xy - x * y / n) / (std::sqrt(mx) * std::sqrt(my));
-        return std::fmax(std::fmin(r, 1.0), -1.0);
+    D read(int what, const View&, double tolerance) const {
+        if (what == COUNT) return n;
+        const D together = xy - x * y / n;
+        if (what == COV) return pick(n > 1.0, together / (n - 1.0), all(NaN));
+        const D mx = xx - x * x / n, my = yy - y * y / n;
+        const I none = flat(mx, n, cx + x / n, tolerance) | flat(my, n, cy + y / n, tolerance) | (n < 2.0);
+        return pick(none, all(NaN), larger(smaller(together / (root(mx) * root(my)), all(1.0)), all(-1.0)));
     }
 };
-
-}  // namespace qlib_kernels

@@ -1,106 +1,113 @@
-// Rolling statistics over one instrument's series.
+// Windows: how a statistic slides over the rows.  A statistic is a struct with push / merge / read (statistics.hpp); the
+// window is here, so none repeats the loop.
 //
-// A statistic is a struct with push / merge / value (statistics.hpp); the window is here, so none repeats the loop.
 // Nothing is ever subtracted from a running sum.  The calendar is cut into blocks as long as the window:
 //
-//     ... | tail: sums from row k to the end of the block before | head: sums from the block's first row on | ...
-//                      k = i - window + 1                                          i
+//     ... | tail: sums of the last 1, 2, 3 ... rows of the block before | head: sums from the block's first row on | ...
+//                                                                                          r
 //
-// and the window that ends at row i is merge(tail[k], head).  Three things follow.  A value costs two pushes and one
-// merge, whatever the window.  Rounding does not pile up over a long series, and an infinite or missing value is gone
-// with the window that held it.  And because blocks are cut at multiples of the window in *calendar* positions, a value
-// has the same bits wherever the query began.
-#pragma once
-#include <algorithm>
-#include <cmath>
-#include <cstddef>
-#include <limits>
-#include <vector>
+// and the window that ends at row r is merge(tail, head).  Three things follow.  A value costs two pushes and one merge,
+// whatever the window.  Rounding does not pile up over a long series, and an infinite or missing value is gone with the
+// window that held it.  And because blocks are cut at multiples of the window in *calendar* positions, a value has the
+// same bits wherever the query began.
 
-namespace qlib_kernels {
-
-using Index = std::ptrdiff_t;
-constexpr double NaN = std::numeric_limits<double>::quiet_NaN();
-
-// What a statistic may ask when it is turned into a number; rows are counted from the start of the block.
+// What a statistic may ask when it is read; rows are counted from the start of the block (window 0: of the series).
 struct View {
-    double x;          // the current value
-    Index row;         // the current row
-    Index from;        // the first row of the window
-    double parameter;  // tolerance or whatever the kernel's name says
+    D x;        // the current value
+    D row;      // the current row
+    D from;     // the first row of the window
 };
 
-inline bool seen(double x) { return std::isfinite(x); }
+template <class Stat>
+struct Sliding : State {
+    Stat head;
+    Block<Stat> tail;  // tail[k]: the last k + 1 rows of the block before
+    Index held = 0;    // how many it has
+};
 
-// For every row i: push(stat, i, row) whatever is new, then emit(i, stat, row, from) with the window's statistic, `row` and
-// `from` (the current and the first row of the window) counted from the start of the block.  Window 0: everything so far.
-template <class Stat, class Push, class Emit>
-void slide(Index rows, Index first, Index window, const Push& push, const Emit& emit) {
-    if (rows == 0) return;
+template <class Stat>
+State* slide_birth(const Instruction&) { return new Sliding<Stat>(); }
+
+// In: the rows' values for Stat::push; two inputs are a pair.
+struct OneInput {
+    typedef D Value;
+    const D* x;
+    OneInput(const Run& run, const Step& step) : x(run.rows_of<D>(step.in[0])) {}
+    D current(Index r) const { return x[r]; }
+    template <class Stat>
+    void push(Stat& stat, Index r, D row, bool newest, I exists) const { stat.push(x[r], row, newest, exists); }
+};
+struct TwoInputs {
+    const D *x, *y;
+    TwoInputs(const Run& run, const Step& step) : x(run.rows_of<D>(step.in[0])), y(run.rows_of<D>(step.in[1])) {}
+    D current(Index r) const { return x[r]; }
+    template <class Stat>
+    void push(Stat& stat, Index r, D, bool, I) const { stat.push(x[r], y[r]); }
+};
+
+// For every row: emit(row, statistic of its window, view).
+template <class Stat, class Input, class Emit>
+static void slide(Run& run, const Step& step, Sliding<Stat>& state, const Emit& emit) {
+    const Input input(run, step);
+    const Index low = run.low(step), high = run.high(step), window = step.window;
+    const Index* born = run.born_of(step);
+    D first;
+    for (int l = 0; l < LANES; ++l) first[l] = double(born[l]);
+    Stat head = state.head;  // here it lives in registers
     if (window == 0) {
-        Stat head;
-        for (Index i = 0; i < rows; ++i) push(head, i, i), emit(i, head, i, Index(0));
+        for (Index r = low; r < high; ++r) {
+            const D row = all(double(r)) - first;
+            input.push(head, r, row, true, row >= 0.0);
+            emit(r, head, View{input.current(r), row, all(0.0)});
+        }
+        state.head = head;
         return;
     }
-    std::vector<Stat> tail(std::size_t(std::min(window, rows)));
-    Index tail_from = 0;
-    for (Index begin = -(first % window); begin < rows; begin += window) {
-        const Index low = std::max(begin, Index(0)), high = std::min(begin + window, rows);
-        Stat head;
-        for (Index i = low; i < high; ++i) {
-            push(head, i, i - begin);
-            const Index from = std::max(i - window + 1, Index(0));
-            if (from < begin)
-                emit(i, Stat::merge(tail[std::size_t(from - tail_from)], head), i - begin, from - begin);
-            else
-                emit(i, head, i - begin, from - begin);
-        }
-        if (begin + window < rows) {
+    Index phase = (run.base + low) % window;
+    for (Index r = low; r < high; ++r, ++phase) {
+        if (phase == window) phase = 0;
+        if (phase == 0) {
+            Index count = r < window ? r : window;
+            state.tail.reserve(count);
             Stat back;
-            for (Index i = high; i-- > low;) {
-                push(back, i, i - (begin + window));
-                tail[std::size_t(i - low)] = back;
+            for (Index k = 0; k < count; ++k) {
+                const Index at = r - 1 - k;
+                input.push(back, at, all(double(-1 - k)), false, all(double(at)) >= first);
+                state.tail[k] = back;
             }
-            tail_from = low;
+            state.held = count;
+            head = Stat();
         }
+        const D row = all(double(phase));
+        input.push(head, r, row, true, all(double(r)) >= first);
+        D from = row - double(window - 1);
+        if constexpr (Stat::asks_from) from = larger(from, first - double(r - phase));
+        const View view{input.current(r), row, from};
+        Index before = window - 1 - phase;  // rows of the window in the block before
+        if (before > state.held) before = state.held;
+        if (before == 0)
+            emit(r, head, view);
+        else
+            emit(r, Stat::merge(state.tail[before - 1], head), view);
+    }
+    state.head = head;
+}
+
+template <class Stat, class Input>
+void windowed(Run& run, const Instruction& it, State* state) {
+    const Step& step = it.step;
+    D* out[MOST_OUTPUTS];
+    for (int j = 0; j < step.outs; ++j) out[j] = run.rows_of<D>(step.out[j]);
+    if (step.outs == 1) {
+        D* const only = out[0];
+        const int what = step.what[0];
+        const double parameter = step.parameter[0];
+        slide<Stat, Input>(run, step, *static_cast<Sliding<Stat>*>(state), [=](Index r, const Stat& stat, const View& view) {
+            only[r] = stat.read(what, view, parameter);
+        });
+    } else {
+        slide<Stat, Input>(run, step, *static_cast<Sliding<Stat>*>(state), [&](Index r, const Stat& stat, const View& view) {
+            for (int j = 0; j < step.outs; ++j) out[j][r] = stat.read(step.what[j], view, step.parameter[j]);
+        });
     }
 }
-
-template <class Stat, class In, class Out>
-void roll(const In* x, Index rows, Index first, Index window, double parameter, Out* out) {
-    slide<Stat>(
-        rows, first, window,
-        [x](Stat& stat, Index i, Index row) {
-            if (seen(double(x[i]))) stat.push(double(x[i]), row);
-        },
-        [x, out, parameter](Index i, const Stat& stat, Index row, Index from) {
-            out[i] = Out(stat.value({double(x[i]), row, from, parameter}));
-        });
-}
-
-template <class Stat, class In, class Out>
-void roll_gaps(const In* x, Index rows, Index first, Index window, double parameter, Out* out) {
-    slide<Stat>(
-        rows, first, window,
-        [x](Stat& stat, Index i, Index row) {
-            if (seen(double(x[i])))
-                stat.push(double(x[i]), row);
-            else
-                stat.miss(double(x[i]), row);
-        },
-        [x, out, parameter](Index i, const Stat& stat, Index row, Index from) {
-            out[i] = Out(stat.value({double(x[i]), row, from, parameter}));
-        });
-}
-
-template <class Stat, class In, class Out>
-void roll_pair(const In* x, const In* y, Index rows, Index first, Index window, double parameter, Out* out) {
-    slide<Stat>(
-        rows, first, window,
-        [x, y](Stat& stat, Index i, Index) {
-            if (seen(double(x[i])) && seen(double(y[i]))) stat.push(double(x[i]), double(y[i]));
-        },
-        [out, parameter](Index i, const Stat& stat, Index, Index) { out[i] = Out(stat.value(parameter)); });
-}
-
-}  // namespace qlib_kernels

@@ -16,7 +16,7 @@ from qlib.data.expression.operators.elementwise import One, Two
 from qlib.data.expression.registry import operator
 
 if TYPE_CHECKING:
-    from qlib.data.expression.engine import Tile
+    from qlib.data.expression.lowering import Builder, Value
 
 
 @operator
@@ -25,6 +25,8 @@ class Abs(One):
 
     __slots__ = ()
     function = np.absolute
+    code = "abs"
+    of_booleans = "copy"
 
 
 @operator
@@ -33,6 +35,7 @@ class Log(One):
 
     __slots__ = ()
     function = np.log
+    code = "log"
 
 
 @operator
@@ -41,12 +44,13 @@ class Sign(One):
 
     __slots__ = ()
     function = np.sign
+    code = "sign"
 
     def result_dtype(self) -> str:
         return "float32"
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        np.sign(arguments[0].astype(np.float32, copy=False), out=out)  # type: ignore[union-attr]
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        return build.rows("sign", *arguments, wide=False)  # type: ignore[arg-type]
 
 
 @operator
@@ -55,6 +59,8 @@ class Add(Two):
 
     __slots__ = ()
     function = np.add
+    code = "add"
+    of_booleans = "or"
 
 
 @operator
@@ -63,6 +69,7 @@ class Sub(Two):
 
     __slots__ = ()
     function = np.subtract
+    code = "sub"
 
 
 @operator
@@ -71,6 +78,8 @@ class Mul(Two):
 
     __slots__ = ()
     function = np.multiply
+    code = "mul"
+    of_booleans = "and"
 
 
 @operator
@@ -79,6 +88,7 @@ class Div(Two):
 
     __slots__ = ()
     function = np.divide
+    code = "div"
 
 
 @operator
@@ -87,6 +97,7 @@ class Power(Two):
 
     __slots__ = ()
     function = np.power
+    code = "pow"
     floating = True
 
 
@@ -96,6 +107,7 @@ class FloorDiv(Two):
 
     __slots__ = ()
     function = np.floor_divide
+    code = "floordiv"
     floating = True
 
 
@@ -105,6 +117,7 @@ class Mod(Two):
 
     __slots__ = ()
     function = np.remainder
+    code = "mod"
     floating = True
 
 
@@ -114,6 +127,8 @@ class Greater(Two):
 
     __slots__ = ()
     function = np.maximum
+    code = "greater"
+    of_booleans = "or"
 
 
 @operator
@@ -122,3 +137,5 @@ class Less(Two):
 
     __slots__ = ()
     function = np.minimum
+    code = "less"
+    of_booleans = "and"

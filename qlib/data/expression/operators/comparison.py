@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qlib.data.expression.lowering import WIDE
 from qlib.data.expression.node import STORED, Node, NodeError, Operator, Scalar
 from qlib.data.expression.operators.elementwise import Elementwise, One, Two, dtype_name
 from qlib.data.expression.parameters import Series, Value
 from qlib.data.expression.registry import operator
 
 if TYPE_CHECKING:
-    from qlib.data.expression.engine import Tile
+    from qlib.data.expression.lowering import Builder, Value
 
 
 @operator
@@ -25,6 +26,7 @@ class Gt(Two):
 
     __slots__ = ()
     function = np.greater
+    code = "gt"
 
 
 @operator
@@ -33,6 +35,7 @@ class Ge(Two):
 
     __slots__ = ()
     function = np.greater_equal
+    code = "ge"
 
 
 @operator
@@ -41,6 +44,7 @@ class Lt(Two):
 
     __slots__ = ()
     function = np.less
+    code = "lt"
 
 
 @operator
@@ -49,6 +53,7 @@ class Le(Two):
 
     __slots__ = ()
     function = np.less_equal
+    code = "le"
 
 
 @operator
@@ -57,6 +62,7 @@ class Eq(Two):
 
     __slots__ = ()
     function = np.equal
+    code = "eq"
 
 
 @operator
@@ -65,6 +71,7 @@ class Ne(Two):
 
     __slots__ = ()
     function = np.not_equal
+    code = "ne"
 
 
 class Logical(Elementwise):
@@ -78,10 +85,6 @@ class Logical(Elementwise):
             raise NodeError(f"{self.name} joins questions such as $close > $open, received {' and '.join(wrong)}")
         return kinds
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        flags = [isinstance(a, np.ndarray) and a.dtype == np.float32 for a in arguments]
-        super().run([a == 1 if flag else a for a, flag in zip(arguments, flags, strict=True)], tile, out)
-
 
 @operator
 class And(Logical, Two):
@@ -89,6 +92,8 @@ class And(Logical, Two):
 
     __slots__ = ()
     function = np.bitwise_and
+    code = "bitand"
+    of_booleans = "and"
 
 
 @operator
@@ -97,6 +102,8 @@ class Or(Logical, Two):
 
     __slots__ = ()
     function = np.bitwise_or
+    code = "bitor"
+    of_booleans = "or"
 
 
 @operator
@@ -105,6 +112,8 @@ class Not(Logical, One):
 
     __slots__ = ()
     function = np.invert
+    code = "bitnot"
+    of_booleans = "not"
 
 
 @operator
@@ -122,13 +131,12 @@ class If(Operator):
         return dtype_name(np.result_type(left, right))
 
     def kernel_name(self) -> str:
-        return "numpy.where"
+        return "choose"
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
         condition, left, right = arguments
-        assert isinstance(condition, np.ndarray)
-        if condition.dtype != np.bool_:
-            missing_is_true = self.compat == "qlib"
-            condition = condition != 0 if missing_is_true else (condition != 0) & (condition == condition)  # noqa: PLR0124  NaN
-        np.copyto(out, right, casting="same_kind")  # type: ignore[arg-type]
-        np.copyto(out, left, where=condition, casting="same_kind")  # type: ignore[arg-type]
+        kind = self.inputs[0].dtype
+        if kind != "bool":
+            holds = "holds_or_missing" if self.compat == "qlib" else "holds"
+            condition = build.rows(holds, condition, wide=kind in WIDE, answer=False, revives=True)  # type: ignore[arg-type]
+        return build.choose(condition, left, right, wide=self.dtype in WIDE)  # type: ignore[arg-type]

@@ -1,4 +1,4 @@
-"""What the operators on single rows share: numpy decides the dtype, numpy computes.
+"""What the operators on single rows share: numpy decides the dtype, an instruction of elementwise.hpp computes.
 
 A "flag" (a boolean with gaps, see node.py) takes part in arithmetic as the float32 it is stored in.
 """
@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
+from qlib.data.expression.lowering import WIDE
 from qlib.data.expression.node import STORED, Node, NodeError, Operator, Scalar
 from qlib.data.expression.parameters import Series, Value
 
 if TYPE_CHECKING:
-    from qlib.data.expression.engine import Tile
+    from qlib.data.expression.lowering import Builder, Value
 
 
 class Elementwise(Operator):
@@ -27,7 +28,9 @@ class Elementwise(Operator):
 
     __slots__ = ()
 
-    function: ClassVar[Any]  # a numpy.ufunc
+    function: ClassVar[Any]  # a numpy.ufunc: the dtype of the result is what numpy says
+    code: ClassVar[str]  # the instruction
+    of_booleans: ClassVar[str] = ""  # the instruction where all is boolean, if it is another
     floating: ClassVar[bool] = False
 
     def result_dtype(self) -> str:
@@ -42,11 +45,18 @@ class Elementwise(Operator):
         return [a.dtype if isinstance(a, Node) else a for a in self.arguments]
 
     def kernel_name(self) -> str:
-        return f"numpy.{self.function.__name__}"
+        return self.code
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        lifted = [_lift(a, self.dtype, self.floating) for a in arguments]
-        self.function(*lifted, out=out, casting="same_kind")
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        kinds = self.kinds()
+        if self.dtype == "bool":
+            return build.rows(*self.question(kinds), *arguments, wide=_compared_wide(kinds), answer=False, revives=True)  # type: ignore[arg-type]
+        wide = self.dtype in WIDE
+        return build.rows(self.code, *arguments, wide=wide, answer=wide)  # type: ignore[arg-type]
+
+    def question(self, kinds: list[Scalar]) -> tuple[str]:
+        """Return the instruction where the result is a boolean."""
+        return (self.of_booleans or self.code,)
 
 
 class One(Elementwise):
@@ -77,6 +87,14 @@ def _lift(value: Any, dtype: str, floating: bool) -> Any:
     if value.dtype == np.bool_ and dtype == "float32":
         return value.astype(np.float32)
     return value
+
+
+def _compared_wide(kinds: list[Scalar]) -> bool:
+    """Tell whether numpy compares as float64: of float32 columns and numbers it does not."""
+    columns = [kind for kind in kinds if isinstance(kind, str)]
+    if all(kind == "bool" for kind in columns):
+        return len(columns) < len(kinds)
+    return any(kind in WIDE or (kind == "bool" and len(columns) < len(kinds)) for kind in columns)
 
 
 @lru_cache(maxsize=4096)

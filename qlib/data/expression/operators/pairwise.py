@@ -7,15 +7,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from qlib.data.expression.node import NodeError, Scalar
 from qlib.data.expression.operators.rolling import FLAT, QLIB_FLAT, Windowed
 from qlib.data.expression.parameters import Series, Window
 from qlib.data.expression.registry import operator
 
 if TYPE_CHECKING:
-    from qlib.data.expression.engine import Tile
+    from qlib.data.expression.lowering import Builder, Value
 
 
 class PairWindowed(Windowed):
@@ -33,8 +31,8 @@ class PairWindowed(Windowed):
     def window(self) -> int:
         return self.arguments[2]  # type: ignore[return-value]
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll_pair(self.kernel, arguments[0], arguments[1], self.window, 0.0, out)
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        return build.statistic("pair", self.kernel, arguments[0], arguments[1], window=self.window)  # type: ignore[arg-type]
 
 
 @operator
@@ -52,9 +50,12 @@ class Corr(PairWindowed):
     __slots__ = ()
     kernel = "corr"
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tolerance = 0.0 if self.compat == "qlib" else FLAT
-        tile.roll_pair(self.kernel, arguments[0], arguments[1], self.window, tolerance, out)
-        if self.compat == "qlib":
-            for side in arguments[:2]:
-                tile.blank_where_flat(side, self.window, QLIB_FLAT, out)
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        left, right = arguments[:2]
+        if self.compat != "qlib":
+            return build.statistic("pair", "corr", left, right, window=self.window, parameter=FLAT)  # type: ignore[arg-type]
+        value = build.statistic("pair", "corr", left, right, window=self.window)  # type: ignore[arg-type]
+        for side in (left, right):
+            spread = build.statistic("moments", "std", side, window=self.window)  # type: ignore[arg-type]
+            value = build.series("blank_where_flat", value, spread, parameter=QLIB_FLAT)
+        return value

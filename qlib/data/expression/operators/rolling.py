@@ -10,15 +10,14 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
-
+from qlib.data.expression.lowering import FOREVER
 from qlib.data.expression.node import Node, Operator, Scalar
 from qlib.data.expression.parameters import LONGEST_WINDOW, Number, OneOf, Parameter, Series, Window
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
 if TYPE_CHECKING:
-    from qlib.data.expression.engine import Tile
+    from qlib.data.expression.lowering import Builder, Value
 
 # Relative to the level: variation that float32 cannot carry is none.
 FLAT = 1e-7
@@ -33,9 +32,10 @@ def rows_that_weigh(alpha: float) -> int:
 
 
 class Windowed(Operator):
-    """A statistic of one formula over a window: one kernel of qlib.data.kernels."""
+    """A statistic of one formula over a window: a reading of one of the passes of qlib.data.kernels."""
 
     __slots__ = ()
+    family: ClassVar[str] = "moments"
     kernel: ClassVar[str]
     parameter: ClassVar[float] = 0.0
     parameters: ClassVar[tuple[Parameter, ...]] = (Series("feature"), Window("N"))
@@ -62,8 +62,8 @@ class Windowed(Operator):
     def kernel_name(self) -> str:
         return self.kernel
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel_name(), arguments[0], self.rows, self.parameter, out)
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        return build.statistic(self.family, self.kernel, arguments[0], window=self.rows, parameter=self.parameter)  # type: ignore[arg-type]
 
 
 class Weighable(Windowed):
@@ -82,11 +82,10 @@ class Weighable(Windowed):
     def kernel_name(self) -> str:
         return "ema" if self.exponential else self.kernel
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
         if self.exponential:
-            tile.roll("ema", arguments[0], 0, self.window, out)
-        else:
-            super().run(arguments, tile, out)
+            return build.series("ema", arguments[0], parameter=float(self.window))  # type: ignore[arg-type]
+        return super().lower(arguments, build)
 
 
 @operator
@@ -115,7 +114,7 @@ class Sum(Weighable):
     """Sum of the values seen; NaN where none was."""
 
     __slots__ = ()
-    kernel = "sum"
+    family = kernel = "sum"
 
 
 @operator
@@ -139,7 +138,8 @@ class Max(Weighable):
     """Largest value seen."""
 
     __slots__ = ()
-    kernel = "max"
+    family = "max"
+    kernel = "best"
 
 
 @operator
@@ -147,7 +147,8 @@ class Min(Weighable):
     """Smallest value seen."""
 
     __slots__ = ()
-    kernel = "min"
+    family = "min"
+    kernel = "best"
 
 
 @operator
@@ -155,6 +156,7 @@ class Med(Weighable):
     """Median of the values seen."""
 
     __slots__ = ()
+    family = "order"
     kernel = "quantile"
     parameter = 0.5
 
@@ -170,14 +172,20 @@ class Count(Weighable):
         name = super().kernel_name()
         return "count_infinite_too" if name == "count" and self.compat == "qlib" else name
 
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        if self.exponential or self.compat != "qlib":
+            return super().lower(arguments, build)
+        return build.statistic("count_infinite_too", "count", arguments[0], window=self.rows)  # type: ignore[arg-type]
+
 
 class Shape(Windowed):
     """A moment that is undefined where the values do not vary (relative to their level)."""
 
     __slots__ = ()
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], self.rows, -1.0 if self.compat == "qlib" else FLAT, out)
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        tolerance = -1.0 if self.compat == "qlib" else FLAT
+        return build.statistic("moments", self.kernel, arguments[0], window=self.rows, parameter=tolerance)  # type: ignore[arg-type]
 
 
 @operator
@@ -205,12 +213,16 @@ class Mad(Windowed):
     __slots__ = ()
     kernel = "mad"
 
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        return build.series("mad", arguments[0], window=self.rows, looks_back=self.rows or FOREVER)  # type: ignore[arg-type]
+
 
 @operator
 class Rank(Windowed):
     """Place of the current value among those seen, as a share in (0, 1]; equals share their places."""
 
     __slots__ = ()
+    family = "order"
     kernel = "rank"
 
 
@@ -222,8 +234,9 @@ class Quantile(Windowed):
     kernel = "quantile"
     parameters = (Series("feature"), Window("N"), Number("qscore", 0, 1))
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], self.rows, float(self.arguments[2]), out)  # type: ignore[arg-type]
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        q = float(self.arguments[2])  # type: ignore[arg-type]
+        return build.statistic("order", "quantile", arguments[0], window=self.rows, parameter=q)  # type: ignore[arg-type]
 
 
 @operator
@@ -234,10 +247,15 @@ class IdxMax(Windowed):
     """
 
     __slots__ = ()
+    family = "max"
     kernel = "idxmax"
 
     def kernel_name(self) -> str:
         return f"{self.kernel}_gap_first" if self.compat == "qlib" else self.kernel
+
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        family = f"{self.family}_place_or_gap" if self.compat == "qlib" else self.family
+        return build.statistic(family, "place", arguments[0], window=self.rows)  # type: ignore[arg-type]
 
 
 @operator
@@ -245,6 +263,7 @@ class IdxMin(IdxMax):
     """Place of the smallest value seen, 1 for the oldest row of the window; of equals the oldest."""
 
     __slots__ = ()
+    family = "min"
     kernel = "idxmin"
 
 
@@ -255,8 +274,9 @@ class WMA(Windowed):
     __slots__ = ()
     kernel = "wma"
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], self.rows, 1.0 if self.compat == "qlib" else 0.0, out)
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        what = "wma_again" if self.compat == "qlib" else "wma"
+        return build.statistic("moments", what, arguments[0], window=self.rows)  # type: ignore[arg-type]
 
 
 @operator
@@ -278,11 +298,13 @@ class EMA(Windowed):
     def kernel_name(self) -> str:
         return "ema" if self.window else "ema_expanding"
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        x: Value = arguments[0]  # type: ignore[assignment]
         window = self.window
-        alpha = 2 / (window + 1) if window >= 1 else window
-        parameter = alpha if window else float(self.compat == "qlib")
-        tile.roll(self.kernel_name(), arguments[0], 0, parameter, out)
+        if window == 0:
+            missing_is_zero = float(self.compat == "qlib")
+            return build.series("ema_expanding", x, parameter=missing_is_zero, looks_back=FOREVER)
+        return build.series("ema", x, parameter=2 / (window + 1) if window >= 1 else float(window))
 
 
 class Regression(Windowed):
@@ -290,10 +312,11 @@ class Regression(Windowed):
 
     __slots__ = ()
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        tile.roll(self.kernel, arguments[0], self.rows, FLAT, out)
-        if self.compat == "qlib":
-            tile.poison(arguments[0], out)
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        x: Value = arguments[0]  # type: ignore[assignment]
+        if self.compat != "qlib":
+            return build.statistic("moments", self.kernel, x, window=self.rows, parameter=FLAT)
+        return build.series("poison", x, build.statistic("moments", self.kernel, x, window=self.rows))
 
 
 @operator
@@ -319,14 +342,15 @@ class Rsquare(Regression):
     __slots__ = ()
     kernel = "rsquare"
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        x: Value = arguments[0]  # type: ignore[assignment]
         if self.compat != "qlib":
-            super().run(arguments, tile, out)
-            return
-        tile.roll(self.kernel, arguments[0], self.rows, 0.0, out)
+            return super().lower(arguments, build)
+        value = build.statistic("moments", self.kernel, x, window=self.rows)
         if self.rows:
-            tile.blank_where_flat(arguments[0], self.rows, QLIB_FLAT, out)
-        tile.poison(arguments[0], out)
+            spread = build.statistic("moments", "std", x, window=self.rows)
+            value = build.series("blank_where_flat", value, spread, parameter=QLIB_FLAT)
+        return build.series("poison", x, value)
 
 
 _BY_PANDAS_NAME: dict[str, type[Windowed]] = {

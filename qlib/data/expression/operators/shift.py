@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from qlib.data.expression.node import Node, Operator, Scalar
 from qlib.data.expression.parameters import Series, Window
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
 if TYPE_CHECKING:
-    from qlib.data.expression.engine import Tile
+    from qlib.data.expression.lowering import Builder, Value
 
 _SHIFTED = {"bool": "flag", "flag": "flag", "int64": "float64", "float32": "float32", "float64": "float64"}
 
@@ -53,13 +51,11 @@ class Ref(Shift):
     def kernel_name(self) -> str:
         return super().kernel_name() if self.rows or self.compat == "qlib" else "copy"
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        x: Value = arguments[0]  # type: ignore[assignment]
         if self.rows:
-            tile.roll("shift", arguments[0], self.rows, 0.0, out)
-        elif self.compat == "qlib":
-            tile.roll("origin", arguments[0], 0, 0.0, out)
-        else:
-            np.copyto(out, arguments[0], casting="same_kind")  # type: ignore[arg-type]
+            return build.shift(x, self.rows)
+        return build.series("origin", x, wide=x.wide) if self.compat == "qlib" else x
 
 
 @operator
@@ -82,14 +78,8 @@ class Delta(Shift):
             return inner + Span(back=max(self.rows - 1, 0))
         return inner.shifted(self.rows) if self.rows else inner + Span(back=EVERYTHING)
 
-    def run(self, arguments: list[np.ndarray | Scalar], tile: Tile, out: np.ndarray) -> None:
-        values = tile.real(arguments[0])
-        before = tile.scratch(values.dtype)
-        if self.rows:
-            tile.roll("shift", values, self.rows, 0.0, before)
-        else:
-            tile.roll("origin", values, 0, 0.0, before)
-        np.subtract(values, before, out=out, casting="same_kind")
-        if self.rows < 0:
-            tile.blank_after_query(-self.rows, out)
-        tile.give_back(before)
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        x: Value = arguments[0]  # type: ignore[assignment]
+        before = build.shift(x, self.rows) if self.rows else build.series("origin", x, wide=x.wide)
+        change = build.rows("sub", x, before, wide=x.wide)
+        return build.series("blank_after_query", change, wide=x.wide, window=-self.rows) if self.rows < 0 else change
