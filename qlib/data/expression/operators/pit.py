@@ -1,0 +1,220 @@
+"""P and PRef: formulas over reported periods, as they were known on each day.
+
+What is known of an instrument changes only when something is announced.  So nothing is computed day by day:
+
+    records     of every field: known from which bar on, about which period, which value
+    states      the bars at which something became known; between two of them nothing changes
+    series      for each state the periods known then, oldest to newest, each with its last revision: a ragged panel
+                whose "instruments" are the states
+    values      the engine evaluates the formula over that panel; each series' last value holds until the next state
+
+A record counts from the bar from which the provider says that it is known, so what is announced later changes nothing
+that came before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+
+from qlib.data.expression.engine import evaluate
+from qlib.data.expression.node import NodeError, Scalar
+from qlib.data.expression.parameters import Parameter, Series
+from qlib.data.expression.pit import OverPeriods, Period
+from qlib.data.expression.plan import Plan
+from qlib.data.expression.registry import operator
+from qlib.data.panel import Panel
+from qlib.data.periods import NUMBERS, Records, is_period, number
+from qlib.errors import MissingDataError
+from qlib.log import get_module_logger
+
+CHUNK_ROWS: Final = 1 << 19  # periods of all series that are evaluated at a time
+
+logger = get_module_logger("data")
+
+
+class _OverStates(OverPeriods):
+    """What P and PRef share; `_reach` says which of the known periods a series holds."""
+
+    __slots__ = ()
+
+    def _reach(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the first and last period of each state's series, those known being low ... high."""
+        raise NotImplementedError
+
+    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
+        if panel.around.periods is None:
+            raise MissingDataError(
+                f"{self}: nobody said where point-in-time data are; a panel made by hand takes them as "
+                "Panel(..., around=Surroundings(periods=...))"
+            )
+        out = np.full(panel.rows, np.nan, np.float32)
+        known = {
+            str(one): _Known([panel.around.periods(name, one.field) for name in panel.instruments], panel)
+            for one in self.fields
+        }
+        moments = np.unique(np.concatenate([one.moments for one in known.values()]))
+        if not len(moments):
+            return out
+        values = self._of_states(moments, known)
+        who, at = _width(panel).split(moments)
+        _carry_on(values, panel.start[who] + at - panel.first[who], panel, out)
+        return out
+
+    def _of_states(self, moments: np.ndarray, known: dict[str, _Known]) -> np.ndarray:
+        """Return the formula's value, float32, at each of the moments."""
+        bounds = [one.bounds(moments) for one in known.values()]
+        low, high = np.min([a for a, _ in bounds], axis=0), np.max([b for _, b in bounds], axis=0)
+        first, last = self._reach(low, high)
+        lengths = np.maximum(last - first + 1, 0)
+        plan = Plan([str(self.formula)], [self.formula], self.compat)
+        values = np.full(len(moments), np.nan, np.float32)
+        for low_, high_ in _chunks(lengths):
+            part = slice(low_, high_)
+            start = np.concatenate([[0], np.cumsum(lengths[part])])
+            state = np.repeat(np.arange(high_ - low_), lengths[part])
+            period = np.arange(start[-1]) - start[:-1][state] + first[part][state]
+            columns = {name: one.values(moments[part][state], period) for name, one in known.items()}
+            series = Panel(("",) * (high_ - low_), start, np.maximum(first[part], 0), columns)
+            (found,) = evaluate(plan, series)
+            filled = lengths[part] > 0
+            values[part][filled] = found[start[1:][filled] - 1]
+        return values
+
+
+@operator
+class P(_OverStates):
+    """The formula at the newest period that is known on the day, from the periods known that day.
+
+    The newest is the latest period of all that were announced by then, not the one announced last; with several fields
+    the latest of any of them (a field that lags behind is missing there).  A period of which nothing is known is NaN,
+    and a window that reaches beyond the first known one is shorter.  Operators inside see every known period, so EMA
+    and windows of 0 begin at the first.  NaN before the first announcement.
+
+    compat="qlib": operators inside see as many periods as Qlib's windows ask for, so EMA restarts there.
+    """
+
+    __slots__ = ()
+    parameters = (Series("feature"),)
+
+    def _reach(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.maximum(low, high - int(min(self.formula.span.back, NUMBERS))), high
+
+
+@operator
+class PRef(_OverStates):
+    """The formula at one period, as known on each day; NaN while the period lies outside those known.
+
+    The formula sees no other period: Ref($$x_q, 1) is NaN there and a mean is that of one value, as in Qlib.
+    """
+
+    __slots__ = ()
+    parameters: tuple[Parameter, ...] = (Series("feature"), Period("period"))
+
+    def accepted(self) -> tuple[Parameter, ...]:
+        return (self.parameters[0], Period("period", loose=True)) if self.compat == "qlib" else self.parameters
+
+    @property
+    def period(self) -> int:
+        return self.arguments[1]  # type: ignore[return-value]
+
+    def settle(self) -> None:
+        super().settle()
+        if self.compat is None and not is_period(self.period, yearly=self.yearly):
+            wanted = "a year such as 2019" if self.yearly else "a quarter such as 201903"
+            raise NodeError(f"PRef: period must be {wanted} for {self.fields[0]}, received {self.period}", 1)
+        if self.formula.span.back:
+            logger.warning(f"{self}: inside PRef there is one period only, and {self.formula} reads earlier ones")
+
+    def _reach(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        fits = is_period(self.period, yearly=self.yearly)
+        wanted = np.full(len(low), number(self.period, yearly=self.yearly) if fits else -1)
+        return wanted, np.where((low <= wanted) & (wanted <= high), wanted, wanted - 1)
+
+
+# ------------------------------------------------------------------------------------------------ what was known when
+class _Moments:
+    """(instrument, calendar position) as one number, in that order."""
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+    def join(self, who: np.ndarray, at: np.ndarray) -> np.ndarray:
+        return who * self.width + at
+
+    def split(self, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return moments // self.width, moments % self.width
+
+
+def _width(panel: Panel) -> _Moments:
+    return _Moments(int((panel.first + panel.lengths()).max(initial=0)) + 1)
+
+
+class _Known:
+    """The records of one field for every instrument of a panel, ready to be looked up.
+
+    A record from before an instrument's first row counts from that row on; one from after its last is left out.
+    """
+
+    def __init__(self, records: Sequence[Records | None], panel: Panel) -> None:
+        self._moments = _width(panel)
+        counts = [0 if one is None else len(one) for one in records]
+        who = np.repeat(np.arange(len(records)), counts)
+        known, period, value = (
+            np.concatenate([np.empty(0, dtype), *(getattr(one, name) for one in records if one is not None)])
+            for name, dtype in (("known", np.int64), ("period", np.int64), ("value", np.float64))
+        )
+        kept = (known < (panel.first + panel.lengths())[who]) & (panel.lengths()[who] > 0)
+        who, known, period, value = who[kept], np.maximum(known, panel.first[who])[kept], period[kept], value[kept]
+        self.moments = self._moments.join(who, known)
+        # The periods known so far run from the lowest to the highest: both accumulate, instrument by instrument.
+        self._high = np.maximum.accumulate(who * NUMBERS + period) - who * NUMBERS
+        self._low = NUMBERS - 1 - (np.maximum.accumulate(who * NUMBERS + NUMBERS - 1 - period) - who * NUMBERS)
+        keys = self._key(self.moments, period)
+        order = np.argsort(keys, kind="stable")  # of records of one period and one bar the last announced is the last
+        self._keys, self._values = keys[order], value[order]
+
+    def _key(self, moments: np.ndarray, period: np.ndarray) -> np.ndarray:
+        who, at = self._moments.split(moments)
+        return self._moments.join(who * NUMBERS + period, at)
+
+    def bounds(self, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the lowest and highest period known at each moment; (NUMBERS, -1) where none is."""
+        at = np.searchsorted(self.moments, moments, side="right") - 1
+        known = at >= 0
+        known[known] = self._moments.split(self.moments[at[known]])[0] == self._moments.split(moments[known])[0]
+        low, high = np.full(len(moments), NUMBERS), np.full(len(moments), -1)
+        low[known], high[known] = self._low[at[known]], self._high[at[known]]
+        return low, high
+
+    def values(self, moments: np.ndarray, period: np.ndarray) -> np.ndarray:
+        """Return what was known of each period at each moment, float64."""
+        keys = self._key(moments, period)
+        at = np.searchsorted(self._keys, keys, side="right") - 1
+        known = at >= 0
+        known[known] = self._moments.split(self._keys[at[known]])[0] == self._moments.split(keys[known])[0]
+        out = np.full(len(keys), np.nan)
+        out[known] = self._values[at[known]]
+        return out
+
+
+def _chunks(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
+    """Yield runs of states whose series have about CHUNK_ROWS periods together."""
+    total = np.cumsum(lengths)
+    low = 0
+    while low < len(lengths):
+        before = int(total[low - 1]) if low else 0
+        high = max(int(np.searchsorted(total, before + CHUNK_ROWS, side="right")), low + 1)
+        yield low, high
+        low = high
+
+
+def _carry_on(values: np.ndarray, rows: np.ndarray, panel: Panel, out: np.ndarray) -> None:
+    """Fill `out`: values[k] from row rows[k] on, until the next one or the end of the instrument."""
+    ends = np.append(rows[1:], panel.rows)
+    ends = np.minimum(ends, panel.start[np.searchsorted(panel.start, rows, side="right")])
+    filled = np.repeat(values, ends - rows)
+    before = np.cumsum(ends - rows) - (ends - rows)
+    out[np.arange(len(filled)) + np.repeat(rows - before, ends - rows)] = filled
