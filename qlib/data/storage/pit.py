@@ -144,14 +144,14 @@ def _check_records(records: np.ndarray, path: Path, *, yearly: bool) -> None:
     if not fits.all():
         at = int(np.flatnonzero(~fits)[0])
         raise StoreError(f"{path}: record {at + 1} has the date {date[at]}, which is no day such as 20240131")
-    year = period if yearly else period // 100
-    fits = (year >= FIRST_YEAR) & (year <= LAST_YEAR)
+    of_year = period if yearly else period // 100
+    fits = (of_year >= FIRST_YEAR) & (of_year <= LAST_YEAR)
     if not yearly:
         fits &= (period % 100 >= 1) & (period % 100 <= 4)
     if not fits.all():
         at = int(np.flatnonzero(~fits)[0])
-        wanted = "year such as 2019" if yearly else "quarter such as 201903"
-        raise StoreError(f"{path}: record {at + 1} has the period {period[at]}, which is no {wanted}")
+        kind = "year such as 2019" if yearly else "quarter such as 201903"
+        raise StoreError(f"{path}: record {at + 1} has the period {period[at]}, which is no {kind}")
     late = np.flatnonzero(np.diff(date) < 0)
     if len(late):
         at = int(late[0])
@@ -166,18 +166,18 @@ def _check_links(records: np.ndarray, slots: np.ndarray, data: Path, index: Path
     first, following = _links(records["period"])
     wrong = np.flatnonzero(records["next"] != following)
     if len(wrong):
-        at = int(wrong[0])
+        here = int(wrong[0])
         raise StoreError(
-            f"{data}: record {at + 1} says that the next one of its period {records['period'][at]} is "
-            f"{_place(records['next'][at])}, but it is {_place(following[at])}"
+            f"{data}: record {here + 1} says that the next one of its period {records['period'][here]} is "
+            f"{_place(records['next'][here])}, but it is {_place(following[here])}"
         )
     if not len(slots):
         return
     base = int(slots[0]) if yearly else int(slots[0]) * 4
     at = numbers(records["period"][first], yearly=yearly) - base
-    outside = np.flatnonzero((at < 0) | (at >= len(slots) - 1))
-    if len(outside):
-        period = records["period"][first[outside[0]]]
+    strange = np.flatnonzero((at < 0) | (at >= len(slots) - 1))
+    if len(strange):
+        period = records["period"][first[strange[0]]]
         raise StoreError(f"{index}: it begins with {slots[0]} and has {len(slots) - 1} periods, but {period} is none")
     wanted = np.full(len(slots) - 1, NONE, np.int64)
     wanted[at] = first * RECORD.itemsize

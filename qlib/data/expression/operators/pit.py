@@ -15,7 +15,7 @@ that came before.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Final
+from typing import ClassVar, Final
 
 import numpy as np
 
@@ -28,11 +28,8 @@ from qlib.data.expression.registry import operator
 from qlib.data.panel import Panel
 from qlib.data.periods import NUMBERS, Records, is_period, number
 from qlib.errors import MissingDataError
-from qlib.log import get_module_logger
 
 CHUNK_ROWS: Final = 1 << 19  # periods of all series that are evaluated at a time
-
-logger = get_module_logger("data")
 
 
 class _OverStates(OverPeriods):
@@ -111,7 +108,7 @@ class PRef(_OverStates):
     """
 
     __slots__ = ()
-    parameters: tuple[Parameter, ...] = (Series("feature"), Period("period"))
+    parameters: ClassVar[tuple[Parameter, ...]] = (Series("feature"), Period("period"))
 
     def accepted(self) -> tuple[Parameter, ...]:
         return (self.parameters[0], Period("period", loose=True)) if self.compat == "qlib" else self.parameters
@@ -125,8 +122,6 @@ class PRef(_OverStates):
         if self.compat is None and not is_period(self.period, yearly=self.yearly):
             wanted = "a year such as 2019" if self.yearly else "a quarter such as 201903"
             raise NodeError(f"PRef: period must be {wanted} for {self.fields[0]}, received {self.period}", 1)
-        if self.formula.span.back:
-            logger.warning(f"{self}: inside PRef there is one period only, and {self.formula} reads earlier ones")
 
     def _reach(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fits = is_period(self.period, yearly=self.yearly)
