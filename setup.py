@@ -27,6 +27,13 @@ setup(
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else [*UNIX, "-pthread"],
                 extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
             ),
+            Extension(
+                "qlib.data.kernels.crosssection",
+                ["qlib/data/kernels/crosssection.pyx"],
+                depends=["qlib/data/kernels/crosssection.hpp"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
+            ),
         ],
         compiler_directives={"language_level": 3},
     )

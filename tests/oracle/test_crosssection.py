@@ -14,13 +14,13 @@ from formulas import NAIVE, market
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from qlib.data.kernels.crosssection import TimeOrder, per_bar
 
 from qlib.data.expression import OPERATORS, build_plan, evaluate, parse
 from qlib.data.expression.node import Column, Node, Operator, looks_across, walk
 from qlib.data.expression.operators.crosssection import members_in_time
 from qlib.data.expression.span import Span
 from qlib.data.kernels import reference_crosssection as reference
-from qlib.data.kernels.crosssection import TimeOrder, per_bar
 from qlib.data.panel import NOWHERE, Panel, Surroundings
 from qlib.errors import ExpressionError
 
@@ -143,9 +143,7 @@ def test_an_operator_across_instruments_equals_its_pandas_sentence(text, panel):
 
 def test_every_operator_across_instruments_has_a_sentence():
     across = {name for name, operator in OPERATORS.items() if operator.across}
-    assert across == {
-        type(node).__name__ for text in SENTENCES for node in walk(parse(text)) if not node.children == ()
-    }
+    assert across == {type(node).__name__ for text in SENTENCES for node in walk(parse(text)) if node.children != ()}
     assert across == {"CSRank", "CSZScore", "CSDemean", "CSScale", "CSQuantile", "CSCorr", "CSNeutralize"}
     assert looks_across(parse("Mean(CSRank($x),3)+1")) and not looks_across(parse("Mean($x,3)+1"))
 

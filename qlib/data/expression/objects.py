@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from qlib.data.expression.node import Column, Node, NodeError, Operator, Scalar
-from qlib.data.expression.operators import arithmetic, comparison, pairwise, rolling, shift
+from qlib.data.expression.operators import arithmetic, comparison, crosssection, pairwise, pit, rolling, shift
+from qlib.data.expression.pit import PFeature as PeriodField
 from qlib.errors import ExpressionError
 
 _RULES = (None, "qlib")
@@ -48,7 +49,7 @@ class Expression:
     def get_extended_window_size(self) -> tuple[int, int]:
         """Return the rows before and after a query that Qlib loads for it: (left, right)."""
         span = self.node("qlib").span
-        return int(span.back), span.ahead
+        return int(span.back), int(span.ahead)
 
     __hash__ = None  # type: ignore[assignment]
     __add__, __radd__ = _infix("Add"), _infix("Add", swapped=True)
@@ -83,6 +84,19 @@ class Feature(Expression):
         self._nodes = dict.fromkeys(_RULES, Column(self._name))
 
 
+class PFeature(Feature):
+    """A point-in-time field, for use inside P and PRef: `PFeature("roe_q")` is `$$roe_q`."""
+
+    def __init__(self, name: str | None = None) -> None:
+        if name is None:
+            raise ExpressionError('a point-in-time field needs a name, such as PFeature("roe_q")')
+        self._name = str(name).removeprefix("$$").lower()
+        try:
+            self._nodes = dict.fromkeys(_RULES, PeriodField(self._name))
+        except NodeError as problem:
+            raise ExpressionError(str(problem)) from None
+
+
 class ExpressionOps(Expression):
     """An operator applied to its arguments, which stand as attributes under their public names."""
 
@@ -101,12 +115,21 @@ class ExpressionOps(Expression):
                 refused = refused or problem
         if not self._nodes:
             raise ExpressionError(str(refused)) from refused
-        names = [parameter.name for parameter in self.declared.parameters]
-        vars(self).update(zip(names, arguments, strict=False), **named)
+        vars(self).update(self.declared.matched(arguments, named))
 
 
 def _plain(value: Any, rules: str | None) -> Node | Scalar:
     return value.node(rules) if isinstance(value, Expression) else value
+
+
+def _signature(declared: type[Operator]) -> list[inspect.Parameter]:
+    shown: list[inspect.Parameter] = []
+    for p in declared.parameters:
+        after_many = bool(shown) and shown[-1].kind is inspect.Parameter.VAR_POSITIONAL
+        kind = inspect.Parameter.KEYWORD_ONLY if after_many else inspect.Parameter.POSITIONAL_OR_KEYWORD
+        default = inspect.Parameter.empty if p.otherwise is None else p.otherwise
+        shown.append(inspect.Parameter(p.name, inspect.Parameter.VAR_POSITIONAL if p.many else kind, default=default))
+    return shown
 
 
 _OBJECTS: dict[str, type[ExpressionOps]] = {}
@@ -114,7 +137,7 @@ _OBJECTS: dict[str, type[ExpressionOps]] = {}
 
 def _object(declared: type[Operator]) -> type[ExpressionOps]:
     """Return the class whose objects stand for the operator's nodes."""
-    parameters = [inspect.Parameter(p.name, inspect.Parameter.POSITIONAL_OR_KEYWORD) for p in declared.parameters]
+    parameters = _signature(declared)
 
     def init(self: ExpressionOps, *arguments: Any, **named: Any) -> None:
         ExpressionOps.__init__(self, *arguments, **named)
@@ -172,6 +195,15 @@ Corr = _object(pairwise.Corr)
 Cov = _object(pairwise.Cov)
 Ref = _object(shift.Ref)
 Delta = _object(shift.Delta)
+P = _object(pit.P)
+PRef = _object(pit.PRef)
+CSRank = _object(crosssection.CSRank)
+CSZScore = _object(crosssection.CSZScore)
+CSDemean = _object(crosssection.CSDemean)
+CSScale = _object(crosssection.CSScale)
+CSQuantile = _object(crosssection.CSQuantile)
+CSCorr = _object(crosssection.CSCorr)
+CSNeutralize = _object(crosssection.CSNeutralize)
 
-__all__ = ["Expression", "ExpressionOps", "Feature"]
+__all__ = ["Expression", "ExpressionOps", "Feature", "PFeature"]
 __all__ += list(_OBJECTS)  # noqa: PLE0605  the names bound above

@@ -7,8 +7,20 @@ rolling.py       Mean Sum Std Var Skew Kurt Max Min Med Mad Quantile Rank Count 
                  Slope Rsquare Resi
 pairwise.py      Corr Cov
 shift.py         Ref Delta
+crosssection.py  CSRank CSZScore CSDemean CSScale CSQuantile CSCorr CSNeutralize
+pit.py           P PRef
+elsewhere.py     ChangeInstrument Mask
 """
 
-from qlib.data.expression.operators import arithmetic, comparison, pairwise, rolling, shift
+from qlib.data.expression.operators import (
+    arithmetic,
+    comparison,
+    crosssection,
+    elsewhere,
+    pairwise,
+    pit,
+    rolling,
+    shift,
+)
 
-__all__ = ["arithmetic", "comparison", "pairwise", "rolling", "shift"]
+__all__ = ["arithmetic", "comparison", "crosssection", "elsewhere", "pairwise", "pit", "rolling", "shift"]
