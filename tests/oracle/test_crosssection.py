@@ -14,12 +14,12 @@ from formulas import NAIVE, market
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from qlib.data.kernels.crosssection import TimeOrder, per_bar
 
 from qlib.data.expression import OPERATORS, build_plan, evaluate, parse
 from qlib.data.expression.node import Column, Node, Operator, looks_across, walk
 from qlib.data.expression.operators.crosssection import members_in_time
 from qlib.data.expression.span import Span
+from qlib.data.kernels import TimeOrder, per_bar
 from qlib.data.kernels import reference_crosssection as reference
 from qlib.data.panel import NOWHERE, Panel, Surroundings
 from qlib.errors import ExpressionError

@@ -7,8 +7,12 @@ series.hpp      exponential means, shifts, deviations
 kernels.hpp     all of them by name
 rolling.pyx     the call from Python: all instruments of a tile, without the GIL
 reference.py    each statistic in a numpy sentence: the specification, and the oracle of the tests
+
+crosssection.hpp, crosssection.pyx, reference_crosssection.py
+                the same for statistics across instruments, bar after bar
 """
 
+from qlib.data.kernels.crosssection import TimeOrder, per_bar
 from qlib.data.kernels.rolling import roll
 
-__all__ = ["roll"]
+__all__ = ["TimeOrder", "per_bar", "roll"]

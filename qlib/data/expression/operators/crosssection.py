@@ -22,7 +22,7 @@ from qlib.data.expression.node import NodeError, PanelOperator, Scalar
 from qlib.data.expression.operators.rolling import FLAT
 from qlib.data.expression.parameters import Many, Number, OneOf, Parameter, Series
 from qlib.data.expression.registry import operator
-from qlib.data.kernels.crosssection import TimeOrder, per_bar
+from qlib.data.kernels import TimeOrder, per_bar
 from qlib.data.panel import Panel
 
 MOST_FACTORS: Final = 64
