@@ -1,11 +1,8 @@
-"""What a formula may say about reported periods; operators/pit.py computes it.
+"""How reported periods stand in a formula; operators/pit.py computes them.
 
-    $$roe_q                     a point-in-time field: one value a quarter (`_a`: a year), revised as time goes by
-    P(Mean($$roe_q, 4))         inside P, operators run along the periods that are known on a day
-    PRef($$roe_q, 201903)       one period, as known on each day
-
-A point-in-time field has no value of its own on a day, so it stands inside P or PRef only, and nothing else does: no
-column, no later period (nobody knows it), no second P, and not quarters beside years.
+$$roe_q                     a point-in-time field: one value a quarter (`_a`: a year), revised as time goes by
+P(Mean($$roe_q, 4))         inside P, operators run along the periods that are known on a day
+PRef($$roe_q, 201903)       one period, as known on each day
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from qlib.data.expression.node import Column, Node, NodeError, PanelOperator, Scalar, walk
+from qlib.data.expression.node import Node, NodeError, PanelOperator, Scalar, walk
 from qlib.data.expression.parameters import Parameter
 from qlib.data.expression.span import Span
 from qlib.data.periods import complaint, is_period, is_yearly
@@ -27,7 +24,10 @@ if TYPE_CHECKING:
 
 
 class PFeature(PanelOperator):
-    """A point-in-time field, in lower case: `$$roe_q`; its rows are periods, not days."""
+    """A point-in-time field, in lower case: `$$roe_q`; its rows are periods, not days.
+
+    A second argument names the instrument whose field it is, where that is not the row's own.
+    """
 
     __slots__ = ()
     name = "PFeature"
@@ -42,13 +42,20 @@ class PFeature(PanelOperator):
         return str(self.arguments[0])
 
     @property
+    def instrument(self) -> str | None:
+        return str(self.arguments[1]) if len(self.arguments) > 1 else None
+
+    @property
     def yearly(self) -> bool:
         return is_yearly(self.field)
 
     def write(self, arguments: list[str]) -> str:
-        return f"$${arguments[0]}"
+        return f"$${arguments[0]}" if self.instrument is None else f"Mask($${arguments[0]},{self.instrument!r})"
 
-    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
+    def kernel_name(self) -> str:
+        return "column"
+
+    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:  # noqa: ARG002
         if str(self) not in panel.columns:
             raise ExpressionError(outside(str(self)))
         return panel.columns[str(self)]
@@ -68,40 +75,11 @@ class OverPeriods(PanelOperator):
     def inputs(self) -> tuple[Node, ...]:
         return ()
 
-    def settle(self) -> None:
-        super().settle()
-        if (why := self._refusal()) is not None:
-            raise NodeError(f"{self.name}: {why}", 0)
-
     def result_dtype(self) -> str:
         return "float32"
 
     def kernel_name(self) -> str:
         return "periods"
-
-    @property
-    def fields(self) -> tuple[PFeature, ...]:
-        """The point-in-time fields of the formula."""
-        return tuple(node for node in walk(self.formula) if isinstance(node, PFeature))
-
-    @property
-    def yearly(self) -> bool:
-        """Whether the periods are years."""
-        return self.fields[0].yearly
-
-    def _refusal(self) -> str | None:
-        for node in walk(self.formula):
-            if isinstance(node, Column):
-                return f"{node} has a value for every bar, not for every period; write it outside, as in P(...)*{node}"
-            if isinstance(node, OverPeriods):
-                return f"{node} is a value for every bar already; {self.name} stands over point-in-time fields"
-            if isinstance(node, PanelOperator) and not isinstance(node, PFeature):
-                return f"{node.name} looks across bars or instruments; write it outside, as in {node.name}(P(...))"
-            if node.span.ahead > 0:
-                return f"{node} reads a later period, and after the newest none is known"
-        if len({one.yearly for one in self.fields}) > 1:
-            return f"{self.formula} joins quarters (_q) and years (_a); write one P for each"
-        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +89,8 @@ class Period(Parameter):
     loose: bool = False
 
     def complaint(self, value: Node | Scalar) -> str | None:
-        written = self.loose or any(isinstance(value, int) and is_period(value, yearly=how) for how in (False, True))
-        if isinstance(value, int) and not isinstance(value, bool) and written:
+        whole = isinstance(value, int) and not isinstance(value, bool)
+        if whole and (self.loose or any(is_period(value, yearly=how) for how in (False, True))):  # type: ignore[arg-type]
             return None
         return f"{self.name} must be a quarter such as 201903 or a year such as 2019, received {value!r}"
 
@@ -122,7 +100,11 @@ def outside(field: str) -> str:
     return f"{field} is a point-in-time field, known by periods and not by bars; it stands inside P or PRef: P({field})"
 
 
-def reported_fields(roots: Iterable[Node]) -> tuple[str, ...]:
+def reported_fields(*roots: Node) -> tuple[str, ...]:
     """Return the names of the point-in-time fields that formulas read, sorted."""
-    over = (node for node in walk(*roots, everywhere=True) if isinstance(node, OverPeriods))
-    return tuple(sorted({one.field for node in over for one in node.fields}))
+    return tuple(sorted({node.field for node in walk(*roots, everywhere=True) if isinstance(node, PFeature)}))
+
+
+def over_periods(roots: Iterable[Node]) -> list[OverPeriods]:
+    """Return every P and PRef of the formulas, wherever they are evaluated."""
+    return [node for node in walk(*roots, everywhere=True) if isinstance(node, OverPeriods)]

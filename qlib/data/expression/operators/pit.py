@@ -10,6 +10,9 @@ What is known of an instrument changes only when something is announced.  So not
 
 A record counts from the bar from which the provider says that it is known, so what is announced later changes nothing
 that came before.
+
+A point-in-time field has no value of its own on a bar, so it stands inside P or PRef only, and nothing else does: no
+column, no later period (nobody knows it), no second P, and not quarters beside years.
 """
 
 from __future__ import annotations
@@ -20,11 +23,12 @@ from typing import ClassVar, Final
 import numpy as np
 
 from qlib.data.expression.engine import evaluate
-from qlib.data.expression.node import NodeError, Scalar
+from qlib.data.expression.node import Column, Node, NodeError, PanelOperator, Scalar, walk
 from qlib.data.expression.parameters import Parameter, Series
-from qlib.data.expression.pit import OverPeriods, Period
+from qlib.data.expression.pit import OverPeriods, Period, PFeature
 from qlib.data.expression.plan import Plan
 from qlib.data.expression.registry import operator
+from qlib.data.expression.sites import Remote
 from qlib.data.panel import Panel
 from qlib.data.periods import NUMBERS, Records, is_period, number
 from qlib.errors import MissingDataError
@@ -37,48 +41,93 @@ class _OverStates(OverPeriods):
 
     __slots__ = ()
 
+    def settle(self) -> None:
+        super().settle()
+        formula = along_periods(self.formula)
+        for node in walk(formula):
+            if (why := self._refusal(node)) is not None:
+                raise NodeError(f"{self.name}: {why}", 0)
+        if len({one.yearly for one in _fields(formula)}) > 1:
+            raise NodeError(f"{self.name}: {formula} joins quarters (_q) and years (_a); write one P for each", 0)
+
+    def _refusal(self, node: Node) -> str | None:
+        if isinstance(node, Column):
+            return f"{node} has a value for every bar, not for every period; write it outside, as in P(...)*{node}"
+        if isinstance(node, OverPeriods):
+            return f"{node} is a value for every bar already; {self.name} stands over point-in-time fields"
+        if isinstance(node, PanelOperator) and not isinstance(node, PFeature):
+            return f"{node.name} looks across bars or instruments; write it outside, as in {node.name}(P(...))"
+        if node.span.ahead > 0:
+            return f"{node} reads a later period, and after the newest none is known"
+        return None
+
+    @property
+    def yearly(self) -> bool:
+        """Whether the periods are years."""
+        return _fields(along_periods(self.formula))[0].yearly
+
     def _reach(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first and last period of each state's series, those known being low ... high."""
         raise NotImplementedError
 
-    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
-        if panel.around.periods is None:
+    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:  # noqa: ARG002
+        periods = panel.around.periods
+        if periods is None:
             raise MissingDataError(
                 f"{self}: nobody said where point-in-time data are; a panel made by hand takes them as "
                 "Panel(..., around=Surroundings(periods=...))"
             )
-        out = np.full(panel.rows, np.nan, np.float32)
+        formula = along_periods(self.formula)
         known = {
-            str(one): _Known([panel.around.periods(name, one.field) for name in panel.instruments], panel)
-            for one in self.fields
+            str(one): _Known([periods(one.instrument or name, one.field) for name in panel.instruments], panel)
+            for one in _fields(formula)
         }
+        out = np.full(panel.rows, np.nan, np.float32)
         moments = np.unique(np.concatenate([one.moments for one in known.values()]))
-        if not len(moments):
-            return out
-        values = self._of_states(moments, known)
-        who, at = _width(panel).split(moments)
-        _carry_on(values, panel.start[who] + at - panel.first[who], panel, out)
+        if len(moments):
+            values = self._of_states(formula, moments, known)
+            who, at = _width(panel).split(moments)
+            _carry_on(values, panel.start[who] + at - panel.first[who], panel, out)
         return out
 
-    def _of_states(self, moments: np.ndarray, known: dict[str, _Known]) -> np.ndarray:
+    def _of_states(self, formula: Node, moments: np.ndarray, known: dict[str, _Known]) -> np.ndarray:
         """Return the formula's value, float32, at each of the moments."""
         bounds = [one.bounds(moments) for one in known.values()]
         low, high = np.min([a for a, _ in bounds], axis=0), np.max([b for _, b in bounds], axis=0)
         first, last = self._reach(low, high)
         lengths = np.maximum(last - first + 1, 0)
-        plan = Plan([str(self.formula)], [self.formula], self.compat)
+        plan = Plan([str(formula)], [formula], self.compat)
         values = np.full(len(moments), np.nan, np.float32)
-        for low_, high_ in _chunks(lengths):
-            part = slice(low_, high_)
-            start = np.concatenate([[0], np.cumsum(lengths[part])])
-            state = np.repeat(np.arange(high_ - low_), lengths[part])
-            period = np.arange(start[-1]) - start[:-1][state] + first[part][state]
-            columns = {name: one.values(moments[part][state], period) for name, one in known.items()}
-            series = Panel(("",) * (high_ - low_), start, np.maximum(first[part], 0), columns)
-            (found,) = evaluate(plan, series)
-            filled = lengths[part] > 0
-            values[part][filled] = found[start[1:][filled] - 1]
+        for begin, end in _chunks(lengths):
+            here = slice(begin, end)
+            start = np.concatenate([[0], np.cumsum(lengths[here])])
+            state = np.repeat(np.arange(end - begin), lengths[here])
+            period = np.arange(start[-1]) - start[:-1][state] + first[here][state]
+            columns = {name: one.values(moments[here][state], period) for name, one in known.items()}
+            (found,) = evaluate(plan, Panel(("",) * (end - begin), start, np.maximum(first[here], 0), columns))
+            filled = lengths[here] > 0
+            values[here][filled] = found[start[1:][filled] - 1]
         return values
+
+
+def _fields(formula: Node) -> list[PFeature]:
+    return [node for node in walk(formula) if isinstance(node, PFeature)]
+
+
+def along_periods(formula: Node, instrument: str | None = None) -> Node:
+    """Return the formula with fields of other instruments as leaves of their own: `$$x_q` of b for Mask($$x_q,'b')."""
+    done: dict[Node, Node] = {}
+    for node in walk(formula):
+        if isinstance(node, PFeature) and instrument is not None:
+            done[node] = PFeature(node.field, instrument)
+        elif isinstance(node, Remote) and node.site:
+            done[node] = along_periods(node.feature, node.site)
+        elif any(done[child] is not child for child in node.inputs):
+            arguments = (done[a] if isinstance(a, Node) else a for a in node.arguments)
+            done[node] = type(node)(*arguments, compat=node.compat)
+        else:
+            done[node] = node
+    return done[formula]
 
 
 @operator
@@ -121,7 +170,7 @@ class PRef(_OverStates):
         super().settle()
         if self.compat is None and not is_period(self.period, yearly=self.yearly):
             wanted = "a year such as 2019" if self.yearly else "a quarter such as 201903"
-            raise NodeError(f"PRef: period must be {wanted} for {self.fields[0]}, received {self.period}", 1)
+            raise NodeError(f"PRef: period must be {wanted} for {self.formula}, received {self.period}", 1)
 
     def _reach(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         fits = is_period(self.period, yearly=self.yearly)
