@@ -10,6 +10,7 @@ A Provider needs nothing but Settings; several can live side by side. Rooms that
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,8 @@ from qlib.data.provider.features import (
     rows_of,
 )
 from qlib.data.provider.store import Store
-from qlib.data.universe import Spans, clip
+from qlib.data.ranges import Ranges
+from qlib.data.universe import Spans, Universe
 from qlib.errors import InputError, MissingDataError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.utils.objects import init_instance_by_config
@@ -127,25 +129,27 @@ class Provider:
         dict
             {name: [(start, end), ...]}, spans cut to the range.
         """
-        spans, pipe = self._universe(instruments, freq)
+        universe, pipe = self._universe(instruments, freq)
         calendar = self.locate(freq)
         start, end = timestamp(start_time, "start_time"), timestamp(end_time, "end_time")
         if not len(calendar):
             return [] if as_list else {}
         start = pd.Timestamp(calendar.times[0]) if start is None else start
         end = pd.Timestamp(calendar.times[-1]) if end is None else end
-        alive = clip(spans, start, end)
+        if as_list and not pipe:
+            return universe.listed(start, end)
+        alive = universe.clip(start, end)
         for one in pipe:
             keep: Any = one if callable(one) else BaseDFilter.from_config(one)
             own = {"provider": self} if isinstance(keep, SeriesDFilter) else {}
             alive = keep(alive, start, end, freq, **own)
         return list(alive) if as_list else alive
 
-    def _universe(self, instruments: Any, freq: str) -> tuple[Spans, Sequence[Any]]:
+    def _universe(self, instruments: Any, freq: str) -> tuple[Universe, Sequence[Any]]:
         if isinstance(instruments, Mapping) and "market" in instruments:
-            return self.store.spans(instruments["market"], freq), instruments.get("filter_pipe") or []
+            return self.store.universe(instruments["market"], freq), instruments.get("filter_pipe") or []
         if isinstance(instruments, Mapping):
-            return _spans(instruments), []
+            return Universe(_spans(instruments)), []
         shown = f"D.instruments({instruments!r})" if isinstance(instruments, str) else "D.instruments('all')"
         raise InputError(
             f"instruments: received {_short(instruments)}; what D.instruments returns is allowed, "
@@ -201,12 +205,12 @@ class Provider:
         if high < low:
             self._warn_outside(calendar, start_time, end_time)
             return empty_frame(names)
-        labels, spans = self._labels(instruments, calendar, low, high, freq)
+        labels, members = self._labels(instruments, calendar, low, high, freq)
         threads = self.settings.threads(freq)
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
         self._warn_absent(loaded, freq)
-        kept = rows_of(loaded, calendar, low, high, spans)
-        if not any(kept):
+        kept = rows_of(loaded, low, high, members)
+        if not len(kept):
             return empty_frame(names)
         block = compute(plan, loaded, kept, low, high, threads)
         frame = frame_of(block, index_of(labels, kept, calendar, low, high), names)
@@ -245,7 +249,7 @@ class Provider:
             nothing: dict[str, np.ndarray] = {field: np.empty(0, np.float32) for field in plan.fields}
             return Panel((), np.zeros(1, np.int64), np.empty(0, np.int64), nothing), calendar.times[:0]
         threads = self.settings.threads(freq)
-        labels = list(dict.fromkeys(str(name) for name in instruments))
+        labels = tuple(dict.fromkeys(str(name) for name in instruments))
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
         self._warn_absent(loaded, freq, optional)
         return computed_panel(plan, loaded, low, high, threads), calendar.times[low : high + 1]
@@ -261,28 +265,34 @@ class Provider:
 
     def _labels(
         self, instruments: Any, calendar: Calendar, low: int, high: int, freq: str
-    ) -> tuple[list[str], Spans | None]:
-        """Return the names in ascending order, and their spans if there are any."""
+    ) -> tuple[tuple[str, ...], Ranges | None]:
+        """Return the names in ascending order, and if there are spans, the calendar positions of their members."""
         if isinstance(instruments, str):
             raise InputError(
                 f"instruments: received the text {instruments!r}; a list of names is allowed, or the universe "
                 f"D.instruments({instruments!r})"
             )
         if isinstance(instruments, Mapping):
-            if "market" in instruments:
-                # Qlib's filters always see the whole calendar; ours answer the same for any part of it.
-                whole = self.settings["compat"] == "qlib"
-                start, end = (None, None) if whole else (calendar.stamps[low], calendar.stamps[high])
-                spans = self.list_instruments(instruments, start, end, freq)
-            else:
-                spans = _spans(instruments)
-            return sorted(spans), spans
+            universe, pipe = self._universe(instruments, freq)
+            if "market" not in instruments:
+                return universe.names, universe.ranges(calendar)
+            # Qlib's filters always see the whole calendar; ours answer the same for any part of it.
+            whole = self.settings["compat"] == "qlib"
+            start, end = (calendar.index[i] for i in ((0, -1) if whole else (low, high)))
+            if pipe:
+                universe = Universe(_spans(self.list_instruments(instruments, start, end, freq)))
+                return universe.names, universe.ranges(calendar)
+            alive = universe.alive(start, end)
+            members = universe.ranges(calendar)
+            if alive.all():
+                return universe.names, members
+            return tuple(compress(universe.names, alive.tolist())), members.part(alive)
         if not isinstance(instruments, Iterable):
             raise InputError(
                 f"instruments: received {_short(instruments)}; a list of names, a dict name -> spans, or "
                 "D.instruments(...) is allowed"
             )
-        return sorted({str(name) for name in instruments}), None
+        return tuple(sorted({str(name) for name in instruments})), None
 
     # ------------------------------------------------------------------ what a person should know
     @staticmethod
@@ -301,13 +311,13 @@ class Provider:
             named = [name + _nearest(name, stored) for name in unknown[:5]]
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             logger.warning(f"no data in {self.store.root(self.store.stored_freq(freq))} for {', '.join(named)}{more}")
-        known = [name for name in loaded.instruments if name not in set(unknown)]
-        missing = [field for field in loaded.missing_fields() if field not in optional] if known else []
-        if missing:
-            stored = self.store.stored_fields(known[0], freq)
+        missing = [field for field in loaded.missing_fields() if field not in optional]
+        known = next((name for name in loaded.instruments if name not in unknown), None) if missing else None
+        if known is not None:
+            stored = self.store.stored_fields(known, freq)
             for field in missing:
                 hint = did_you_mean(f"${field}", [f"${name}" for name in stored])
-                shown = f"stored for {known[0]}: {', '.join(stored) or 'nothing'}"
+                shown = f"stored for {known}: {', '.join(stored) or 'nothing'}"
                 logger.warning(f"no instrument has ${field} at {freq}{hint} ({shown})")
 
 
@@ -353,5 +363,5 @@ def _processed(frame: pd.DataFrame, inst_processors: Sequence[Any]) -> pd.DataFr
         if len(own):
             done[name] = own
     if not done:
-        return empty_frame(list(frame.columns))
+        return empty_frame(tuple(frame.columns))
     return pd.concat(done, names=["instrument"]).sort_index()

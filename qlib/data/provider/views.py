@@ -93,8 +93,8 @@ class FeatureProvider(_View):
         """Return a stored field at calendar positions start_index ... end_index (float32; index: position)."""
         name = str(field).removeprefix("$").lower()
         raw = self.provider.store.read([instrument], [name], freq, int(start_index), int(end_index))
-        values = raw.values[0][0]
-        if values is None or not len(values):
+        values = raw.series(0, 0)
+        if not len(values):
             return pd.Series(dtype=np.float32)
         first = int(raw.first[0, 0])
         return pd.Series(values.copy(), index=pd.RangeIndex(first, first + len(values)))

@@ -18,8 +18,8 @@ from typing import Final
 
 import numpy as np
 
-from qlib.data.storage import reader
 from qlib.data.storage.binary import read_bin
+from qlib.data.storage.reader import AVAILABLE, measure_files, read_files
 from qlib.errors import StoreError
 
 ABSENT: Final = -1
@@ -73,7 +73,7 @@ def read_many(
         A file is damaged, reaches beyond the calendar, or is none; the message names it.
     """
     low, high = max(first, 0), min(last, entries - 1)
-    if not reader.AVAILABLE or high < low:
+    if not AVAILABLE or high < low:
         return _read_plainly(top, folders, endings, first, last, entries)
     shape = (len(folders), len(endings))
     offset, begin, count = (np.empty(shape, np.int64) for _ in range(3))
@@ -82,7 +82,7 @@ def read_many(
     room = _room(where, *names, high - low + 1)
     values = np.empty(int(room[-1]), np.float32)
     threads = max(1, min(threads, offset.size // _FILES_PER_THREAD))
-    reader.read_files(where, *names, low, high, entries, threads, values, room, offset, begin, count)
+    read_files(where, *names, low, high, entries, threads, values, room, offset, begin, count)
     raw = Raw(values, offset, begin, count)
     if count.min(initial=ABSENT) == _ODD:
         raw = _judged(raw, top, folders, endings, first, last, entries)
@@ -100,7 +100,7 @@ def _room(top: bytes, folders: list[bytes], endings: list[bytes], width: int) ->
     if files * width <= _VIRTUAL:
         return np.arange(len(folders) + 1, dtype=np.int64) * (len(endings) * width)
     most = np.empty((len(folders), len(endings)), np.int64)
-    reader.measure_files(top, folders, endings, most)
+    measure_files(top, folders, endings, most)
     return np.concatenate([[0], np.cumsum(np.minimum(most, width).sum(axis=1))])
 
 

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import datetime as dt
 import logging
 import os
+import struct
+import sys
 import tracemalloc
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +19,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlib.config import build_settings
-from qlib.data.provider import Provider, store
+from qlib.data.provider import Provider
 from qlib.data.provider import features as query
+from qlib.data.storage import arena
 from qlib.data.storage.binary import write_bin
 from qlib.data.storage.writer import write_store
 from qlib.errors import ExpressionError, InputError, MissingDataError, StoreError
@@ -127,11 +133,11 @@ def test_a_part_of_the_time_is_a_part_of_the_whole(root, window, chunk, threads)
     low, high = window
     whole = provider(root).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS)
     before, query.CHUNK_ROWS = query.CHUNK_ROWS, chunk
-    files, store._FILES_PER_THREAD = store._FILES_PER_THREAD, 1
+    files, arena._FILES_PER_THREAD = arena._FILES_PER_THREAD, 1
     try:
         part = provider(root, kernels=threads).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS, DAYS[low], DAYS[high])
     finally:
-        query.CHUNK_ROWS, store._FILES_PER_THREAD = before, files
+        query.CHUNK_ROWS, arena._FILES_PER_THREAD = before, files
     times = whole.index.get_level_values(1)
     expected = whole[(times >= DAYS[low]) & (times <= DAYS[high])]
     assert list(part.index) == list(expected.index)
@@ -181,6 +187,13 @@ def test_a_mapping_of_names_is_read_as_spans_and_open_ends_are_open(p):
     for bad in ({"BTC": "2024-01-01"}, {"BTC": 5}, {"BTC": [("2024-01-01",)]}):
         with pytest.raises(InputError, match="for BTC; a list of .start, end. is allowed"):
             p.features(bad, ["$close"])
+
+
+@pytest.mark.parametrize("end", ["2300-01-01", "9999-12-31", dt.date(9999, 12, 31), pd.Timestamp.max])
+def test_an_end_beyond_what_nanoseconds_count_is_open(p, end):
+    assert len(p.features(["DEAD"], ["$close"], "1000-01-01", end)) == 10
+    assert len(p.features({"DEAD": [("1000-01-01", end)]}, ["$close"])) == 10
+    assert p.list_instruments({"DEAD": [(None, end)]}, None, end) == {"DEAD": [(DAYS[0], pd.Timestamp.max)]}
 
 
 # ---------------------------------------------------------------------- what a person is told
@@ -333,16 +346,28 @@ def test_memory_peaks_at_the_result_and_little_more(tmp_path):
     assert peak < 1.75 * found.size * 4, "a second copy of the block"
 
 
-def test_reading_takes_one_open_per_file(root, monkeypatch):
-    opened = []
-    real = os.open
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells which files are opened")
+def test_reading_takes_one_open_per_file(root):
+    p = provider(root)
+    with opened_files(root / "features" / "btc", root / "features" / "late") as opened:
+        p.features(["BTC", "LATE"], ["$close", "$close / $open", "Mean($close, 3)"])
+    assert sorted(opened) == ["close.day.bin", "close.day.bin", "open.day.bin", "open.day.bin"]
 
-    def count(path, *args, **kwargs):
-        opened.append(str(path))
-        return real(path, *args, **kwargs)
 
-    monkeypatch.setattr(os, "open", count)
-    provider(root).features(["BTC", "LATE"], ["$close", "$close / $open", "Mean($close, 3)"])
-    assert sorted(Path(path).name for path in opened if path.endswith(".bin")) == [
-        "close.day.bin", "close.day.bin", "open.day.bin", "open.day.bin",
-    ]  # fmt: skip
+@contextmanager
+def opened_files(*folders: Path):
+    """Collect the names of the files that are opened in the folders, as the system tells them (inotify)."""
+    system, opened = ctypes.CDLL(None, use_errno=True), []
+    handle = system.inotify_init1(os.O_NONBLOCK)
+    for folder in folders:
+        assert system.inotify_add_watch(handle, os.fsencode(folder), 0x20) > 0  # IN_OPEN
+    try:
+        yield opened
+        told = os.read(handle, 1 << 16)
+        while told:
+            _, mask, _, length = struct.unpack("iIII", told[:16])
+            if not mask & 0x40000000:  # a folder
+                opened.append(told[16 : 16 + length].rstrip(b"\0").decode())
+            told = told[16 + length :]
+    finally:
+        os.close(handle)
