@@ -23,7 +23,7 @@ from typing import Any, Final
 
 from qlib.data.expression.node import Column, Node, NodeError, Operator, Scalar
 from qlib.data.expression.pit import OverPeriods, PFeature, outside
-from qlib.data.expression.registry import OPERATORS
+from qlib.data.expression.registry import OPERATORS, REWRITES
 from qlib.errors import ExpressionError, did_you_mean
 
 LONGEST: Final = 50_000  # characters of one formula
@@ -100,6 +100,8 @@ def parse(text: str, *, compat: str | None = None, registry: Mapping[str, type[O
     parser.expect("end")
     if not isinstance(value, Node):
         raise parser.error("a field reads at least one column", 0, "a column is written $close")
+    for change in REWRITES:
+        value = change(value)
     return value
 
 

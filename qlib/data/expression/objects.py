@@ -13,7 +13,19 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from qlib.data.expression.node import Column, Node, NodeError, Operator, Scalar
-from qlib.data.expression.operators import arithmetic, comparison, crosssection, pairwise, pit, rolling, shift
+from qlib.data.expression.operators import (
+    arithmetic,
+    comparison,
+    crosssection,
+    days,
+    gaps,
+    pairwise,
+    pit,
+    resample,
+    rolling,
+    select,
+    shift,
+)
 from qlib.data.expression.pit import PFeature as PeriodField
 from qlib.errors import ExpressionError
 
@@ -204,6 +216,16 @@ CSScale = _object(crosssection.CSScale)
 CSQuantile = _object(crosssection.CSQuantile)
 CSCorr = _object(crosssection.CSCorr)
 CSNeutralize = _object(crosssection.CSNeutralize)
+Date = _object(days.Date)
+DayLast = _object(days.DayLast)
+DayCumsum = _object(days.DayCumsum)
+IsNull = _object(gaps.IsNull)
+IsInf = _object(gaps.IsInf)
+FFillNan = _object(gaps.FFillNan)
+BFillNan = _object(gaps.BFillNan)
+Select = _object(select.Select)
+Cut = _object(select.Cut)
+TResample = _object(resample.TResample)
 
 __all__ = ["Expression", "ExpressionOps", "Feature", "PFeature"]
 __all__ += list(_OBJECTS)  # noqa: PLE0605  the names bound above

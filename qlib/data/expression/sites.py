@@ -3,9 +3,10 @@
     ChangeInstrument('b',$close)              over the rows of b                (operators/elsewhere.py)
     Mean($close,5)-ChangeInstrument('b',$x)   over the rows of both, but Mean over its instrument's own: Apart
 
-What Qlib calls the index of a series is here the rows where one of a formula's columns is stored.  A panel for several
-formulas holds the rows of all of them, so a formula with fewer rows is evaluated apart: otherwise the number of rows in a
-window at the listing would depend on what else is asked.  All formulas that leave for the same place go there together.
+What Qlib calls the index of a series is here the rows where one of a formula's columns is stored.  A panel for
+several formulas holds the rows of all of them, so a formula with fewer rows is evaluated apart: otherwise the number of
+rows in a window at the listing would depend on what else is asked.  All formulas that leave for the same place go there
+together.
 
     plan = kept_apart(plan)                                                  what has other rows than its reader: Apart
     around = replace(around, elsewhere=Sites(panels, plan.roots))            who meets whom where, each computed once
@@ -21,15 +22,13 @@ from typing import ClassVar, Final
 import numpy as np
 
 from qlib.data.expression.engine import evaluate
-from qlib.data.expression.node import STORED, Column, Node, Operator, PanelOperator, Scalar, walk
+from qlib.data.expression.node import GAPPED, STORED, Column, Node, Operator, PanelOperator, Scalar, walk
 from qlib.data.expression.parameters import Series
 from qlib.data.expression.plan import Plan
 from qlib.data.expression.span import Span
 from qlib.data.panel import Panel, Surroundings
 from qlib.errors import MissingDataError, did_you_mean
 
-# The dtype of a formula where rows may be missing.
-GAPPED: Final = {"bool": "flag", "flag": "flag", "int64": "float64", "float32": "float32", "float64": "float64"}
 _OWN: Final = ""  # the site of what is evaluated over an instrument's own rows
 _EVERY: Final = "*"  # the mark of formulas without columns: they have all rows
 
@@ -267,6 +266,15 @@ def leaves(*formulas: Node) -> Leaves:
     return Leaves(tuple(columns), tuple(elsewhere), every)
 
 
+def asked_elsewhere(roots: Iterable[Node]) -> dict[str, tuple[Node, ...]]:
+    """Return which formulas are evaluated for other instruments, at any depth: instrument (lower case) to formulas."""
+    found: dict[str, dict[Node, None]] = {}
+    for node in walk(*roots, everywhere=True):
+        if isinstance(node, Remote) and node.site != _OWN:
+            found.setdefault(node.site, {})[node.feature] = None
+    return {instrument: tuple(features) for instrument, features in sorted(found.items())}
+
+
 def reads_elsewhere(roots: Iterable[Node]) -> dict[str, tuple[str, ...]]:
     """Return which columns formulas read of other instruments: instrument (lower case) to columns, both in order.
 
@@ -274,11 +282,8 @@ def reads_elsewhere(roots: Iterable[Node]) -> dict[str, tuple[str, ...]]:
     >>> reads_elsewhere(build_plan(["$close/ChangeInstrument('B',Mean($open,2)*Mask($low,'c'))"]).roots)
     {'b': ('open',), 'c': ('low',)}
     """
-    found: dict[str, set[str]] = {}
-    for node in walk(*roots, everywhere=True):
-        if isinstance(node, Remote) and node.site != _OWN:
-            found.setdefault(node.site, set()).update(leaves(node.feature).columns)
-    return {instrument: tuple(sorted(columns)) for instrument, columns in sorted(found.items())}
+    asked = asked_elsewhere(roots)
+    return {instrument: tuple(sorted(leaves(*features).columns)) for instrument, features in asked.items()}
 
 
 # ------------------------------------------------------------------------------------- formulas with fewer rows
@@ -307,8 +312,8 @@ def _apart(roots: Sequence[Node]) -> list[Node]:
             arguments[node.place] = _apart([node.feature])[0]
         for place, argument in enumerate(node.arguments):
             if argument in made:
-                keep = marks[argument] == marks[node] or argument in strict  # type: ignore[index]
-                arguments[place] = made[argument] if keep else _wrapped(made[argument])  # type: ignore[index]
+                keep = marks[argument] == marks[node] or argument in strict
+                arguments[place] = made[argument] if keep else _wrapped(made[argument])
         if not node.inputs or (_name(node) in _STRICT and all(child in strict for child in node.inputs)):
             strict.add(node)
         changed = any(new is not old for new, old in zip(arguments, node.arguments, strict=True))

@@ -10,17 +10,40 @@ shift.py         Ref Delta
 crosssection.py  CSRank CSZScore CSDemean CSScale CSQuantile CSCorr CSNeutralize
 pit.py           P PRef
 elsewhere.py     ChangeInstrument Mask
+days.py          Date DayLast DayCumsum
+gaps.py          IsNull IsInf FFillNan BFillNan
+resample.py      TResample
+select.py        Select Cut, and fewer_rows.py: what is built on rows left out
 """
 
 from qlib.data.expression.operators import (
     arithmetic,
     comparison,
     crosssection,
+    days,
     elsewhere,
+    fewer_rows,
+    gaps,
     pairwise,
     pit,
+    resample,
     rolling,
+    select,
     shift,
 )
 
-__all__ = ["arithmetic", "comparison", "crosssection", "elsewhere", "pairwise", "pit", "rolling", "shift"]
+__all__ = [
+    "arithmetic",
+    "comparison",
+    "crosssection",
+    "days",
+    "elsewhere",
+    "fewer_rows",
+    "gaps",
+    "pairwise",
+    "pit",
+    "resample",
+    "rolling",
+    "select",
+    "shift",
+]

@@ -6,15 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qlib.data.expression.node import Node, Operator, Scalar
+from qlib.data.expression.node import GAPPED, Node, Operator, Scalar
 from qlib.data.expression.parameters import Series, Window
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
 if TYPE_CHECKING:
     from qlib.data.expression.engine import Tile
-
-_SHIFTED = {"bool": "flag", "flag": "flag", "int64": "float64", "float32": "float32", "float64": "float64"}
 
 
 class Shift(Operator):
@@ -35,7 +33,7 @@ class Shift(Operator):
         return "shift" if self.rows else "origin"
 
     def result_dtype(self) -> str:
-        return _SHIFTED[self.feature.dtype]
+        return GAPPED[self.feature.dtype]
 
 
 @operator
@@ -75,7 +73,7 @@ class Delta(Shift):
 
     def result_dtype(self) -> str:
         dtype = super().result_dtype()
-        return "float32" if dtype == "flag" else dtype
+        return "float32" if dtype in ("flag", "date") else dtype
 
     def reach(self, inner: Span) -> Span:
         if self.compat == "qlib":
