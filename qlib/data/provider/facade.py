@@ -10,6 +10,7 @@ A Provider needs nothing but Settings; several can live side by side. Rooms that
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 from itertools import compress
 from typing import Any
 
@@ -18,7 +19,8 @@ import pandas as pd
 
 from qlib.config import Settings
 from qlib.data.calendar import Calendar, timestamp
-from qlib.data.expression.plan import Plan, build_plan
+from qlib.data.expression.node import looks_across
+from qlib.data.expression.plan import Plan
 from qlib.data.filter import BaseDFilter, SeriesDFilter
 from qlib.data.inst_processor import InstProcessor
 from qlib.data.panel import Panel
@@ -30,11 +32,13 @@ from qlib.data.provider.features import (
     frame_of,
     index_of,
     load,
+    needed,
     rows_of,
 )
+from qlib.data.provider.plans import Plans
 from qlib.data.provider.store import Store
 from qlib.data.ranges import Ranges
-from qlib.data.universe import Spans, Universe
+from qlib.data.universe import Spans, Universe, clip
 from qlib.errors import InputError, MissingDataError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.utils.objects import init_instance_by_config
@@ -53,6 +57,7 @@ class Provider:
     def __init__(self, settings: Settings, registry: Any = None) -> None:
         self.settings = settings
         self.registry = registry
+        self._plans = Plans()
 
     @property
     def settings(self) -> Settings:
@@ -138,11 +143,16 @@ class Provider:
         end = pd.Timestamp(calendar.times[-1]) if end is None else end
         if as_list and not pipe:
             return universe.listed(start, end)
-        alive = universe.clip(start, end)
-        for one in pipe:
-            keep: Any = one if callable(one) else BaseDFilter.from_config(one)
+        keeps: list[Any] = [one if callable(one) else BaseDFilter.from_config(one) for one in pipe]
+        # Who else was a member decides a rule that compares them, also before the range: it is applied to all times.
+        across = any(isinstance(keep, SeriesDFilter) and keep.looks_across(self) for keep in keeps)
+        low, high = (calendar.index[0], calendar.index[-1]) if across else (start, end)
+        alive = universe.clip(low, high)
+        for keep in keeps:
             own = {"provider": self} if isinstance(keep, SeriesDFilter) else {}
-            alive = keep(alive, start, end, freq, **own)
+            alive = keep(alive, low, high, freq, **own)
+        if across:
+            alive = clip(alive, *_entries(calendar, start, end))
         return list(alive) if as_list else alive
 
     def _universe(self, instruments: Any, freq: str) -> tuple[Universe, Sequence[Any]]:
@@ -205,15 +215,20 @@ class Provider:
         if high < low:
             self._warn_outside(calendar, start_time, end_time)
             return empty_frame(names)
-        labels, members = self._labels(instruments, calendar, low, high, freq)
+        across = looks_across(*plan.roots)
+        # An operator across instruments meets everybody who was a member at some bar that is computed, history too.
+        bounds = needed(plan, calendar, low, high) if across else (low, high)
+        labels, members = self._labels(instruments, calendar, *bounds, freq)
         threads = self.settings.threads(freq)
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
+        if across and members is not None:
+            loaded = _with_members(loaded, labels, members)
         self._warn_absent(loaded, freq)
         kept = rows_of(loaded, low, high, members)
         if not len(kept):
             return empty_frame(names)
         block = compute(plan, loaded, kept, low, high, threads)
-        frame = frame_of(block, index_of(labels, kept, calendar, low, high), names)
+        frame = frame_of(block, index_of(labels, kept, calendar), names)
         return _processed(frame, inst_processors) if inst_processors else frame
 
     def panel(
@@ -225,6 +240,7 @@ class Provider:
         freq: str = "day",
         *,
         optional: Collection[str] = (),
+        members: Mapping[str, Any] | None = None,
     ) -> tuple[Panel, np.ndarray]:
         """Return formulas as arrays.
 
@@ -234,6 +250,9 @@ class Provider:
             Names; those without rows in the range are left out of the panel.
         optional
             Names of fields (without `$`) whose absence deserves no warning.
+        members
+            {name: [(start, end), ...]}, when each instrument belongs to the universe that operators such as `CSRank`
+            compare; None and names that are not in it: always.
 
         Returns
         -------
@@ -251,17 +270,24 @@ class Provider:
         threads = self.settings.threads(freq)
         labels = tuple(dict.fromkeys(str(name) for name in instruments))
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
+        if members is not None and looks_across(*plan.roots):
+            universe = Universe(_spans(members))
+            loaded = _with_members(loaded, universe.names, universe.ranges(calendar))
         self._warn_absent(loaded, freq, optional)
         return computed_panel(plan, loaded, low, high, threads), calendar.times[low : high + 1]
+
+    def looks_across(self, fields: Sequence[Any]) -> bool:
+        """Tell whether one of the formulas compares the members of the universe with each other, as `CSRank` does."""
+        return looks_across(*self._plan(fields).roots)
 
     # ------------------------------------------------------------------ how a query is read
     def _plan(self, fields: Sequence[Any]) -> Plan:
         if isinstance(fields, str):
             raise InputError(f"fields: received the text {fields!r}; a list of formulas is allowed: [{fields!r}]")
-        texts = [str(field) for field in fields]
+        texts = tuple(str(field) for field in fields)
         if not texts:
             raise InputError("fields: received none; a list of at least one formula is allowed")
-        return build_plan(texts, compat=self.settings["compat"], registry=self.registry)
+        return self._plans.of(texts, self.settings["compat"], self.registry)
 
     def _labels(
         self, instruments: Any, calendar: Calendar, low: int, high: int, freq: str
@@ -348,6 +374,20 @@ def _spans(instruments: Mapping[Any, Any]) -> Spans:
             for low, high in bounds
         ]
     return spans
+
+
+def _with_members(loaded: Loaded, names: Sequence[str], members: Ranges) -> Loaded:
+    """Return what was loaded, with the calendar positions at which each instrument belongs to the universe."""
+    spans = {name: members.of(i) for i, name in enumerate(names)}
+    return replace(loaded, around=replace(loaded.around, members=spans))
+
+
+def _entries(calendar: Calendar, start: pd.Timestamp, end: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
+    """Return the first and last entry inside [start, end]; where there is none, the first lies after the last."""
+    first, last = calendar.locate(start, end)
+    if last < first:
+        return end, start
+    return calendar.index[first], calendar.index[last]
 
 
 def _processed(frame: pd.DataFrame, inst_processors: Sequence[Any]) -> pd.DataFrame:

@@ -10,7 +10,7 @@ fields, instruments, [start, end]
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -20,8 +20,9 @@ import pandas as pd
 
 from qlib.data.calendar import Calendar
 from qlib.data.expression.engine import evaluate_block
+from qlib.data.expression.node import looks_across
 from qlib.data.expression.plan import Plan
-from qlib.data.panel import Panel
+from qlib.data.panel import NOWHERE, Panel, Surroundings
 from qlib.data.provider.store import Store
 from qlib.data.ranges import Ranges
 from qlib.data.storage.arena import ABSENT, Raw
@@ -35,7 +36,7 @@ class Loaded:
     """What is stored for a query: per instrument and field, values from a calendar position on.
 
     Instrument i has stored rows from `begin[i]` to `end[i]` (int64, half-open, fields together); begin = end means
-    none. `raw` has a row for each instrument and a column for each field.
+    none. `raw` has a row for each instrument and a column for each field; `around` is what formulas may ask beyond them.
     """
 
     instruments: tuple[str, ...]
@@ -43,6 +44,7 @@ class Loaded:
     raw: Raw
     begin: np.ndarray
     end: np.ndarray
+    around: Surroundings = NOWHERE
 
     @classmethod
     def of(cls, instruments: tuple[str, ...], fields: tuple[str, ...], raw: Raw) -> Loaded:
@@ -93,7 +95,14 @@ class Loaded:
                 for to, source, many in zip(at.tolist(), offset.tolist(), count.tolist(), strict=True):
                     column[to : to + many] = self.raw.values[source : source + many]
             columns[field] = column
-        return Panel(self.instruments[low:high], start, begin, columns)
+        return Panel(self.instruments[low:high], start, begin, columns, self.around)
+
+
+def needed(plan: Plan, calendar: Calendar, low: int, high: int) -> tuple[int, int]:
+    """Return the first and last calendar position that the plan needs for the rows at positions low ... high."""
+    span = plan.span
+    first = 0 if math.isinf(span.back) else max(0, low - int(span.back))
+    return first, int(min(high + span.ahead, len(calendar) - 1))
 
 
 def load(
@@ -107,9 +116,7 @@ def load(
     threads: int,
 ) -> Loaded:
     """Read what the plan needs for the rows at calendar positions low ... high."""
-    span = plan.span
-    first = 0 if math.isinf(span.back) else max(0, low - int(span.back))
-    last = int(min(high + span.ahead, len(calendar) - 1))
+    first, last = needed(plan, calendar, low, high)
     raw = store.read(instruments, plan.reads, freq, first, last, threads=threads, calendar=calendar)
     return Loaded.of(tuple(instruments), tuple(plan.reads), raw)
 
@@ -121,14 +128,20 @@ def rows_of(loaded: Loaded, low: int, high: int, members: Ranges | None) -> Rang
 
 
 def compute(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int) -> np.ndarray:
-    """Return the float32 block (fields, kept rows), instruments one after the other."""
+    """Return the float32 block (fields, kept rows), instruments one after the other.
+
+    A few instruments at a time, but all of them, also those of which no row is kept, where a formula compares them.
+    """
     rows, query = loaded.end - loaded.begin, (low, high)
     if kept.rows == rows.sum():
         return evaluate_block(plan, loaded.panel(0, len(rows)), n_threads=threads, query=query)
     block = np.empty((len(plan.fields), kept.rows), dtype=np.float32)
     counts = kept.counts(len(rows))
     at = 0
-    for first, last in _chunks(np.where(counts > 0, rows, 0), CHUNK_ROWS * threads):
+    chunks: Iterable[tuple[int, int]] = [(0, len(rows))]
+    if not looks_across(*plan.roots):
+        chunks = _chunks(np.where(counts > 0, rows, 0), CHUNK_ROWS * threads)
+    for first, last in chunks:
         panel = loaded.panel(first, last)
         part = evaluate_block(plan, panel, n_threads=threads, query=query)
         here = slice(*np.searchsorted(kept.instrument, [first, last]))
@@ -160,43 +173,39 @@ def _chunks(rows: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
         yield first, len(rows)
 
 
-def index_of(instruments: tuple[str, ...], kept: Ranges, calendar: Calendar, low: int, high: int) -> pd.MultiIndex:
-    """Return the index (instrument, datetime) of the kept rows, made from codes."""
-    names, times = _names(instruments), calendar.index[low : high + 1]
-    counts = kept.counts(len(instruments))
+def index_of(instruments: tuple[str, ...], kept: Ranges, calendar: Calendar) -> pd.MultiIndex:
+    """Return the index (instrument, datetime) of the kept rows, of which there must be some, made from codes."""
+    names, counts = _names(instruments), kept.counts(len(instruments))
     present = np.flatnonzero(counts)
     if len(present) < len(instruments):
         names, counts = names[present], counts[present]
     of_name = np.repeat(np.arange(len(present), dtype=_code(len(present))), counts)
-    of_time = _time_codes(kept, low, high)
-    used = _used(kept, low, high)
-    if not used.all():
-        of_time = (np.cumsum(used) - 1).astype(_code(int(used.sum())))[of_time]
-        times = times[used]
+    low, high = int(kept.begin.min()), int(kept.end.max())
+    times, of_time = calendar.index[low:high], _time_codes(kept, low, high)
+    if (kept.end - kept.begin).max() < high - low:  # else one range holds every time
+        steps = np.zeros(high - low + 1, np.int64)
+        np.add.at(steps, kept.begin - low, 1)
+        np.subtract.at(steps, kept.end - low, 1)
+        used = np.cumsum(steps[:-1]) > 0
+        if not used.all():
+            times = times[used]
+            of_time = (np.cumsum(used) - 1).astype(_code(len(times)))[of_time]
     return _multi_index(names, times, of_name, of_time)
 
 
 def _time_codes(kept: Ranges, low: int, high: int) -> np.ndarray:
     """Return for every kept row how far its calendar position is from `low`."""
-    code = _code(high - low + 1)
+    code = _code(high - low)
     if kept.rows < _SHORT * len(kept):
         return (kept.positions() - low).astype(code)
-    every = np.arange(high - low + 1, dtype=code)
+    every = np.arange(high - low, dtype=code)
     ranges = zip((kept.begin - low).tolist(), (kept.end - low).tolist(), strict=True)
     return np.concatenate([every[a:b] for a, b in ranges])
 
 
-def _used(kept: Ranges, low: int, high: int) -> np.ndarray:
-    """Return for every calendar position low ... high whether a kept row stands there (bool)."""
-    steps = np.zeros(high - low + 2, np.int64)
-    np.add.at(steps, kept.begin - low, 1)
-    np.subtract.at(steps, kept.end - low, 1)
-    return np.cumsum(steps[:-1]) > 0
-
-
 def _code(count: int) -> type[np.signedinteger]:
     """Return the type in which pandas keeps codes of so many labels: others would be copied once more."""
-    return next((code for code in (np.int8, np.int16, np.int32) if count < np.iinfo(code).max), np.int64)
+    return np.int8 if count < 127 else np.int16 if count < 32_767 else np.int32  # a calendar is shorter than 2**31
 
 
 @lru_cache(maxsize=64)

@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -26,6 +27,8 @@ ABSENT: Final = -1
 _ODD: Final = -2  # only `read_bin` can judge the file
 _FILES_PER_THREAD: Final = 256  # below that a thread costs more than it saves
 _VIRTUAL: Final = 1 << 28  # values (1 GiB) up to which room is taken without looking at the sizes of the files
+
+_encoded = lru_cache(maxsize=1 << 16)(os.fsencode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,7 @@ def read_many(
         return _read_plainly(top, folders, endings, first, last, entries)
     shape = (len(folders), len(endings))
     offset, begin, count = (np.empty(shape, np.int64) for _ in range(3))
-    names = [os.fsencode(name) for name in folders], [os.fsencode(name) for name in endings]
+    names = [_encoded(name) for name in folders], [_encoded(name) for name in endings]
     where = os.fsencode(top)
     room = _room(where, *names, high - low + 1)
     values = np.empty(int(room[-1]), np.float32)
