@@ -1,0 +1,105 @@
+"""Point-in-time data of a query: the records of each instrument, and from which bar on each is known.
+
+A record carries the day of its announcement and not the hour.  A bar of a day or longer ends after that day's
+announcements, so it knows them.  A shorter bar may have come before them: it knows what was announced on earlier days.
+With compat="qlib" it knows those of its own day from midnight on, as in Qlib: a look into the future.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from qlib.data.calendar import Calendar
+from qlib.data.expression.operators.pit import PRef
+from qlib.data.expression.pit import over_periods, reported_fields
+from qlib.data.expression.plan import Plan
+from qlib.data.periods import Records, is_yearly, numbers
+from qlib.data.provider.store import Store
+from qlib.data.storage.pit import days, pit_path, read_pit
+from qlib.log import get_module_logger
+from qlib.utils.time import Freq
+
+logger = get_module_logger("data")
+
+_FILES_PER_THREAD: Final = 256  # below that a thread costs more than it saves
+
+
+class Periods:
+    """The records of a query's point-in-time fields as positions of one calendar; each file is read once.
+
+    Called with (instrument, field) it returns the field's `Records`, or None where there is no such file.
+    """
+
+    def __init__(self, store: Store, fields: Sequence[str], freq: str, calendar: Calendar) -> None:
+        self.fields = tuple(fields)
+        self.root = pit_root(store, freq)
+        self._dates = calendar.times.astype("datetime64[D]")
+        late = Freq(calendar.freq).intraday and store.settings["compat"] != "qlib"
+        self._side: Any = "right" if late else "left"
+        self._read: dict[tuple[str, str], Records | None] = {}
+
+    def __call__(self, instrument: str, field: str) -> Records | None:
+        key = (instrument.lower(), field)
+        if key not in self._read:
+            self._read[key] = self._records(*key)
+        return self._read[key]
+
+    def read(self, instruments: Sequence[str], threads: int) -> None:
+        """Read the files of several instruments, in threads where there are many."""
+        wanted = [(name, field) for name in instruments for field in self.fields]
+        threads = min(threads, len(wanted) // _FILES_PER_THREAD)
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(lambda one: self(*one), wanted, chunksize=64))
+        else:
+            for one in wanted:
+                self(*one)
+
+    def has(self, instruments: Sequence[str]) -> np.ndarray:
+        """Return for each instrument whether it has a file of one of the fields, bool."""
+        found = [any(self(name, field) is not None for field in self.fields) for name in instruments]
+        return np.array(found, dtype=bool)
+
+    def missing_fields(self, instruments: Sequence[str]) -> list[str]:
+        """Return the fields that none of the instruments has."""
+        return [field for field in self.fields if all(self(name, field) is None for name in instruments)]
+
+    def stored_fields(self, instrument: str) -> list[str]:
+        """Return the point-in-time fields stored for an instrument, sorted; none for an unknown instrument."""
+        return sorted(path.stem for path in pit_path(self.root, instrument, "").parent.glob("*.data"))
+
+    def _records(self, instrument: str, field: str) -> Records | None:
+        found = read_pit(pit_path(self.root, instrument, field))
+        if found is None:
+            return None
+        known = np.searchsorted(self._dates, days(found), side=self._side).astype(np.int64)
+        return Records(known, numbers(found["period"], yearly=is_yearly(field)), found["value"].astype(np.float64))
+
+
+def periods_of(
+    store: Store, plan: Plan, instruments: Sequence[str], freq: str, calendar: Calendar, threads: int
+) -> Periods | None:
+    """Return the point-in-time records that a plan reads, or None where it reads none.
+
+    Those of the instruments are in memory then; others are read when a formula asks for them.
+    """
+    over = over_periods(plan.roots)
+    if not over:
+        return None
+    for node in over:
+        if isinstance(node, PRef) and node.formula.span.back:
+            logger.warning(f"{node}: PRef sees one period only, and {node.formula} reads earlier ones")
+    periods = Periods(store, reported_fields(*plan.roots), freq, calendar)
+    periods.read(instruments, threads)
+    return periods
+
+
+def pit_root(store: Store, freq: str) -> Path:
+    """Return the folder of the store that holds `financial`: that of the frequency, else of another one that has it."""
+    roots = [store.root(one) for one in (store.stored_freq(freq), *store.freqs())]
+    return next((root for root in roots if (root / "financial").is_dir()), roots[0])
