@@ -72,18 +72,23 @@ def members_in_time(panel: Panel) -> TimeOrder:
 
 
 def _members_in_time(panel: Panel) -> TimeOrder:
-    members = panel.around.members
-    if members is None:
-        return TimeOrder(panel.start[:-1], panel.start[1:], panel.first, panel.rows)
-    runs: list[tuple[int, int, int]] = []
-    starts, firsts = panel.start.tolist(), panel.first.tolist()
-    for i, name in enumerate(panel.instruments):
-        low, high, first = starts[i], starts[i + 1], firsts[i]
-        for begin, end in members.get(name, ((first, first + high - low),)):
-            begin, end = max(begin, first), min(end, first + high - low)
-            if begin < end:
-                runs.append((low + begin - first, low + end - first, begin))
-    low, high, position = np.array(runs, dtype=np.int64).reshape(-1, 3).T.copy()
+    low, high, position, owner = panel.start[:-1], panel.start[1:], panel.first, np.arange(len(panel.instruments))
+    if type(panel) is not Panel:  # one with holes: runs of neighbouring bars
+        at = panel.positions()
+        edge = np.zeros(panel.rows + 1, dtype=bool)
+        edge[panel.start] = edge[-1] = True
+        edge[1:-1] |= at[1:] != at[:-1] + 1
+        edges = np.flatnonzero(edge)
+        low, high = edges[:-1], edges[1:]
+        position, owner = at[low], np.searchsorted(panel.start, low, side="right") - 1
+    if panel.around.members is not None:
+        runs = []
+        for begin, end, first, i in zip(low.tolist(), high.tolist(), position.tolist(), owner.tolist(), strict=True):
+            last = first + end - begin
+            for a, b in panel.around.members.get(panel.instruments[i], ((first, last),)):
+                if max(a, first) < min(b, last):
+                    runs.append((begin + max(a, first) - first, begin + min(b, last) - first, max(a, first)))
+        low, high, position = np.array(runs, dtype=np.int64).reshape(-1, 3).T.copy()
     return TimeOrder(low, high, position, panel.rows)
 
 
