@@ -13,14 +13,16 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import pandas as pd
 
 from qlib.data.calendar import Calendar
 from qlib.data.expression.operators.pit import PRef
 from qlib.data.expression.pit import over_periods, reported_fields
 from qlib.data.expression.plan import Plan
-from qlib.data.periods import Records, is_yearly, numbers
+from qlib.data.periods import Records, complaint, is_yearly, numbers
 from qlib.data.provider.store import Store
 from qlib.data.storage.pit import days, pit_path, read_pit
+from qlib.errors import InputError, MissingDataError
 from qlib.log import get_module_logger
 from qlib.utils.time import Freq
 
@@ -99,7 +101,28 @@ def periods_of(
     return periods
 
 
-def pit_root(store: Store, freq: str) -> Path:
-    """Return the folder of the store that holds `financial`: that of the frequency, else of another one that has it."""
-    roots = [store.root(one) for one in (store.stored_freq(freq), *store.freqs())]
-    return next((root for root in roots if (root / "financial").is_dir()), roots[0])
+def pit_root(store: Store, freq: str | None = None) -> Path:
+    """Return the folder that holds `financial`: that of the frequency's own store, else the first one that has it."""
+    freqs = [*([] if freq is None else [store.stored_freq(freq)]), *store.freqs()]
+    found = (root for root in map(store.root, freqs) if (root / "financial").is_dir())
+    return next(found, None) or store.root(freqs[0])
+
+
+def known_on(store: Store, instrument: str, field: str, day: pd.Timestamp) -> tuple[int, np.ndarray]:
+    """Return what was known of a field at the end of a day: the number of the oldest period, and a value for each.
+
+    float64; a period of which nothing was known, between the oldest and the newest, is NaN.
+    """
+    if (why := complaint(field)) is not None:
+        raise InputError(f"field: {why}")
+    path = pit_path(pit_root(store), instrument, field)
+    records = read_pit(path)
+    if records is None:
+        raise MissingDataError(f"{path} does not exist: {instrument} has no point-in-time field $${field}")
+    records = records[days(records) <= day.to_datetime64()]
+    if not len(records):
+        return 0, np.empty(0)
+    period = numbers(records["period"], yearly=is_yearly(field))
+    values = np.full(int(np.ptp(period)) + 1, np.nan)
+    values[period - period.min()] = records["value"]  # of several records of one period the last stays
+    return int(period.min()), values
