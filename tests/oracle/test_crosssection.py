@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from qlib.data.expression import OPERATORS, build_plan, evaluate, parse
+from qlib.data.expression.inner import SomeRows
 from qlib.data.expression.node import Column, Node, Operator, looks_across, walk
 from qlib.data.expression.operators.crosssection import members_in_time
 from qlib.data.expression.span import Span
@@ -514,6 +515,23 @@ def test_rows_in_time_are_the_members_rows_sorted_by_bar(panel):
     bars = np.repeat(np.arange(time.bars), np.diff(time.bounds)) + time.earliest
     np.testing.assert_array_equal(bars, wanted["t"].to_numpy())
     assert time.bounds[0] == 0 and time.bounds[-1] == len(time.order) and time.rows == panel.rows
+
+
+@given(panel=panels(), data=st.data())
+@quiet
+def test_of_a_panel_with_holes_the_rows_that_are_there_count(panel, data):
+    there = data.draw(arrays("?", panel.rows))
+    rows = np.flatnonzero(there)
+    start = np.searchsorted(rows, panel.start)
+    columns = {name: values[rows] for name, values in panel.columns.items()}
+    some = SomeRows(panel.instruments, start, panel.first, columns, panel.around, panel.positions()[rows])
+    gone = replace(panel, columns={**panel.columns, "x": np.where(there, panel.columns["x"], np.float32(np.nan))})
+    for text in ("CSRank($x)", "CSDemean($x)", "CSNeutralize($x,$g,'group')"):
+        plan = build_plan([text])
+        np.testing.assert_array_equal(evaluate(plan, some)[0], evaluate(plan, gone)[0][rows], err_msg=text)
+    np.testing.assert_array_equal(
+        some.positions()[members_in_time(some).order], np.sort(table(some)["t"][table(some)["member"]])
+    )
 
 
 def test_a_kernel_refuses_what_does_not_fit():
