@@ -16,11 +16,13 @@ from typing import Final
 import numpy as np
 
 from qlib.data.expression.node import Node
+from qlib.data.expression.pit import OverPeriods
 from qlib.data.expression.sites import Sites, asked_elsewhere, leaves
 from qlib.data.panel import NOWHERE, Panel, Surroundings
 
 Stored = Callable[[str, str, int, int], tuple[int, np.ndarray]]
 Extent = Callable[[str, Sequence[str]], tuple[np.ndarray, np.ndarray]]
+Reported = Callable[[OverPeriods, Sequence[str]], np.ndarray]
 
 _FAR: Final = np.iinfo(np.int64).max
 
@@ -37,10 +39,15 @@ class Ground:
     extent
         (column, instruments) to (begin, end), two int64 arrays: where the column is stored for instruments that the
         caller has read already; an instrument that it does not know has begin -1.
+    reported
+        (P or PRef, instruments) to bool array: who has the point-in-time data that it reads, and so a row on every bar.
     """
 
-    def __init__(self, stored: Stored, first: int, last: int, extent: Extent | None = None) -> None:
+    def __init__(
+        self, stored: Stored, first: int, last: int, extent: Extent | None = None, reported: Reported | None = None
+    ) -> None:
         self._stored, self._first, self._last, self._extent = stored, first, last, extent
+        self._reported = reported
         self._parts: dict[tuple[str, str], tuple[int, np.ndarray]] = {}
 
     def _part(self, instrument: str, column: str) -> tuple[int, np.ndarray]:
@@ -69,6 +76,10 @@ class Ground:
         begin, end = np.full(len(instruments), _FAR), np.zeros(len(instruments), dtype=np.int64)
         if found.every:
             begin[:], end[:] = self._first, self._last + 1
+        if self._reported is not None:
+            for over in found.reported:
+                has = self._reported(over, instruments)
+                begin[has], end[has] = self._first, self._last + 1
         ranges = [self._column(column, instruments) for column in found.columns]
         ranges += [self.rows(node.feature, [node.site]) for node in found.elsewhere]
         for low, high in ranges:

@@ -75,6 +75,11 @@ class OverPeriods(PanelOperator):
     def inputs(self) -> tuple[Node, ...]:
         return ()
 
+    @property
+    def sources(self) -> list[PFeature]:
+        """The point-in-time fields that are read, those of other instruments with their names."""
+        raise NotImplementedError
+
     def result_dtype(self) -> str:
         return "float32"
 
@@ -98,11 +103,6 @@ class Period(Parameter):
 def outside(field: str) -> str:
     """Return why a point-in-time field cannot stand where it does."""
     return f"{field} is a point-in-time field, known by periods and not by bars; it stands inside P or PRef: P({field})"
-
-
-def reported_fields(*roots: Node) -> tuple[str, ...]:
-    """Return the names of the point-in-time fields that formulas read, sorted."""
-    return tuple(sorted({node.field for node in walk(*roots, everywhere=True) if isinstance(node, PFeature)}))
 
 
 def over_periods(roots: Iterable[Node]) -> list[OverPeriods]:

@@ -24,6 +24,7 @@ import numpy as np
 from qlib.data.expression.engine import evaluate
 from qlib.data.expression.node import GAPPED, STORED, Column, Node, Operator, PanelOperator, Scalar, walk
 from qlib.data.expression.parameters import Series
+from qlib.data.expression.pit import OverPeriods
 from qlib.data.expression.plan import Plan
 from qlib.data.expression.span import Span
 from qlib.data.panel import Panel, Surroundings
@@ -239,16 +240,21 @@ def _bounds(panel: Panel) -> tuple[float, float]:
 # ------------------------------------------------------------------------------------- which rows a formula has
 @dataclass(frozen=True, slots=True)
 class Leaves:
-    """What a formula has rows of: columns of its instrument, formulas elsewhere, or, with `every`, all there are."""
+    """What a formula has rows of: columns of its instrument, formulas elsewhere, or, with `every`, all there are.
+
+    `reported` are its P and PRef: they have all rows too, of an instrument that has the data for them.
+    """
 
     columns: tuple[str, ...]
     elsewhere: tuple[Remote, ...]
     every: bool
+    reported: tuple[OverPeriods, ...]
 
 
 def leaves(*formulas: Node) -> Leaves:
     """Return what the formulas have rows of, over the panel that they are evaluated over."""
     columns, elsewhere, every = dict[str, None](), dict[Remote, None](), False
+    reported = dict[OverPeriods, None]()
     waiting, seen = list(formulas), set[Node]()
     while waiting:
         for node in walk(waiting.pop()):
@@ -261,9 +267,11 @@ def leaves(*formulas: Node) -> Leaves:
                 waiting.append(node.feature)
             elif isinstance(node, Remote):
                 elsewhere[node] = None
+            elif isinstance(node, OverPeriods):
+                reported[node] = None
             else:
                 every = every or not node.inputs
-    return Leaves(tuple(columns), tuple(elsewhere), every)
+    return Leaves(tuple(columns), tuple(elsewhere), every, tuple(reported))
 
 
 def asked_elsewhere(roots: Iterable[Node]) -> dict[str, tuple[Node, ...]]:
@@ -294,9 +302,9 @@ _STRICT: Final = frozenset(("Abs", "Log", "Sign", "Add", "Sub", "Mul", "Div", "F
 def kept_apart(plan: Plan) -> Plan:
     """Return the plan with every formula Apart that has rows of fewer instruments than what reads it.
 
-    A plan that asks nothing elsewhere is returned as it is.
+    A plan that reads columns of its instruments alone is returned as it is.
     """
-    if not any(isinstance(node, Remote) for node in walk(*plan.roots)):
+    if not any(isinstance(node, Remote | OverPeriods) for node in walk(*plan.roots)):
         return plan
     return Plan(plan.fields, _apart(plan.roots), plan.compat)
 

@@ -7,7 +7,7 @@ With compat="qlib" it knows those of its own day from midnight on, as in Qlib: a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +17,9 @@ import pandas as pd
 
 from qlib.data.calendar import Calendar
 from qlib.data.expression.operators.pit import PRef
-from qlib.data.expression.pit import over_periods, reported_fields
+from qlib.data.expression.pit import OverPeriods, over_periods
 from qlib.data.expression.plan import Plan
+from qlib.data.expression.sites import leaves
 from qlib.data.periods import Records, complaint, is_yearly, numbers
 from qlib.data.provider.store import Store
 from qlib.data.storage.pit import days, pit_path, read_pit
@@ -32,13 +33,12 @@ _FILES_PER_THREAD: Final = 256  # below that a thread costs more than it saves
 
 
 class Periods:
-    """The records of a query's point-in-time fields as positions of one calendar; each file is read once.
+    """The records of point-in-time fields as positions of one calendar; each file is read once.
 
     Called with (instrument, field) it returns the field's `Records`, or None where there is no such file.
     """
 
-    def __init__(self, store: Store, fields: Sequence[str], freq: str, calendar: Calendar) -> None:
-        self.fields = tuple(fields)
+    def __init__(self, store: Store, freq: str, calendar: Calendar) -> None:
         self.root = pit_root(store, freq)
         self._dates = calendar.times.astype("datetime64[D]")
         late = Freq(calendar.freq).intraday and store.settings["compat"] != "qlib"
@@ -51,9 +51,9 @@ class Periods:
             self._read[key] = self._records(*key)
         return self._read[key]
 
-    def read(self, instruments: Sequence[str], threads: int) -> None:
+    def read(self, instruments: Sequence[str], fields: Iterable[str], threads: int) -> None:
         """Read the files of several instruments, in threads where there are many."""
-        wanted = [(name, field) for name in instruments for field in self.fields]
+        wanted = [(name, field) for name in instruments for field in fields]
         threads = min(threads, len(wanted) // _FILES_PER_THREAD)
         if threads > 1:
             with ThreadPoolExecutor(threads) as pool:
@@ -62,14 +62,11 @@ class Periods:
             for one in wanted:
                 self(*one)
 
-    def has(self, instruments: Sequence[str]) -> np.ndarray:
-        """Return for each instrument whether it has a file of one of the fields, bool."""
-        found = [any(self(name, field) is not None for field in self.fields) for name in instruments]
+    def has(self, over: OverPeriods, instruments: Sequence[str]) -> np.ndarray:
+        """Return for each instrument whether there is a file of one of the fields that P or PRef reads, bool."""
+        sources = over.sources
+        found = [any(self(one.instrument or name, one.field) is not None for one in sources) for name in instruments]
         return np.array(found, dtype=bool)
-
-    def missing_fields(self, instruments: Sequence[str]) -> list[str]:
-        """Return the fields that none of the instruments has."""
-        return [field for field in self.fields if all(self(name, field) is None for name in instruments)]
 
     def stored_fields(self, instrument: str) -> list[str]:
         """Return the point-in-time fields stored for an instrument, sorted; none for an unknown instrument."""
@@ -96,8 +93,11 @@ def periods_of(
     for node in over:
         if isinstance(node, PRef) and node.formula.span.back:
             logger.warning(f"{node}: PRef sees one period only, and {node.formula} reads earlier ones")
-    periods = Periods(store, reported_fields(*plan.roots), freq, calendar)
-    periods.read(instruments, threads)
+    periods = Periods(store, freq, calendar)
+    own = leaves(*plan.roots).reported
+    periods.read(
+        instruments, sorted({one.field for node in own for one in node.sources if not one.instrument}), threads
+    )
     return periods
 
 

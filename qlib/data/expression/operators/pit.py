@@ -64,7 +64,12 @@ class _OverStates(OverPeriods):
     @property
     def yearly(self) -> bool:
         """Whether the periods are years."""
-        return _fields(along_periods(self.formula))[0].yearly
+        return self.sources[0].yearly
+
+    @property
+    def sources(self) -> list[PFeature]:
+        """The point-in-time fields that are read, those of other instruments with their names."""
+        return _fields(along_periods(self.formula))
 
     def _reach(self, low: np.ndarray, high: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the first and last period of each state's series, those known being low ... high."""
