@@ -19,11 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlib.config import build_settings
+from qlib.data.calendar import Calendar
 from qlib.data.provider import Provider
 from qlib.data.provider import features as query
 from qlib.data.storage import arena
 from qlib.data.storage.binary import write_bin
 from qlib.data.storage.writer import write_store
+from qlib.data.universe import Universe
 from qlib.errors import ExpressionError, InputError, MissingDataError, StoreError
 
 DAYS = pd.date_range("2024-01-01", periods=40)
@@ -105,6 +107,13 @@ def test_one_block_lies_under_the_frame_and_is_not_copied(p):
     assert block.T.flags.c_contiguous and np.shares_memory(block, found.iloc[:, 0].to_numpy())
 
 
+def test_what_a_person_does_to_a_frame_is_not_in_the_next_one(p):
+    found = p.features(["BTC"], ["$close"])
+    found.columns.name, found.index.names = "mine", ["a", "b"]
+    again = p.features(["BTC"], ["$close"])
+    assert again.columns.name is None and list(again.index.names) == ["instrument", "datetime"]
+
+
 def test_a_frequency_goes_by_its_meaning(p):
     assert p.features(["BTC"], ["$close"], freq="1d").equals(p.features(["BTC"], ["$close"], freq="day"))
     assert p.stored_freqs() == ["day"] and p.stored_fields("btc", "1d") == ["close", "open"]
@@ -180,6 +189,48 @@ def test_permuting_the_future_never_changes_the_past(tmp_path_factory, frames, c
     left, right = (p.features(names, FORMULAS, None, DAYS[cut]) for p in (one, two))
     assert list(left.index) == list(right.index)
     np.testing.assert_array_equal(left.to_numpy(), right.to_numpy())
+
+
+pieces = st.tuples(st.integers(0, 15), st.integers(0, 8))  # first position, values; none where there are 0
+
+
+@given(
+    stored=st.lists(st.lists(st.none() | pieces, min_size=3, max_size=3), min_size=1, max_size=5),
+    spans=st.none() | st.lists(st.lists(st.tuples(st.integers(0, 24), st.integers(0, 24)), max_size=4), min_size=5),
+    window=st.tuples(st.integers(0, 23), st.integers(0, 23)).map(sorted),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_rows_kept_are_stored_asked_for_and_inside_the_spans(stored, spans, window):
+    low, high = window
+    first = np.array([[0 if one is None else one[0] for one in row] for row in stored])
+    count = np.array([[arena.ABSENT if one is None else one[1] for one in row] for row in stored])
+    raw = arena.Raw(np.empty(0, np.float32), np.zeros_like(first), first, count)
+    names = tuple(f"S{i}" for i in range(len(stored)))
+    loaded = query.Loaded.of(names, ("a", "b", "c"), raw)
+    calendar = Calendar("day", DAYS[:24])
+    members = None
+    if spans is not None:
+        pairs = zip(names, spans, strict=False)
+        universe = Universe({name: [(DAYS[a], DAYS[b]) for a, b in own] for name, own in pairs})
+        assert universe.names == names
+        members = universe.ranges(calendar)
+    kept = query.rows_of(loaded, low, high, members)
+    for i, row in enumerate(stored):
+        there = {p for one in row if one is not None for p in range(one[0], one[0] + one[1])}
+        assert loaded.end[i] - loaded.begin[i] == (max(there) + 1 - min(there) if there else 0)
+        assert not there or loaded.begin[i] == min(there)
+        inside = {p for p in there if low <= p <= high}
+        if spans is not None:
+            inside = {p for p in inside if any(a <= p <= b for a, b in spans[i])}
+        assert [p for a, b in kept.of(i) for p in range(a, b)] == sorted(inside)
+    assert loaded.unknown() == [i for i, row in enumerate(stored) if all(one is None for one in row)]
+    nowhere = [all(row[j] is None for row in stored) for j in range(3)]
+    assert loaded.missing_fields() == [name for name, gone in zip("abc", nowhere, strict=True) if gone]
+    if kept.rows:
+        index = query.index_of(names, kept, calendar)
+        expected = [(names[i], DAYS[p]) for i in range(len(names)) for a, b in kept.of(i) for p in range(a, b)]
+        assert list(index) == expected and [level.name for level in index.levels] == ["instrument", "datetime"]
+        assert all(len(level) == len(set(codes)) for level, codes in zip(index.levels, index.codes, strict=True))
 
 
 def test_a_mapping_of_names_is_read_as_spans_and_open_ends_are_open(p):
