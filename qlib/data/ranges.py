@@ -101,6 +101,22 @@ class Ranges:
             np.minimum(self.end[ours], other.end[theirs]),
         )
 
+    def where(self, kept: np.ndarray) -> Ranges:
+        """Return the positions for which `kept` (bool, one for each position in order) is true."""
+        number, at = np.repeat(self.instrument, self.end - self.begin)[kept], self.positions()[kept]
+        return Ranges.joined(number, at, at + 1)
+
+    def inside(self, other: Ranges) -> np.ndarray:
+        """Return for every position, in order, whether it is in the other ranges too (bool)."""
+        if not len(self) or not len(other):
+            return np.zeros(self.rows, dtype=bool)
+        width = max(_width(self.end), _width(other.end))
+        own, others = (
+            np.repeat(ranges.instrument, ranges.end - ranges.begin) * width + ranges.positions()
+            for ranges in (self, other)
+        )
+        return np.isin(own, others, assume_unique=True)
+
     def positions(self) -> np.ndarray:
         """Return every position, instrument after instrument (int64)."""
         lengths = self.end - self.begin

@@ -27,7 +27,7 @@ from qlib.errors import InputError
 from qlib.utils.time import time_to_day_index
 
 _CLOCK: Final = re.compile(r"([0-9]{1,2}):([0-5][0-9])")
-_QLIB_MINUTES: Final = 240  # of a trading day in Qlib
+QLIB_MINUTES: Final = 240  # of a trading day in Qlib
 
 
 def minute_of(clock: str) -> int | None:
@@ -187,13 +187,13 @@ class DayCumsum(PanelOperator):
         Raises InputError for a day of another length.
         """
         first, last = self.slots()
-        wrong = np.flatnonzero(np.diff(days) * self.minutes != _QLIB_MINUTES)
+        wrong = np.flatnonzero(np.diff(days) * self.minutes != QLIB_MINUTES)
         if len(wrong):
             row = int(days[wrong[0]])
             name = panel.instruments[int(np.searchsorted(panel.start, row, side="right")) - 1]
             raise InputError(
                 f"{self.name}: received {days[wrong[0] + 1] - row} rows of {name} on "
-                f"{runs.dates_of(panel, self.name)[row]}; Qlib takes whole days of {_QLIB_MINUTES} / "
+                f"{runs.dates_of(panel, self.name)[row]}; Qlib takes whole days of {QLIB_MINUTES} / "
                 f"{self.minutes} rows only (without compat='qlib' any day will do)"
             )
         place = np.arange(panel.rows) - runs.first_row(days)

@@ -21,7 +21,7 @@ from qlib.data.expression.inner import Given, SomeRows
 from qlib.data.expression.node import GAPPED, STORED, Node, Operator, PanelOperator, Scalar, walk
 from qlib.data.expression.operators.select import Dropping
 from qlib.data.expression.registry import rewrite
-from qlib.data.expression.sites import exactly
+from qlib.data.expression.sites import Apart, exactly
 from qlib.data.expression.span import EVERYTHING, Span
 from qlib.data.panel import Panel
 
@@ -152,13 +152,23 @@ class RowsLeft(FewerRows):
         return out
 
 
+def rows_left(root: Node) -> Node | None:
+    """Return what tells which rows a field has, a boolean; None where it has all."""
+    if isinstance(root, Apart):
+        inner = rows_left(root.feature)
+        return inner and Apart(inner, compat=root.compat)
+    if isinstance(root, FewerRows) and root.rows != ALL:
+        return RowsLeft(*root.arguments, compat=root.compat)
+    return None
+
+
 @rewrite
 def fewer_rows(root: Node) -> Node:
     """Return the node that computes a field: the field's own, but where it leaves rows out."""
     return FewerRows.around(root) if any(drops(node) for node in walk(root)) else root
 
 
-# ------------------------------------------------------------------------------------------------ which rows, which parts
+# ---------------------------------------------------------------------------------------- which rows, which parts
 def _touched(root: Node) -> dict[Node, None]:
     """Return the nodes at or above one that leaves rows out, inputs before readers."""
     touched: dict[Node, None] = {}
@@ -230,7 +240,7 @@ def _with_leaves(node: Node, leaves: Mapping[Node, Node]) -> Node:
     return made[node]
 
 
-# ------------------------------------------------------------------------------------------------ at work
+# ---------------------------------------------------------------------------------------- at work
 class _Work:
     """One panel: the sets of rows and the values, each made once, when asked for."""
 
@@ -240,7 +250,9 @@ class _Work:
         self.sets: dict[Rows, np.ndarray] = {ALL: np.arange(panel.rows)}
         self.panels: dict[Rows, Panel] = {ALL: panel}
         self.choosers = {
-            next(iter(rows)): node for node, rows in formula.rows_of.items() if drops(node) and len(rows) == 1
+            next(iter(rows)): node
+            for node, rows in formula.rows_of.items()
+            if isinstance(node, Dropping) and node.drops
         }
 
     def rows(self, wanted: Rows) -> np.ndarray:
@@ -251,8 +263,8 @@ class _Work:
                 self.sets[wanted] = np.unique(np.concatenate(parts))
             else:
                 node = self.choosers[next(iter(wanted))]
-                before = self.formula.rows_of[node.feature]  # type: ignore[attr-defined]
-                keeps = node.keeps(self.arguments(node, values=False), self.over(before))  # type: ignore[attr-defined]
+                before = self.formula.rows_of[node.feature]
+                keeps = node.keeps(self.arguments(node, values=False), self.over(before))
                 self.sets[wanted] = self.rows(before)[keeps]
         return self.sets[wanted]
 

@@ -95,7 +95,7 @@ class TResample(Dropping):
 
     freq
         "30s", "60min", "2h", "day", "week", "M", "Q", "Y" and multiples.  Seconds to hours are counted from midnight,
-        weeks begin on Monday, several days, weeks or months are counted from 1970-01-01: no stretch depends on the query.
+        weeks begin on Monday, several days, weeks or months are counted from 1970-01-01, never from the query.
     func
         first, last, sum, mean, std, var (both divided by n - 1), min, max, median, count.
 

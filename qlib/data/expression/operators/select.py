@@ -123,7 +123,7 @@ class Cut(Dropping):
 
     @property
     def right(self) -> int:
-        return -(self.arguments[2] or 0)  # type: ignore[operator]
+        return abs(self.arguments[2] or 0)  # type: ignore[arg-type,return-value]
 
     def reach(self, inner: Span) -> Span:
         return inner + Span(self.left, self.right) if self.compat == "qlib" else inner
