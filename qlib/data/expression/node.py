@@ -94,6 +94,10 @@ class Node:
         """The children whose values this node needs, over the same rows; one that looks elsewhere needs none."""
         return self.children
 
+    def as_question(self) -> Node:
+        """Return the node that stands for this one where true or false is needed: one may know only when it runs."""
+        return self
+
     def __str__(self) -> str:
         """Canonical text: no spaces, operators by name, arguments in order."""
         done: dict[Node, str] = {}

@@ -40,6 +40,11 @@ class Registry(Mapping[str, type[Operator]]):
         self._known[declared.name] = declared
         self.changes += 1
 
+    def clear(self) -> None:
+        """Forget every operator."""
+        self._known.clear()
+        self.changes += 1
+
     def copy(self) -> Registry:
         """Return a table that may grow without this one noticing."""
         return Registry(self._known)

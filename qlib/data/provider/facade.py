@@ -19,14 +19,16 @@ import pandas as pd
 
 from qlib.config import Settings
 from qlib.data.calendar import Calendar, timestamp
+from qlib.data.expression.alike import taken_alike
 from qlib.data.expression.node import looks_across
 from qlib.data.expression.plan import Plan
 from qlib.data.filter import BaseDFilter, SeriesDFilter
 from qlib.data.inst_processor import InstProcessor
-from qlib.data.panel import Panel
+from qlib.data.panel import Panel, Surroundings
+from qlib.data.provider.elsewhere import Stored
 from qlib.data.provider.features import (
     Loaded,
-    compute,
+    compute_rows,
     computed_panel,
     empty_frame,
     frame_of,
@@ -35,6 +37,7 @@ from qlib.data.provider.features import (
     needed,
     rows_of,
 )
+from qlib.data.provider.pit import Periods
 from qlib.data.provider.plans import Plans
 from qlib.data.provider.store import Store
 from qlib.data.ranges import Ranges
@@ -152,7 +155,8 @@ class Provider:
             own = {"provider": self} if isinstance(keep, SeriesDFilter) else {}
             alive = keep(alive, low, high, freq, **own)
         if across:
-            alive = clip(alive, *_entries(calendar, start, end))
+            first, last = calendar.locate(start, end)
+            alive = clip(alive, calendar.index[first], calendar.index[last]) if first <= last else {}
         return list(alive) if as_list else alive
 
     def _universe(self, instruments: Any, freq: str) -> tuple[Universe, Sequence[Any]]:
@@ -227,8 +231,10 @@ class Provider:
         kept = rows_of(loaded, low, high, members)
         if not len(kept):
             return empty_frame(names)
-        block = compute(plan, loaded, kept, low, high, threads)
-        frame = frame_of(block, index_of(labels, kept, calendar), names)
+        block, kept = compute_rows(plan, loaded, kept, low, high, threads)
+        if not len(kept):
+            return empty_frame(names)
+        frame = frame_of(block, index_of(labels, kept, calendar), plan)
         return _processed(frame, inst_processors) if inst_processors else frame
 
     def panel(
@@ -280,6 +286,16 @@ class Provider:
         """Tell whether one of the formulas compares the members of the universe with each other, as `CSRank` does."""
         return looks_across(*self._plan(fields).roots)
 
+    def surroundings(self, freq: str = "day") -> Surroundings:
+        """Return what a formula may ask of the store at a frequency, for `Expression.load`."""
+        calendar = self.locate(self.store.stored_freq(freq))
+        return Surroundings(
+            times=calendar.times,
+            stored=Stored(self.store, freq, calendar),
+            periods=Periods(self.store, freq, calendar),
+            freq=freq,
+        )
+
     # ------------------------------------------------------------------ how a query is read
     def _plan(self, fields: Sequence[Any]) -> Plan:
         if isinstance(fields, str):
@@ -287,7 +303,7 @@ class Provider:
         texts = tuple(str(field) for field in fields)
         if not texts:
             raise InputError("fields: received none; a list of at least one formula is allowed")
-        return self._plans.of(texts, self.settings["compat"], self.registry)
+        return taken_alike(self._plans.of(texts, self.settings["compat"], self.registry))
 
     def _labels(
         self, instruments: Any, calendar: Calendar, low: int, high: int, freq: str
@@ -380,14 +396,6 @@ def _with_members(loaded: Loaded, names: Sequence[str], members: Ranges) -> Load
     """Return what was loaded, with the calendar positions at which each instrument belongs to the universe."""
     spans = {name: members.of(i) for i, name in enumerate(names)}
     return replace(loaded, around=replace(loaded.around, members=spans))
-
-
-def _entries(calendar: Calendar, start: pd.Timestamp, end: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
-    """Return the first and last entry inside [start, end]; where there is none, the first lies after the last."""
-    first, last = calendar.locate(start, end)
-    if last < first:
-        return end, start
-    return calendar.index[first], calendar.index[last]
 
 
 def _processed(frame: pd.DataFrame, inst_processors: Sequence[Any]) -> pd.DataFrame:

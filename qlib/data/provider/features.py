@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Final
 
@@ -19,10 +19,15 @@ import numpy as np
 import pandas as pd
 
 from qlib.data.calendar import Calendar
-from qlib.data.expression.engine import evaluate_block
+from qlib.data.expression.legacy import evaluate_apart
 from qlib.data.expression.node import looks_across
+from qlib.data.expression.operators.fewer_rows import rows_left
 from qlib.data.expression.plan import Plan
+from qlib.data.expression.reach import positions_needed
+from qlib.data.expression.sites import leaves
 from qlib.data.panel import NOWHERE, Panel, Surroundings
+from qlib.data.provider.elsewhere import Stored, meeting, with_elsewhere
+from qlib.data.provider.pit import Periods, periods_of
 from qlib.data.provider.store import Store
 from qlib.data.ranges import Ranges
 from qlib.data.storage.arena import ABSENT, Raw
@@ -36,7 +41,9 @@ class Loaded:
     """What is stored for a query: per instrument and field, values from a calendar position on.
 
     Instrument i has stored rows from `begin[i]` to `end[i]` (int64, half-open, fields together); begin = end means
-    none. `raw` has a row for each instrument and a column for each field; `around` is what formulas may ask beyond them.
+    none. `raw` has a row for each instrument and a column for each field; `around` is what formulas may ask besides.
+    `every`, if there, tells which instruments have point-in-time data for the query: those have a row on every bar.
+    `brought` are half-open ranges of calendar positions that all instruments have: those of formulas elsewhere.
     """
 
     instruments: tuple[str, ...]
@@ -45,6 +52,8 @@ class Loaded:
     begin: np.ndarray
     end: np.ndarray
     around: Surroundings = NOWHERE
+    every: np.ndarray | None = None
+    brought: tuple[tuple[int, int], ...] = ()
 
     @classmethod
     def of(cls, instruments: tuple[str, ...], fields: tuple[str, ...], raw: Raw) -> Loaded:
@@ -55,9 +64,18 @@ class Loaded:
         end = np.where(some, raw.first + raw.count, 0).max(axis=1, initial=0)
         return cls(instruments, fields, raw, np.minimum(begin, end), end)
 
+    def with_periods(self, periods: Periods, plan: Plan, first: int, last: int) -> Loaded:
+        """Return the same with the point-in-time data of a plan that reads calendar positions first ... last."""
+        every = np.zeros(len(self.instruments), dtype=bool)
+        for over in leaves(*plan.roots).reported:
+            every |= periods.has(over, self.instruments)
+        begin, end = np.where(every, first, self.begin), np.where(every, last + 1, self.end)
+        return replace(self, begin=begin, end=end, around=replace(self.around, periods=periods), every=every)
+
     def unknown(self) -> list[int]:
         """Return the numbers of the instruments that have none of the fields."""
-        return np.flatnonzero((self.raw.count == ABSENT).all(axis=1)).tolist()
+        gone = (self.raw.count == ABSENT).all(axis=1)
+        return np.flatnonzero(gone if self.every is None else gone & ~self.every).tolist()
 
     def missing_fields(self) -> list[str]:
         """Return the fields that no instrument has."""
@@ -66,6 +84,12 @@ class Loaded:
         gone = (self.raw.count == ABSENT).all(axis=0)
         return [field for field, nowhere in zip(self.fields, gone.tolist(), strict=True) if nowhere]
 
+    def part(self, fields: Iterable[str]) -> Loaded:
+        """Return what was loaded of some of the fields."""
+        places = [self.fields.index(field) for field in fields]
+        raw = replace(self.raw, **{name: getattr(self.raw, name)[:, places] for name in ("first", "count", "offset")})
+        return replace(Loaded.of(self.instruments, tuple(fields), raw), around=self.around)
+
     def stored(self) -> Ranges:
         """Return where each instrument has something stored: several ranges if its fields leave a hole."""
         lengths = self.end - self.begin
@@ -73,8 +97,17 @@ class Loaded:
             some = np.flatnonzero(lengths)
             return Ranges(some, self.begin[some], self.end[some])
         number = np.repeat(np.arange(len(self.instruments)), len(self.fields))
-        first, count = self.raw.first.ravel(), self.raw.count.ravel()
-        return Ranges.joined(number, first, first + count)
+        begin = self.raw.first.ravel()
+        end = begin + self.raw.count.ravel()
+        if self.every is not None:
+            whole = np.flatnonzero(self.every)
+            number = np.concatenate([number, whole])
+            begin, end = np.concatenate([begin, self.begin[whole]]), np.concatenate([end, self.end[whole]])
+        for low, high in self.brought:
+            number = np.concatenate([number, np.arange(len(self.instruments))])
+            begin = np.concatenate([begin, np.full(len(self.instruments), low)])
+            end = np.concatenate([end, np.full(len(self.instruments), high)])
+        return Ranges.joined(number, begin, end)
 
     def panel(self, low: int, high: int) -> Panel:
         """Return the panel of instruments low ... high - 1."""
@@ -101,8 +134,9 @@ class Loaded:
 def needed(plan: Plan, calendar: Calendar, low: int, high: int) -> tuple[int, int]:
     """Return the first and last calendar position that the plan needs for the rows at positions low ... high."""
     span = plan.span
-    first = 0 if math.isinf(span.back) else max(0, low - int(span.back))
-    return first, int(min(high + span.ahead, len(calendar) - 1))
+    if math.isinf(span.back) or math.isinf(span.ahead):
+        return positions_needed(plan, low, high, calendar.times)
+    return max(0, low - int(span.back)), min(high + int(span.ahead), len(calendar) - 1)
 
 
 def load(
@@ -118,7 +152,13 @@ def load(
     """Read what the plan needs for the rows at calendar positions low ... high."""
     first, last = needed(plan, calendar, low, high)
     raw = store.read(instruments, plan.reads, freq, first, last, threads=threads, calendar=calendar)
-    return Loaded.of(tuple(instruments), tuple(plan.reads), raw)
+    loaded = Loaded.of(tuple(instruments), tuple(plan.reads), raw)
+    around = Surroundings(times=calendar.times, stored=Stored(store, freq, calendar), freq=freq)
+    loaded = replace(loaded, around=around)
+    periods = periods_of(store, plan, instruments, freq, calendar, threads)
+    if periods is not None:
+        loaded = loaded.with_periods(periods, plan, first, last)
+    return with_elsewhere(loaded, plan, first, last)
 
 
 def rows_of(loaded: Loaded, low: int, high: int, members: Ranges | None) -> Ranges:
@@ -133,8 +173,10 @@ def compute(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threa
     A few instruments at a time, but all of them, also those of which no row is kept, where a formula compares them.
     """
     rows, query = loaded.end - loaded.begin, (low, high)
+    plan, around = meeting(plan, loaded.around)
+    loaded = replace(loaded, around=around)
     if kept.rows == rows.sum():
-        return evaluate_block(plan, loaded.panel(0, len(rows)), n_threads=threads, query=query)
+        return evaluate_apart(plan, loaded.panel(0, len(rows)), n_threads=threads, query=query)
     block = np.empty((len(plan.fields), kept.rows), dtype=np.float32)
     counts = kept.counts(len(rows))
     at = 0
@@ -143,7 +185,7 @@ def compute(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threa
         chunks = _chunks(np.where(counts > 0, rows, 0), CHUNK_ROWS * threads)
     for first, last in chunks:
         panel = loaded.panel(first, last)
-        part = evaluate_block(plan, panel, n_threads=threads, query=query)
+        part = evaluate_apart(plan, panel, n_threads=threads, query=query)
         here = slice(*np.searchsorted(kept.instrument, [first, last]))
         number = kept.instrument[here]
         shift = panel.start[number - first] - loaded.begin[number]
@@ -157,6 +199,26 @@ def compute(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threa
             block[:, at : at + b - a] = part[:, a:b]
             at += b - a
     return block
+
+
+def compute_rows(
+    plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int
+) -> tuple[np.ndarray, Ranges]:
+    """Return the block, and which rows it has: those of `kept`, less where every field leaves some out (`Select`).
+
+    As in Qlib, a row is there if one of the fields has it.
+    """
+    masks = {root: mask for root in plan.roots if (mask := rows_left(root)) is not None}
+    if not masks:
+        return compute(plan, loaded, kept, low, high, threads), kept
+    wanted, marks = len(plan.fields), list(masks.values())
+    both = Plan([*plan.fields, *map(str, marks)], [*plan.roots, *marks], plan.compat)
+    block = compute(both, loaded, kept, low, high, threads)
+    there = (block[wanted:] == 1).any(axis=0)
+    if others := [root for root in plan.roots if root not in masks]:
+        has = leaves(*others)
+        there |= has.every or bool(has.elsewhere or has.reported) or kept.inside(loaded.part(has.columns).stored())
+    return block[:wanted, there], kept.where(there)
 
 
 def _chunks(rows: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
@@ -220,16 +282,28 @@ def _multi_index(names: pd.Index, times: pd.DatetimeIndex, of_name: np.ndarray, 
     return pd.MultiIndex(levels=levels, codes=codes, names=["instrument", "datetime"], verify_integrity=False)
 
 
-def frame_of(block: np.ndarray, index: pd.MultiIndex, fields: tuple[str, ...]) -> pd.DataFrame:
-    """Return the block as a frame, fields as columns; the frame is a view."""
-    return pd.DataFrame(block.T, index=index, columns=_names(fields).view(), copy=False)
+def frame_of(block: np.ndarray, index: pd.MultiIndex, plan: Plan) -> pd.DataFrame:
+    """Return the block as a frame, fields as columns; the frame is a view, but for dates, which are objects."""
+    frame = pd.DataFrame(block.T, index=index, columns=_names(plan.fields).view(), copy=False)
+    for place, root in enumerate(plan.roots):
+        if root.dtype == "date":
+            frame.isetitem(place, dates_of(block[place]))
+    return frame
+
+
+def dates_of(days: np.ndarray) -> np.ndarray:
+    """Return days since 1970-01-01 as an object array of `datetime.date`, NaN where there is none."""
+    some = ~np.isnan(days)
+    dates = np.full(len(days), np.nan, dtype=object)
+    dates[some] = days[some].astype(np.int64).astype("datetime64[D]").astype(object)
+    return dates
 
 
 def empty_frame(fields: tuple[str, ...]) -> pd.DataFrame:
     """Return the frame of a query that found nothing."""
     none = np.empty(0, np.int8)
     index = _multi_index(_names(()), pd.DatetimeIndex(np.empty(0, "datetime64[ns]")), none, none)
-    return frame_of(np.empty((len(fields), 0), dtype=np.float32), index, fields)
+    return pd.DataFrame(np.empty((0, len(fields)), dtype=np.float32), index=index, columns=_names(fields).view())
 
 
 def computed_panel(plan: Plan, loaded: Loaded, low: int, high: int, threads: int) -> Panel:
@@ -243,4 +317,5 @@ def computed_panel(plan: Plan, loaded: Loaded, low: int, high: int, threads: int
         np.concatenate([[0], np.cumsum(hull.end - hull.begin)]),
         hull.begin - low,
         columns,
+        Surroundings(times=None if loaded.around.times is None else loaded.around.times[low : high + 1]),
     )

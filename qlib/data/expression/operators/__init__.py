@@ -5,6 +5,7 @@ arithmetic.py    Abs Log Sign Add Sub Mul Div Power FloorDiv Mod Greater Less
 comparison.py    Gt Ge Lt Le Eq Ne And Or Not If
 rolling.py       Mean Sum Std Var Skew Kurt Max Min Med Mad Quantile Rank Count IdxMax IdxMin WMA EMA
                  Slope Rsquare Resi
+named.py         Rolling
 pairwise.py      Corr Cov
 shift.py         Ref Delta
 crosssection.py  CSRank CSZScore CSDemean CSScale CSQuantile CSCorr CSNeutralize
@@ -24,6 +25,7 @@ from qlib.data.expression.operators import (
     elsewhere,
     fewer_rows,
     gaps,
+    named,
     pairwise,
     pit,
     resample,
@@ -40,6 +42,7 @@ __all__ = [
     "elsewhere",
     "fewer_rows",
     "gaps",
+    "named",
     "pairwise",
     "pit",
     "resample",

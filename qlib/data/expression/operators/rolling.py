@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from qlib.data.expression.node import Node, Operator, Scalar
-from qlib.data.expression.parameters import LONGEST_WINDOW, Number, OneOf, Parameter, Series, Window
+from qlib.data.expression.node import Operator, Scalar
+from qlib.data.expression.parameters import LONGEST_WINDOW, Number, Parameter, Series, Window
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
@@ -327,33 +327,3 @@ class Rsquare(Regression):
         if self.rows:
             tile.blank_where_flat(arguments[0], self.rows, QLIB_FLAT, out)
         tile.poison(arguments[0], out)
-
-
-_BY_PANDAS_NAME: dict[str, type[Windowed]] = {
-    "mean": Mean,
-    "sum": Sum,
-    "std": Std,
-    "var": Var,
-    "skew": Skew,
-    "kurt": Kurt,
-    "max": Max,
-    "min": Min,
-    "median": Med,
-    "count": Count,
-}
-
-
-@operator
-class Rolling(Windowed):
-    """Another spelling: `Rolling(x, N, "mean")` is `Mean(x, N)`, and so for the other names that pandas has."""
-
-    __slots__ = ()
-    kernel = "mean"
-    parameters = (Series("feature"), Window("N", fraction=True), OneOf("func", tuple(_BY_PANDAS_NAME)))
-
-    @classmethod
-    def bind(
-        cls, positional: list[Node | Scalar], named: dict[str, Node | Scalar], *, compat: str | None = None
-    ) -> Operator:
-        feature, window, func = super().bind(positional, named, compat=compat).arguments
-        return _BY_PANDAS_NAME[str(func)].bind([feature, window], {}, compat=compat)
