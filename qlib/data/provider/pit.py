@@ -23,7 +23,7 @@ from qlib.data.expression.sites import leaves
 from qlib.data.periods import Records, complaint, is_yearly, numbers
 from qlib.data.provider.store import Store
 from qlib.data.storage.pit import days, pit_path, read_pit
-from qlib.errors import InputError, MissingDataError
+from qlib.errors import InputError, MissingDataError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.utils.time import Freq
 
@@ -70,7 +70,7 @@ class Periods:
 
     def stored_fields(self, instrument: str) -> list[str]:
         """Return the point-in-time fields stored for an instrument, sorted; none for an unknown instrument."""
-        return sorted(path.stem for path in pit_path(self.root, instrument, "").parent.glob("*.data"))
+        return sorted(path.stem for path in pit_path(self.root, instrument, "x_q").parent.glob("*.data"))
 
     def _records(self, instrument: str, field: str) -> Records | None:
         found = read_pit(pit_path(self.root, instrument, field))
@@ -94,11 +94,21 @@ def periods_of(
         if isinstance(node, PRef) and node.formula.span.back:
             logger.warning(f"{node}: PRef sees one period only, and {node.formula} reads earlier ones")
     periods = Periods(store, freq, calendar)
-    own = leaves(*plan.roots).reported
-    periods.read(
-        instruments, sorted({one.field for node in own for one in node.sources if not one.instrument}), threads
-    )
+    sources = [one for node in leaves(*plan.roots).reported for one in node.sources]
+    fields = sorted({one.field for one in sources if not one.instrument})
+    periods.read(instruments, fields, threads)
+    for field in fields if instruments else ():
+        if all(periods(name, field) is None for name in instruments):
+            _warn_missing(periods, field, instruments)
     return periods
+
+
+def _warn_missing(periods: Periods, field: str, instruments: Sequence[str]) -> None:
+    name = next((name for name in instruments if periods.stored_fields(name)), instruments[0])
+    stored = periods.stored_fields(name)
+    hint = did_you_mean(f"$${field}", [f"$${one}" for one in stored])
+    shown = f"stored in {periods.root / 'financial'} for {name}: {', '.join(stored) or 'nothing'}"
+    logger.warning(f"no instrument has $${field}{hint} ({shown})")
 
 
 def pit_root(store: Store, freq: str | None = None) -> Path:
