@@ -4,6 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 NATIVE := setup.py $(wildcard qlib/data/kernels/*.pyx qlib/data/kernels/*.hpp)
+BENCH  ?= engine road
 SAMPLE ?= $(HOME)/.qlib/qlib_data/sample_data
 WORKERS ?= 2
 
@@ -44,8 +45,8 @@ lint: $(STAMP)  ## ruff, mypy, the import floors
 cov: $(STAMP)  ## Test coverage as a page: htmlcov/index.html
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=html --cov-report=term:skip-covered
 
-bench: $(STAMP)  ## Time the road's workloads; beside a peer: make bench PEER=/path/to/python
-	$(BIN)/python benchmarks/road.py $(if $(PEER),--peer $(PEER))
+bench: $(STAMP)  ## Time engine and road; beside a peer: make bench PEER=/path/to/python; one of them: BENCH=engine
+	@for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(if $(PEER),--peer $(PEER)) $(ARGS) || exit 1; done
 
 docs: $(STAMP)  ## Build docs/_build/html; a warning is an error
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements-docs.txt

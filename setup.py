@@ -13,7 +13,7 @@ from setuptools.command.build_ext import build_ext
 # NaN and infinity keep their meaning, so never -ffast-math; without the two -fno-... gcc vectorises nothing here.
 UNIX = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"]
 # Without fused multiply-add every instruction set gives the same bits; the two warnings are about gcc's own headers.
-LANES = [*UNIX, "-ffp-contract=off", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-ignored-attributes"]
+LANES = [*UNIX, "-g0", "-ffp-contract=off", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-ignored-attributes"]
 X86 = sys.platform != "win32" and platform.machine() in ("x86_64", "AMD64")
 # The same code for three instruction sets; the machine is asked which it has when a program is made.
 SETS = {"baseline": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]} if X86 else {"baseline": []}
@@ -63,6 +63,13 @@ setup(
                 language="c++",
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else [*UNIX, "-pthread"],
                 extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
+            ),
+            Extension(
+                "qlib.data.kernels.crosssection",
+                ["qlib/data/kernels/crosssection.pyx"],
+                depends=["qlib/data/kernels/crosssection.hpp"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
             ),
         ],
         compiler_directives={"language_level": 3},

@@ -10,30 +10,31 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from qlib.config import C, Settings, build_settings
 from qlib.data.active import D
-from qlib.data.expression.node import Operator
-from qlib.data.expression.registry import OPERATORS, Registry
+from qlib.data.expression.catalogue import Operators, OpsWrapper
 from qlib.data.provider import Provider
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger, set_log_with_config
-from qlib.utils.objects import get_callable_kwargs, init_instance_by_config
+from qlib.utils.objects import init_instance_by_config
 from qlib.workflow import QlibRecorder, R
 
 logger = get_module_logger("Initialization")
 
 
 class Session:
-    """What belongs together: settings, the provider of data, the recorder of experiments."""
+    """What belongs together: settings, the operators of formulas, the provider of data, the recorder of experiments."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.provider = Provider(settings, _registry(settings["custom_ops"]))
+        self.operators = OpsWrapper()
+        self.operators.register(settings["custom_ops"])
+        self.provider = Provider(settings, self.operators.registry)
 
     @cached_property
     def recorder(self) -> QlibRecorder:
@@ -58,6 +59,7 @@ class Session:
         R.put(self.recorder)
         C.follow(self)
         D.put(self.provider)
+        Operators.follow(self.operators)
         return self
 
     @staticmethod
@@ -69,34 +71,12 @@ class Session:
         return f"<Session {self._settings!r}>"
 
 
-def _registry(custom_ops: Sequence[Any]) -> Registry | None:
-    """Return the operators of a session that has some of its own; None where the package's suffice.
-
-    Raises ConfigError for what is neither a declared operator nor the configuration of one.
-    """
-    if not custom_ops:
-        return None
-    table = OPERATORS.copy()
-    for one in custom_ops:
-        declared = get_callable_kwargs(one)[0] if isinstance(one, Mapping) else one
-        if not (isinstance(declared, type) and issubclass(declared, Operator)):
-            raise ConfigError(
-                f"custom_ops: received {one!r}; subclasses of qlib.data.expression.node.Operator, or "
-                "{'class': ..., 'module_path': ...} of one, are allowed"
-            )
-        if "name" not in vars(declared):
-            declared.name = declared.__name__
-        if declared.name in table:
-            logger.warning(f"custom_ops: {declared.name} takes the place of the operator of that name")
-        table.register(declared)
-    return table
-
-
 def close() -> None:
     """Leave the live session: `D` and `R` are empty and `C` shows the defaults, as before `qlib.init`."""
     R.put(None)
     C.follow(None)
     D.put(None)
+    Operators.follow(None)
 
 
 def init(default_conf: str = "client", **kwargs: Any) -> None:

@@ -8,7 +8,9 @@ from qlib.data.data import (
     ExpressionProvider,
     FeatureProvider,
     InstrumentProvider,
+    LocalPITProvider,
     LocalProvider,
+    PITProvider,
 )
 
 __all__ = [
@@ -19,5 +21,7 @@ __all__ = [
     "ExpressionProvider",
     "FeatureProvider",
     "InstrumentProvider",
+    "LocalPITProvider",
     "LocalProvider",
+    "PITProvider",
 ]

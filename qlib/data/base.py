@@ -1,5 +1,5 @@
 """Qlib's path for the bases of formulas; they live in qlib.data.expression.objects."""
 
-from qlib.data.expression.objects import Expression, ExpressionOps, Feature
+from qlib.data.expression.objects import Expression, ExpressionOps, Feature, PFeature
 
-__all__ = ["Expression", "ExpressionOps", "Feature"]
+__all__ = ["Expression", "ExpressionOps", "Feature", "PFeature"]

@@ -38,6 +38,7 @@ class CalendarRangeError(MissingDataError, IndexError):
 def timestamp(time: Any, name: str = "time") -> pd.Timestamp | None:
     """Return `time` as a Timestamp; None, "None", "" and NaT mean no bound.
 
+    A time that nanoseconds cannot count, such as the year 9999, becomes the last (or the first) one that they can.
     Raises InputError, which calls the argument `name`, for text that is no date and for a time with a zone.
     """
     if time is None or time in ("None", ""):
@@ -55,7 +56,10 @@ def timestamp(time: Any, name: str = "time") -> pd.Timestamp | None:
             f"{name}: received {stamp}, which carries a time zone; a store keeps one clock without zones: "
             "convert with .tz_convert(<zone of the store>).tz_localize(None)"
         )
-    return stamp
+    try:
+        return stamp.as_unit("ns")
+    except pd.errors.OutOfBoundsDatetime:
+        return pd.Timestamp.max if stamp.year > 2000 else pd.Timestamp.min
 
 
 class Calendar:
@@ -69,13 +73,14 @@ class Calendar:
         Strictly ascending; kept as a read-only datetime64[ns] array under `.times`.
     """
 
-    __slots__ = ("_stamps", "freq", "name", "times")
+    __slots__ = ("_index", "_stamps", "freq", "name", "times")
 
     def __init__(self, freq: str | Freq, times: Any, name: str = "") -> None:
         self.freq = str(freq)
         self.name = name or f"calendar of {freq}"
         self.times = np.array(times, dtype="datetime64[ns]")
         self.times.setflags(write=False)
+        self._index: pd.DatetimeIndex | None = None
         self._stamps: np.ndarray | None = None
         late = np.flatnonzero(~(np.diff(self.times) > np.timedelta64(0)))
         if late.size:
@@ -100,6 +105,13 @@ class Calendar:
             self._stamps.setflags(write=False)
         return self._stamps
 
+    @property
+    def index(self) -> pd.DatetimeIndex:
+        """The times as an index of pandas, made once."""
+        if self._index is None:
+            self._index = pd.DatetimeIndex(self.times)
+        return self._index
+
     def position(self, time: Any, side: Literal["left", "right"] = "left") -> int:
         """Return how many entries lie before `time` ("left"), or not after it ("right").
 
@@ -117,8 +129,8 @@ class Calendar:
         None means no bound. Nothing inside gives last = first - 1.
         """
         start, end = timestamp(start_time, "start_time"), timestamp(end_time, "end_time")
-        first = 0 if start is None else self.position(start, "left")
-        last = len(self) - 1 if end is None else self.position(end, "right") - 1
+        first = 0 if start is None else int(self.times.searchsorted(start.to_datetime64(), "left"))
+        last = (len(self) if end is None else int(self.times.searchsorted(end.to_datetime64(), "right"))) - 1
         return first, max(last, first - 1)
 
     def between(self, start_time: Any = None, end_time: Any = None) -> np.ndarray:

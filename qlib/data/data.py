@@ -4,6 +4,7 @@ from qlib.data.active import D
 from qlib.data.provider.facade import Provider as BaseProvider
 from qlib.data.provider.facade import Provider as LocalProvider
 from qlib.data.provider.views import (
+    PITD,
     Cal,
     CalendarProvider,
     DatasetD,
@@ -14,9 +15,12 @@ from qlib.data.provider.views import (
     FeatureProvider,
     Inst,
     InstrumentProvider,
+    PITProvider,
 )
+from qlib.data.provider.views import PITProvider as LocalPITProvider
 
 __all__ = [
+    "PITD",
     "BaseProvider",
     "Cal",
     "CalendarProvider",
@@ -29,5 +33,7 @@ __all__ = [
     "FeatureProvider",
     "Inst",
     "InstrumentProvider",
+    "LocalPITProvider",
     "LocalProvider",
+    "PITProvider",
 ]

@@ -72,6 +72,10 @@ class SeriesDFilter(BaseDFilter):
     ) -> dict[str, np.ndarray | None]:
         """Return for every instrument a bool array over calendar positions first ... last, or None without data."""
 
+    def looks_across(self, provider: Any) -> bool:  # noqa: ARG002  others have a rule to ask about
+        """Tell whether an answer depends on who else is a member at that time, or was before."""
+        return False
+
     def __call__(
         self,
         instruments: Spans,
@@ -141,11 +145,15 @@ class ExpressionDFilter(SeriesDFilter):
         super().__init__(fstart_time, fend_time, keep)
         self.rule_expression = rule_expression
 
+    def looks_across(self, provider: Any) -> bool:
+        return provider.looks_across([self.rule_expression])
+
     def rule(
         self, instruments: Spans, calendar: Calendar, first: int, last: int, provider: Any
     ) -> dict[str, np.ndarray | None]:
         start, end = calendar.stamps[first], calendar.stamps[last]
-        panel, times = provider.panel(sorted(instruments), [self.rule_expression], start, end, calendar.freq)
+        rule = [self.rule_expression]
+        panel, times = provider.panel(sorted(instruments), rule, start, end, calendar.freq, members=instruments)
         values = panel.columns[self.rule_expression]
         holds = values != 0 if provider.settings["compat"] == "qlib" else (values != 0) & ~np.isnan(values)
         verdicts: dict[str, np.ndarray | None] = dict.fromkeys(instruments)

@@ -3,16 +3,19 @@
     {"AAPL": [(2019-01-02, 2024-12-31)], "TWTR": [(2013-11-07, 2022-10-27)]}
 
 `clip` cuts spans to a window; `alive` and `spans_of` go between spans and a yes/no for every calendar entry.
+A `Universe` holds the spans as arrays beside it: what a query of thousands of instruments asks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from qlib.data.calendar import Calendar
+from qlib.data.ranges import Ranges
 
 Span = tuple[pd.Timestamp, pd.Timestamp]
 Spans = dict[str, list[Span]]
@@ -30,6 +33,74 @@ def clip(spans: Mapping[str, Iterable[Span]], start: pd.Timestamp, end: pd.Times
         for name, pairs in spans.items()
     }
     return {name: pairs for name, pairs in inside.items() if pairs}
+
+
+class Universe:
+    """Spans, by name and as arrays.
+
+    Parameters
+    ----------
+    spans
+        {name: [(start, end), ...]}, times without zone; never changed from here on.
+
+    `names` are in ascending order, and instrument i is names[i]. Span k belongs to instrument number[k] and lasts from
+    low[k] to high[k] (datetime64[ns]); the spans stand in the order of the dict.
+    """
+
+    __slots__ = ("_located", "_place", "high", "low", "names", "number", "spans")
+
+    def __init__(self, spans: Spans) -> None:
+        self.spans = spans
+        self.names = tuple(sorted(spans))
+        number = {name: i for i, name in enumerate(self.names)}
+        self._place = np.array([number[name] for name in spans], dtype=np.int64)
+        self.number = np.repeat(self._place, [len(pairs) for pairs in spans.values()])
+        bounds = [time.to_datetime64() for pair in chain.from_iterable(spans.values()) for time in pair]
+        self.low, self.high = np.array(bounds, dtype="datetime64[ns]").reshape(-1, 2).T
+        self._located: tuple[Calendar, np.ndarray, np.ndarray] | None = None
+
+    def alive(self, start: pd.Timestamp, end: pd.Timestamp) -> np.ndarray:
+        """Return for every instrument whether a part of its spans lies inside [start, end] (bool)."""
+        alive = np.zeros(len(self.names), dtype=bool)
+        alive[self.number[self._inside(start, end)]] = True
+        return alive
+
+    def listed(self, start: pd.Timestamp, end: pd.Timestamp) -> list[str]:
+        """Return the names of those alive, in the order of the dict."""
+        alive = self.alive(start, end)[self._place].tolist()
+        return [name for name, one in zip(self.spans, alive, strict=True) if one]
+
+    def _inside(self, start: pd.Timestamp, end: pd.Timestamp) -> np.ndarray:
+        return (self.low <= end.to_datetime64()) & (self.high >= start.to_datetime64()) & (self.low <= self.high)
+
+    def clip(self, start: pd.Timestamp, end: pd.Timestamp) -> Spans:
+        """Return what lies inside [start, end]; an instrument with nothing there is left out."""
+        inside = self._inside(start, end).tolist()
+        whole = ((self.low >= start.to_datetime64()) & (self.high <= end.to_datetime64())).tolist()
+        clipped: Spans = {}
+        k = 0
+        for name, pairs in self.spans.items():
+            found = []
+            for low, high in pairs:
+                if inside[k]:
+                    found.append((low, high) if whole[k] else (max(low, start), min(high, end)))
+                k += 1
+            if found:
+                clipped[name] = found
+        return clipped
+
+    def located(self, calendar: Calendar) -> tuple[np.ndarray, np.ndarray]:
+        """Return the spans as half-open ranges (begin, end) of calendar positions; found once for a calendar."""
+        known = self._located
+        if known is None or known[0] is not calendar:
+            begin = np.searchsorted(calendar.times, self.low, side="left").astype(np.int64)
+            end = np.searchsorted(calendar.times, self.high, side="right").astype(np.int64)
+            known = self._located = (calendar, begin, end)
+        return known[1], known[2]
+
+    def ranges(self, calendar: Calendar) -> Ranges:
+        """Return the spans of every instrument as ranges of calendar positions."""
+        return Ranges.joined(self.number, *self.located(calendar))
 
 
 def positions(pairs: Iterable[Span], calendar: Calendar) -> list[tuple[int, int]]:

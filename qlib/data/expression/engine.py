@@ -86,22 +86,47 @@ def evaluate_block(plan: Plan, panel: Panel, *, n_threads: int = 1, query: tuple
 
 
 def evaluate_columns(
-    plan: Plan, columns: Columns, wanted: Wanted, *, n_threads: int = 1, query: tuple[int, int] | None = None
+    plan: Plan,
+    columns: Columns,
+    wanted: Wanted,
+    *,
+    n_threads: int = 1,
+    query: tuple[int, int] | None = None,
+    out: Sequence[np.ndarray] | None = None,
+    clip: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """Compute the wanted rows of every field; return the float32 block of shape (fields, wanted rows)."""
+    """Compute the wanted rows of every field.
+
+    Parameters
+    ----------
+    columns
+        The plan's columns, wherever they stand in memory.
+    wanted
+        Rows inside the hulls of the instruments, and where they go.
+    n_threads, query
+        As for `evaluate`.
+    out
+        Flat float32 arrays to write to, one per field; by default the rows of a new block of shape (fields, wanted
+        rows), which is returned.
+    clip
+        First and last calendar position that are looked at, whatever the columns hold; rows outside are NaN.
+    """
     if missing := [name for name in plan.reads if name not in columns.places]:
         raise MissingDataError(
             f"the panel holds no column {', '.join(missing)}; it holds {', '.join(columns.places) or 'none'}"
         )
-    block = np.empty((len(plan.fields), wanted.rows), dtype=np.float32)
-    if plan.compat is None or query is None:
-        _fill(plan, columns, wanted, list(block), n_threads, query, (-_FAR, _FAR))
+    block = np.empty((len(plan.fields) if out is None else 0, wanted.rows), dtype=np.float32)
+    out = list(block) if out is None else out
+    if clip is not None or (plan.compat is not None and query is not None):
+        for values in out:
+            values.fill(np.nan)
+    if plan.compat is None or query is None or clip is not None:
+        _fill(plan, columns, wanted, out, n_threads, query, clip)
         return block
-    block.fill(np.nan)
     for span in dict.fromkeys(plan.spans):
         places = [i for i, own in enumerate(plan.spans) if own == span]
-        clip = tuple(int(min(max(at, -_FAR), _FAR)) for at in (max(query[0] - span.back, 0), query[1] + span.ahead))
-        _fill(plan.part(places), columns, wanted, [block[i] for i in places], n_threads, query, clip)
+        own_clip = (max(query[0] - span.back, 0), query[1] + span.ahead)
+        _fill(plan.part(places), columns, wanted, [out[i] for i in places], n_threads, query, own_clip)
     return block
 
 
@@ -112,18 +137,20 @@ def _fill(
     out: Sequence[np.ndarray],
     n_threads: int,
     query: tuple[int, int] | None,
-    clip: tuple[int, int],
+    clip: tuple[float, float] | None,
 ) -> None:
     """Run the plan's phases; the last one writes the wanted rows of field i to out[i]."""
-    if clip != (-_FAR, _FAR) and any(phase.then for phase in plan.phases):
-        columns = columns.clipped(*clip)
-    job = _Job(columns, wanted, n_threads, _FAR if query is None else query[1], clip)
+    low, high = (-_FAR, _FAR) if clip is None else (int(min(max(at, -_FAR), _FAR)) for at in clip)
+    if clip is not None and len(plan.phases) > 1:
+        columns = columns.clipped(low, high)
+    job = _Job(columns, wanted, n_threads, _FAR if query is None else query[1], (low, high))
+    panel = columns.panel() if len(plan.phases) > 1 else None
     given: dict[Node, np.ndarray] = {}
     for phase in plan.phases:
         if not phase.then:
             job.run(phase.compiled, given, [(values, True) for values in out])
             return
-        panel = columns.panel()
+        assert panel is not None
         arrays: dict[Node, np.ndarray] = {n: panel.columns[n.name] for n in phase.needs if isinstance(n, Column)}
         arrays |= {n: _as_dtype(given[n], n.dtype) for n in phase.needs if n in given}
         made = {n: np.empty(panel.rows, np.float64 if n.dtype in WIDE else np.float32) for n in phase.roots}

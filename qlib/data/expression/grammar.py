@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from qlib.data.expression.node import Column, Node, NodeError, Operator, Scalar
-from qlib.data.expression.registry import OPERATORS
+from qlib.data.expression.pit import OverPeriods, PFeature, outside
+from qlib.data.expression.registry import OPERATORS, REWRITES
 from qlib.errors import ExpressionError, did_you_mean
 
 LONGEST: Final = 50_000  # characters of one formula
@@ -38,6 +39,7 @@ _TOKEN = re.compile(
 )
 _SPACE = re.compile(r"\s*")
 _WORDS: Final = {"None": None, "True": True, "False": False}
+_LEAVES: Final = {"Feature": 'Feature("close")', "PFeature": 'PFeature("roe_q")'}
 _INSTEAD: Final = {"and": "&", "or": "|", "not": "~ or Not(...)"}
 
 
@@ -98,6 +100,8 @@ def parse(text: str, *, compat: str | None = None, registry: Mapping[str, type[O
     parser.expect("end")
     if not isinstance(value, Node):
         raise parser.error("a field reads at least one column", 0, "a column is written $close")
+    for change in REWRITES:
+        value = change(value)
     return value
 
 
@@ -116,6 +120,7 @@ class _Parser:
         self.tokens = list(self._scan())
         self.at = 0
         self.depth = 0
+        self.over_periods = 0  # calls of P and PRef that are open
 
     # -------------------------------------------------------------------------------------------- tokens
     def _scan(self) -> Iterator[_Token]:
@@ -218,9 +223,7 @@ class _Parser:
             case "field":
                 return Column(token.value[1:].lower())
             case "period":
-                raise self.error(
-                    f"{token.value} is a point-in-time field, and no operator that reads those is known", token.column
-                )
+                return self.reported(token.value[2:], token.column)
             case "number":
                 return self.literal(token)
             case "text":
@@ -266,13 +269,16 @@ class _Parser:
             if name in _INSTEAD:
                 raise self.error(f"expected a value, found {name}", token.column, f"write {_INSTEAD[name]}")
             raise self.error(f"{name} is neither a column nor a call", token.column, f"a column is written ${name}")
-        if name != "Feature" and name not in self.registry:
-            known = [*self.registry, "Feature"]
+        if name not in _LEAVES and name not in self.registry:
+            known = [*self.registry, *_LEAVES]
             near = did_you_mean(name, known).removeprefix("; ")
             hint = near[:1].upper() + near[1:] if near else f"Known are {', '.join(sorted(known))}"
             raise self.error(f"no operator is called {name}", token.column, hint)
+        over_periods = name not in _LEAVES and issubclass(self.registry[name], OverPeriods)
+        self.over_periods += over_periods
         positional, named, columns = self.arguments()
-        if name == "Feature":
+        self.over_periods -= over_periods
+        if name in _LEAVES:
             return self.feature(token, positional, named)
         return self.call(name, token.column, positional, named, columns)
 
@@ -301,10 +307,21 @@ class _Parser:
     def feature(self, token: _Token, positional: list[Node | Scalar], named: dict[str, Node | Scalar]) -> Node:
         given = [*positional, *named.values()]
         if len(given) != 1 or set(named) - {"name"} or not isinstance(given[0], str):
-            raise self.error('Feature takes one name in quotes: Feature("close")', token.column)
+            raise self.error(f"{token.value} takes one name in quotes: {_LEAVES[token.value]}", token.column)
+        if token.value == "PFeature":
+            return self.reported(given[0], token.column)
         if re.fullmatch(_NAME, given[0]) is None:
             raise self.error(f"{given[0]!r} is not the name of a column: letters, digits and _", token.column)
         return Column(given[0].lower())
+
+    def reported(self, name: str, column: int) -> Node:
+        try:
+            field = PFeature(name.lower())
+        except NodeError as problem:
+            raise self.error(problem.why, column) from None
+        if not self.over_periods:
+            raise self.error(outside(str(field)), column)
+        return field
 
     def call(
         self,

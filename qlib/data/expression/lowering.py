@@ -16,13 +16,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from qlib.data.expression.node import STORED
 from qlib.data.kernels.program import MOST_READINGS, WHAT, Program
 
 if TYPE_CHECKING:
     from qlib.data.expression.node import Node
 
 FOREVER: Final = 1 << 60
-WIDE: Final = frozenset({"float64", "int64"})  # dtypes that live in float64 registers
+WIDE: Final = frozenset(name for name, kept in STORED.items() if kept in ("float64", "int64"))  # in float64 registers
 
 # The passes that can answer, the shortest first; a statistic has the same bits whichever answers.
 _FAMILIES: Final[dict[str, tuple[tuple[str, frozenset[str]], ...]]] = {

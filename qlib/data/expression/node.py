@@ -11,6 +11,7 @@ no sense (a window of -1, a boolean minus a boolean) cannot be made: NodeError s
 
 from __future__ import annotations
 
+import math
 import threading
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
@@ -29,7 +30,17 @@ if TYPE_CHECKING:
 Scalar = bool | int | float | str | None
 
 # "flag" is a boolean with gaps (a comparison read from another row): float32 holding 0, 1 and NaN.
-STORED = {"bool": "bool", "int64": "int64", "float32": "float32", "float64": "float64", "flag": "float32"}
+# "date" is the number of the days since 1970-01-01, NaN where there is none: float32 holds each exactly.
+STORED = {
+    "bool": "bool",
+    "int64": "int64",
+    "float32": "float32",
+    "float64": "float64",
+    "flag": "float32",
+    "date": "float32",
+}
+# What a dtype becomes where some rows have no value.
+GAPPED = {**{name: name for name in STORED}, "bool": "flag", "int64": "float64"}
 
 _living: weakref.WeakValueDictionary[tuple, Node] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
@@ -82,6 +93,10 @@ class Node:
     def inputs(self) -> tuple[Node, ...]:
         """The children whose values this node needs, over the same rows; one that looks elsewhere needs none."""
         return self.children
+
+    def as_question(self) -> Node:
+        """Return the node that stands for this one where true or false is needed: one may know only when it runs."""
+        return self
 
     def __str__(self) -> str:
         """Canonical text: no spaces, operators by name, arguments in order."""
@@ -148,6 +163,17 @@ class Operator(Node):
         """Return the span, that of the inputs together being given."""
         return inner
 
+    def asks(self, low: int, high: int, times: np.ndarray) -> tuple[int, int]:
+        """Return the first and last calendar position of the inputs that positions low ... high of this node need.
+
+        `times` are those of the calendar.  An operator that declares EVERYTHING, but needs no more than a day or a
+        week, says so here.
+        """
+        own = self.reach(Span())
+        first = 0 if math.isinf(own.back) else max(low - int(own.back), 0)
+        last = len(times) - 1 if math.isinf(own.ahead) else min(high + int(own.ahead), len(times) - 1)
+        return first, last
+
     def kernel_name(self) -> str:
         """Return what `explain` calls the code that runs."""
         raise NotImplementedError
@@ -157,7 +183,8 @@ class Operator(Node):
         raise NotImplementedError
 
     def write(self, arguments: list[str]) -> str:
-        return f"{self.name}({','.join(arguments)})"
+        shown = (repr(a) if isinstance(a, str) else text for a, text in zip(self.arguments, arguments, strict=True))
+        return f"{self.name}({','.join(shown)})"
 
     @classmethod
     def bind(

@@ -10,4 +10,11 @@ flow.hpp        between columns in memory and registers     program.hpp     all 
 isa.hpp         the above for one instruction set           machine_*.cpp   each of them
 program.pyx     the call from Python, without the GIL
 reference.py    each statistic in a numpy sentence: the specification, and the oracle of the tests
+
+crosssection.hpp, crosssection.pyx, reference_crosssection.py
+                the same for statistics across instruments, bar after bar
 """
+
+from qlib.data.kernels.crosssection import TimeOrder, per_bar
+
+__all__ = ["TimeOrder", "per_bar"]

@@ -10,6 +10,8 @@ A Provider needs nothing but Settings; several can live side by side. Rooms that
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
+from itertools import compress
 from typing import Any
 
 import numpy as np
@@ -17,22 +19,29 @@ import pandas as pd
 
 from qlib.config import Settings
 from qlib.data.calendar import Calendar, timestamp
-from qlib.data.expression.plan import Plan, build_plan
+from qlib.data.expression.alike import taken_alike
+from qlib.data.expression.node import looks_across
+from qlib.data.expression.plan import Plan
 from qlib.data.filter import BaseDFilter, SeriesDFilter
 from qlib.data.inst_processor import InstProcessor
-from qlib.data.panel import Panel
+from qlib.data.panel import Panel, Surroundings
+from qlib.data.provider.elsewhere import Stored
 from qlib.data.provider.features import (
     Loaded,
-    compute,
+    compute_rows,
     computed_panel,
     empty_frame,
     frame_of,
     index_of,
     load,
+    needed,
     rows_of,
 )
+from qlib.data.provider.pit import Periods
+from qlib.data.provider.plans import Plans
 from qlib.data.provider.store import Store
-from qlib.data.universe import Spans, clip
+from qlib.data.ranges import Ranges
+from qlib.data.universe import Spans, Universe, clip
 from qlib.errors import InputError, MissingDataError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.utils.objects import init_instance_by_config
@@ -51,6 +60,7 @@ class Provider:
     def __init__(self, settings: Settings, registry: Any = None) -> None:
         self.settings = settings
         self.registry = registry
+        self._plans = Plans()
 
     @property
     def settings(self) -> Settings:
@@ -127,25 +137,33 @@ class Provider:
         dict
             {name: [(start, end), ...]}, spans cut to the range.
         """
-        spans, pipe = self._universe(instruments, freq)
+        universe, pipe = self._universe(instruments, freq)
         calendar = self.locate(freq)
         start, end = timestamp(start_time, "start_time"), timestamp(end_time, "end_time")
         if not len(calendar):
             return [] if as_list else {}
         start = pd.Timestamp(calendar.times[0]) if start is None else start
         end = pd.Timestamp(calendar.times[-1]) if end is None else end
-        alive = clip(spans, start, end)
-        for one in pipe:
-            keep: Any = one if callable(one) else BaseDFilter.from_config(one)
+        if as_list and not pipe:
+            return universe.listed(start, end)
+        keeps: list[Any] = [one if callable(one) else BaseDFilter.from_config(one) for one in pipe]
+        # Who else was a member decides a rule that compares them, also before the range: it is applied to all times.
+        across = any(isinstance(keep, SeriesDFilter) and keep.looks_across(self) for keep in keeps)
+        low, high = (calendar.index[0], calendar.index[-1]) if across else (start, end)
+        alive = universe.clip(low, high)
+        for keep in keeps:
             own = {"provider": self} if isinstance(keep, SeriesDFilter) else {}
-            alive = keep(alive, start, end, freq, **own)
+            alive = keep(alive, low, high, freq, **own)
+        if across:
+            first, last = calendar.locate(start, end)
+            alive = clip(alive, calendar.index[first], calendar.index[last]) if first <= last else {}
         return list(alive) if as_list else alive
 
-    def _universe(self, instruments: Any, freq: str) -> tuple[Spans, Sequence[Any]]:
+    def _universe(self, instruments: Any, freq: str) -> tuple[Universe, Sequence[Any]]:
         if isinstance(instruments, Mapping) and "market" in instruments:
-            return self.store.spans(instruments["market"], freq), instruments.get("filter_pipe") or []
+            return self.store.universe(instruments["market"], freq), instruments.get("filter_pipe") or []
         if isinstance(instruments, Mapping):
-            return _spans(instruments), []
+            return Universe(_spans(instruments)), []
         shown = f"D.instruments({instruments!r})" if isinstance(instruments, str) else "D.instruments('all')"
         raise InputError(
             f"instruments: received {_short(instruments)}; what D.instruments returns is allowed, "
@@ -201,15 +219,22 @@ class Provider:
         if high < low:
             self._warn_outside(calendar, start_time, end_time)
             return empty_frame(names)
-        labels, spans = self._labels(instruments, calendar, low, high, freq)
+        across = looks_across(*plan.roots)
+        # An operator across instruments meets everybody who was a member at some bar that is computed, history too.
+        bounds = needed(plan, calendar, low, high) if across else (low, high)
+        labels, members = self._labels(instruments, calendar, *bounds, freq)
         threads = self.settings.threads(freq)
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
+        if across and members is not None:
+            loaded = _with_members(loaded, labels, members)
         self._warn_absent(loaded, freq)
-        kept = rows_of(loaded, calendar, low, high, spans)
-        if not any(kept):
+        kept = rows_of(loaded, low, high, members)
+        if not len(kept):
             return empty_frame(names)
-        block = compute(plan, loaded, kept, low, high, threads)
-        frame = frame_of(block, index_of(labels, kept, calendar, low, high), names)
+        block, kept = compute_rows(plan, loaded, kept, low, high, threads)
+        if not len(kept):
+            return empty_frame(names)
+        frame = frame_of(block, index_of(labels, kept, calendar), plan)
         return _processed(frame, inst_processors) if inst_processors else frame
 
     def panel(
@@ -221,6 +246,7 @@ class Provider:
         freq: str = "day",
         *,
         optional: Collection[str] = (),
+        members: Mapping[str, Any] | None = None,
     ) -> tuple[Panel, np.ndarray]:
         """Return formulas as arrays.
 
@@ -230,6 +256,9 @@ class Provider:
             Names; those without rows in the range are left out of the panel.
         optional
             Names of fields (without `$`) whose absence deserves no warning.
+        members
+            {name: [(start, end), ...]}, when each instrument belongs to the universe that operators such as `CSRank`
+            compare; None and names that are not in it: always.
 
         Returns
         -------
@@ -245,44 +274,67 @@ class Provider:
             nothing: dict[str, np.ndarray] = {field: np.empty(0, np.float32) for field in plan.fields}
             return Panel((), np.zeros(1, np.int64), np.empty(0, np.int64), nothing), calendar.times[:0]
         threads = self.settings.threads(freq)
-        labels = list(dict.fromkeys(str(name) for name in instruments))
+        labels = tuple(dict.fromkeys(str(name) for name in instruments))
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
+        if members is not None and looks_across(*plan.roots):
+            universe = Universe(_spans(members))
+            loaded = _with_members(loaded, universe.names, universe.ranges(calendar))
         self._warn_absent(loaded, freq, optional)
         return computed_panel(plan, loaded, low, high, threads), calendar.times[low : high + 1]
+
+    def looks_across(self, fields: Sequence[Any]) -> bool:
+        """Tell whether one of the formulas compares the members of the universe with each other, as `CSRank` does."""
+        return looks_across(*self._plan(fields).roots)
+
+    def surroundings(self, freq: str = "day") -> Surroundings:
+        """Return what a formula may ask of the store at a frequency, for `Expression.load`."""
+        calendar = self.locate(self.store.stored_freq(freq))
+        return Surroundings(
+            times=calendar.times,
+            stored=Stored(self.store, freq, calendar),
+            periods=Periods(self.store, freq, calendar),
+            freq=freq,
+        )
 
     # ------------------------------------------------------------------ how a query is read
     def _plan(self, fields: Sequence[Any]) -> Plan:
         if isinstance(fields, str):
             raise InputError(f"fields: received the text {fields!r}; a list of formulas is allowed: [{fields!r}]")
-        texts = [str(field) for field in fields]
+        texts = tuple(str(field) for field in fields)
         if not texts:
             raise InputError("fields: received none; a list of at least one formula is allowed")
-        return build_plan(texts, compat=self.settings["compat"], registry=self.registry)
+        return taken_alike(self._plans.of(texts, self.settings["compat"], self.registry))
 
     def _labels(
         self, instruments: Any, calendar: Calendar, low: int, high: int, freq: str
-    ) -> tuple[list[str], Spans | None]:
-        """Return the names in ascending order, and their spans if there are any."""
+    ) -> tuple[tuple[str, ...], Ranges | None]:
+        """Return the names in ascending order, and if there are spans, the calendar positions of their members."""
         if isinstance(instruments, str):
             raise InputError(
                 f"instruments: received the text {instruments!r}; a list of names is allowed, or the universe "
                 f"D.instruments({instruments!r})"
             )
         if isinstance(instruments, Mapping):
-            if "market" in instruments:
-                # Qlib's filters always see the whole calendar; ours answer the same for any part of it.
-                whole = self.settings["compat"] == "qlib"
-                start, end = (None, None) if whole else (calendar.stamps[low], calendar.stamps[high])
-                spans = self.list_instruments(instruments, start, end, freq)
-            else:
-                spans = _spans(instruments)
-            return sorted(spans), spans
+            universe, pipe = self._universe(instruments, freq)
+            if "market" not in instruments:
+                return universe.names, universe.ranges(calendar)
+            # Qlib's filters always see the whole calendar; ours answer the same for any part of it.
+            whole = self.settings["compat"] == "qlib"
+            start, end = (calendar.index[i] for i in ((0, -1) if whole else (low, high)))
+            if pipe:
+                universe = Universe(_spans(self.list_instruments(instruments, start, end, freq)))
+                return universe.names, universe.ranges(calendar)
+            alive = universe.alive(start, end)
+            members = universe.ranges(calendar)
+            if alive.all():
+                return universe.names, members
+            return tuple(compress(universe.names, alive.tolist())), members.part(alive)
         if not isinstance(instruments, Iterable):
             raise InputError(
                 f"instruments: received {_short(instruments)}; a list of names, a dict name -> spans, or "
                 "D.instruments(...) is allowed"
             )
-        return sorted({str(name) for name in instruments}), None
+        return tuple(sorted({str(name) for name in instruments})), None
 
     # ------------------------------------------------------------------ what a person should know
     @staticmethod
@@ -301,13 +353,13 @@ class Provider:
             named = [name + _nearest(name, stored) for name in unknown[:5]]
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             logger.warning(f"no data in {self.store.root(self.store.stored_freq(freq))} for {', '.join(named)}{more}")
-        known = [name for name in loaded.instruments if name not in set(unknown)]
-        missing = [field for field in loaded.missing_fields() if field not in optional] if known else []
-        if missing:
-            stored = self.store.stored_fields(known[0], freq)
+        missing = [field for field in loaded.missing_fields() if field not in optional]
+        known = next((name for name in loaded.instruments if name not in unknown), None) if missing else None
+        if known is not None:
+            stored = self.store.stored_fields(known, freq)
             for field in missing:
                 hint = did_you_mean(f"${field}", [f"${name}" for name in stored])
-                shown = f"stored for {known[0]}: {', '.join(stored) or 'nothing'}"
+                shown = f"stored for {known}: {', '.join(stored) or 'nothing'}"
                 logger.warning(f"no instrument has ${field} at {freq}{hint} ({shown})")
 
 
@@ -340,6 +392,12 @@ def _spans(instruments: Mapping[Any, Any]) -> Spans:
     return spans
 
 
+def _with_members(loaded: Loaded, names: Sequence[str], members: Ranges) -> Loaded:
+    """Return what was loaded, with the calendar positions at which each instrument belongs to the universe."""
+    spans = {name: members.of(i) for i, name in enumerate(names)}
+    return replace(loaded, around=replace(loaded.around, members=spans))
+
+
 def _processed(frame: pd.DataFrame, inst_processors: Sequence[Any]) -> pd.DataFrame:
     """Return what the processors make of each instrument's frame, put together again."""
     processors = [init_instance_by_config(one, accept_types=InstProcessor) for one in inst_processors]
@@ -353,5 +411,5 @@ def _processed(frame: pd.DataFrame, inst_processors: Sequence[Any]) -> pd.DataFr
         if len(own):
             done[name] = own
     if not done:
-        return empty_frame(list(frame.columns))
+        return empty_frame(tuple(frame.columns))
     return pd.concat(done, names=["instrument"]).sort_index()

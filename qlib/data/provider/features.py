@@ -3,68 +3,119 @@
 fields, instruments, [start, end]
     load        the rows asked for, with the history and the future that the plan's span names
     rows        which of them the caller gets: inside the range, inside the spans, something stored
-    compute     block[field, row], a few instruments at a time; every cell of it is written once
+    compute     block[field, row]: every cell of it is written once, in its place
     frame       a view on the block under an index made from codes: nothing is sorted, nothing copied
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from qlib.data.calendar import Calendar
-from qlib.data.expression.engine import evaluate_block
+from qlib.data.expression.engine import Wanted
+from qlib.data.expression.legacy import evaluate_apart
+from qlib.data.expression.operators.fewer_rows import rows_left
 from qlib.data.expression.plan import Plan
-from qlib.data.panel import Panel
+from qlib.data.expression.reach import positions_needed
+from qlib.data.expression.sites import leaves
+from qlib.data.panel import NOWHERE, Columns, Panel, Surroundings
+from qlib.data.provider.elsewhere import Stored, meeting, with_elsewhere
+from qlib.data.provider.pit import Periods, periods_of
 from qlib.data.provider.store import Store
-from qlib.data.universe import Spans, positions
+from qlib.data.ranges import Ranges
+from qlib.data.storage.arena import ABSENT, Raw
 
-CHUNK_ROWS: Final = 32_768  # rows that a thread computes at a time, where rows must be dropped afterwards
-
-Ranges = list[tuple[int, int]]  # half-open ranges of calendar positions
+_SHORT: Final = 32  # ranges of fewer rows are copied together, longer ones one by one
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What is stored for a query: per instrument and field, values from a calendar position on.
 
-    Instrument i has stored rows from `begin[i]` to `end[i]` (half-open, fields together); begin = end means none.
+    Instrument i has stored rows from `begin[i]` to `end[i]` (int64, half-open, fields together); begin = end means
+    none. `raw` has a row for each instrument and a column for each field; `around` is what formulas may ask besides.
+    `every`, if there, tells which instruments have point-in-time data for the query: those have a row on every bar.
+    `brought` are half-open ranges of calendar positions that all instruments have: those of formulas elsewhere.
     """
 
     instruments: tuple[str, ...]
     fields: tuple[str, ...]
-    first: np.ndarray
-    values: list[list[np.ndarray | None]]
+    raw: Raw
     begin: np.ndarray
     end: np.ndarray
+    around: Surroundings = NOWHERE
+    every: np.ndarray | None = None
+    brought: tuple[tuple[int, int], ...] = ()
+
+    @classmethod
+    def of(cls, instruments: tuple[str, ...], fields: tuple[str, ...], raw: Raw) -> Loaded:
+        """Put together what was read."""
+        far = np.iinfo(np.int64).max
+        some = raw.count > 0
+        begin = np.where(some, raw.first, far).min(axis=1, initial=far)
+        end = np.where(some, raw.first + raw.count, 0).max(axis=1, initial=0)
+        return cls(instruments, fields, raw, np.minimum(begin, end), end)
+
+    def with_periods(self, periods: Periods, plan: Plan, first: int, last: int) -> Loaded:
+        """Return the same with the point-in-time data of a plan that reads calendar positions first ... last."""
+        every = np.zeros(len(self.instruments), dtype=bool)
+        for over in leaves(*plan.roots).reported:
+            every |= periods.has(over, self.instruments)
+        begin, end = np.where(every, first, self.begin), np.where(every, last + 1, self.end)
+        return replace(self, begin=begin, end=end, around=replace(self.around, periods=periods), every=every)
 
     def unknown(self) -> list[int]:
         """Return the numbers of the instruments that have none of the fields."""
-        return [i for i, row in enumerate(self.values) if all(values is None for values in row)]
+        gone = (self.raw.count == ABSENT).all(axis=1)
+        return np.flatnonzero(gone if self.every is None else gone & ~self.every).tolist()
 
     def missing_fields(self) -> list[str]:
         """Return the fields that no instrument has."""
-        return [
-            field for j, field in enumerate(self.fields) if self.values and all(row[j] is None for row in self.values)
-        ]
+        if not self.instruments:
+            return []
+        gone = (self.raw.count == ABSENT).all(axis=0)
+        return [field for field, nowhere in zip(self.fields, gone.tolist(), strict=True) if nowhere]
 
-    def stored(self, i: int) -> Ranges:
-        """Return where instrument i has something stored: more than one range if its fields leave a hole."""
-        parts = sorted(
-            (int(self.first[i, j]), len(v)) for j, v in enumerate(self.values[i]) if v is not None and len(v)
-        )
-        ranges: Ranges = []
-        for low, length in parts:
-            if ranges and low <= ranges[-1][1]:
-                ranges[-1] = (ranges[-1][0], max(ranges[-1][1], low + length))
-            else:
-                ranges.append((low, low + length))
-        return ranges
+    def part(self, fields: Iterable[str]) -> Loaded:
+        """Return what was loaded of some of the fields."""
+        places = [self.fields.index(field) for field in fields]
+        raw = replace(self.raw, **{name: getattr(self.raw, name)[:, places] for name in ("first", "count", "offset")})
+        return replace(Loaded.of(self.instruments, tuple(fields), raw), around=self.around)
+
+    def stored(self) -> Ranges:
+        """Return where each instrument has something stored: several ranges if its fields leave a hole."""
+        lengths = self.end - self.begin
+        if (self.raw.count.max(axis=1, initial=0) == lengths).all():  # one of the fields spans the others
+            some = np.flatnonzero(lengths)
+            return Ranges(some, self.begin[some], self.end[some])
+        number = np.repeat(np.arange(len(self.instruments)), len(self.fields))
+        begin = self.raw.first.ravel()
+        end = begin + self.raw.count.ravel()
+        if self.every is not None:
+            whole = np.flatnonzero(self.every)
+            number = np.concatenate([number, whole])
+            begin, end = np.concatenate([begin, self.begin[whole]]), np.concatenate([end, self.end[whole]])
+        for low, high in self.brought:
+            number = np.concatenate([number, np.arange(len(self.instruments))])
+            begin = np.concatenate([begin, np.full(len(self.instruments), low)])
+            end = np.concatenate([end, np.full(len(self.instruments), high)])
+        return Ranges.joined(number, begin, end)
+
+    def columns(self) -> Columns:
+        """Return the columns where they were read to."""
+        raw = self.raw
+        places = {
+            field: (raw.values, raw.offset[:, j], raw.first[:, j], raw.count[:, j])
+            for j, field in enumerate(self.fields)
+        }
+        return Columns(self.instruments, self.begin, self.end, places, lambda: self.panel(0, len(self.instruments)))
 
     def panel(self, low: int, high: int) -> Panel:
         """Return the panel of instruments low ... high - 1."""
@@ -72,17 +123,28 @@ class Loaded:
         start = np.concatenate([[0], np.cumsum(lengths)])
         columns = {}
         for j, field in enumerate(self.fields):
+            first, count = self.raw.first[low:high, j], np.maximum(self.raw.count[low:high, j], 0)
+            offset = self.raw.offset[low:high, j]
             column = np.empty(int(start[-1]), dtype=np.float32)
-            for i in range(low, high):
-                own = column[start[i - low] : start[i - low + 1]]
-                values = self.values[i][j]
-                if values is None or len(values) < len(own):
-                    own.fill(np.nan)
-                if values is not None and len(values):
-                    at = int(self.first[i, j] - begin[i - low])
-                    own[at : at + len(values)] = values
+            if not (count == lengths).all():
+                column.fill(np.nan)
+            at = start[:-1] + np.where(count > 0, first - begin, 0)
+            if count.sum() < _SHORT * len(count):
+                own = Ranges(np.empty(0, np.int64), at, at + count).positions()
+                column[own] = self.raw.values[Ranges(np.empty(0, np.int64), offset, offset + count).positions()]
+            else:
+                for to, source, many in zip(at.tolist(), offset.tolist(), count.tolist(), strict=True):
+                    column[to : to + many] = self.raw.values[source : source + many]
             columns[field] = column
-        return Panel(self.instruments[low:high], start, begin, columns)
+        return Panel(self.instruments[low:high], start, begin, columns, self.around)
+
+
+def needed(plan: Plan, calendar: Calendar, low: int, high: int) -> tuple[int, int]:
+    """Return the first and last calendar position that the plan needs for the rows at positions low ... high."""
+    span = plan.span
+    if math.isinf(span.back) or math.isinf(span.ahead):
+        return positions_needed(plan, low, high, calendar.times)
+    return max(0, low - int(span.back)), min(high + int(span.ahead), len(calendar) - 1)
 
 
 def load(
@@ -96,127 +158,132 @@ def load(
     threads: int,
 ) -> Loaded:
     """Read what the plan needs for the rows at calendar positions low ... high."""
-    back, ahead = plan.span.back, plan.span.ahead
-    first = 0 if math.isinf(back) else max(0, low - int(back))
-    last = len(calendar) - 1 if math.isinf(ahead) else min(high + int(ahead), len(calendar) - 1)
-    raw = store.read(instruments, plan.reads, freq, first, last, threads=threads)
-    lengths = np.array([[0 if v is None else len(v) for v in row] for row in raw.values], dtype=np.int64)
-    lengths = lengths.reshape(len(instruments), len(plan.reads))
-    far = np.iinfo(np.int64).max
-    begin = np.where(lengths > 0, raw.first, far).min(axis=1, initial=far)
-    end = np.where(lengths > 0, raw.first + lengths, 0).max(axis=1, initial=0)
-    begin = np.minimum(begin, end)
-    return Loaded(tuple(instruments), tuple(plan.reads), raw.first, raw.values, begin, end)
+    first, last = needed(plan, calendar, low, high)
+    raw = store.read(instruments, plan.reads, freq, first, last, threads=threads, calendar=calendar)
+    loaded = Loaded.of(tuple(instruments), tuple(plan.reads), raw)
+    around = Surroundings(times=calendar.times, stored=Stored(store, freq, calendar), freq=freq)
+    loaded = replace(loaded, around=around)
+    periods = periods_of(store, plan, instruments, freq, calendar, threads)
+    if periods is not None:
+        loaded = loaded.with_periods(periods, plan, first, last)
+    return with_elsewhere(loaded, plan, first, last)
 
 
-def rows_of(loaded: Loaded, calendar: Calendar, low: int, high: int, spans: Spans | None) -> list[Ranges]:
-    """Return per instrument the calendar positions that the caller gets, as half-open ranges."""
-    kept = []
-    for i, name in enumerate(loaded.instruments):
-        ranges = _common(loaded.stored(i), [(low, high + 1)])
-        if spans is not None and ranges:
-            ranges = _common(ranges, _merged(positions(spans[name], calendar)))
-        kept.append(ranges)
-    return kept
+def rows_of(loaded: Loaded, low: int, high: int, members: Ranges | None) -> Ranges:
+    """Return the calendar positions that the caller gets: inside low ... high, stored, and of a member."""
+    kept = loaded.stored().within(low, high + 1)
+    return kept if members is None else kept.common(members)
 
 
-def _merged(pairs: Ranges) -> Ranges:
-    """Return closed (first, last) pairs as half-open ranges in order, overlaps joined."""
-    ranges: Ranges = []
-    for first, last in sorted(pairs):
-        if ranges and first <= ranges[-1][1]:
-            ranges[-1] = (ranges[-1][0], max(ranges[-1][1], last + 1))
-        else:
-            ranges.append((first, last + 1))
-    return ranges
-
-
-def _common(left: Ranges, right: Ranges) -> Ranges:
-    both = [(max(a, c), min(b, d)) for a, b in left for c, d in right]
-    return [(a, b) for a, b in both if a < b]
-
-
-def compute(plan: Plan, loaded: Loaded, kept: list[Ranges], low: int, high: int, threads: int) -> np.ndarray:
+def compute(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int) -> np.ndarray:
     """Return the float32 block (fields, kept rows), instruments one after the other."""
-    counts = np.array([sum(b - a for a, b in ranges) for ranges in kept], dtype=np.int64)
-    rows = loaded.end - loaded.begin
-    query = (low, high)
-    wanted = np.flatnonzero(counts)
-    if len(wanted) == len(counts) and (counts == rows).all():
-        return evaluate_block(plan, loaded.panel(0, len(counts)), n_threads=threads, query=query)
-    block = np.empty((len(plan.fields), int(counts.sum())), dtype=np.float32)
-    at = 0
-    for first, last in _chunks(np.where(counts > 0, rows, 0), CHUNK_ROWS * threads):
-        panel = loaded.panel(first, last)
-        part = evaluate_block(plan, panel, n_threads=threads, query=query)
-        for i in range(first, last):
-            shift = int(panel.start[i - first] - loaded.begin[i])
-            for a, b in kept[i]:
-                block[:, at : at + b - a] = part[:, a + shift : b + shift]
-                at += b - a
-    return block
+    plan, around = meeting(plan, loaded.around)
+    columns = replace(loaded, around=around).columns()
+    wanted = Wanted.ranges(kept.instrument, kept.begin, kept.end, len(loaded.instruments))
+    return evaluate_apart(plan, columns, wanted, n_threads=threads, query=(low, high))
 
 
-def _chunks(rows: np.ndarray, most: int) -> Iterator[tuple[int, int]]:
-    """Yield runs of instruments of about `most` rows together; instruments without rows are left out."""
-    first, total = 0, 0
-    for i, count in enumerate(rows.tolist()):
-        if count == 0 or (total and total + count > most):
-            if first < i and total:
-                yield first, i
-            first, total = (i + 1, 0) if count == 0 else (i, count)
-        else:
-            total += count
-    if total:
-        yield first, len(rows)
+def compute_rows(
+    plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int
+) -> tuple[np.ndarray, Ranges]:
+    """Return the block, and which rows it has: those of `kept`, less where every field leaves some out (`Select`).
+
+    As in Qlib, a row is there if one of the fields has it.
+    """
+    masks = {root: mask for root in plan.roots if (mask := rows_left(root)) is not None}
+    if not masks:
+        return compute(plan, loaded, kept, low, high, threads), kept
+    wanted, marks = len(plan.fields), list(masks.values())
+    both = Plan([*plan.fields, *map(str, marks)], [*plan.roots, *marks], plan.compat)
+    block = compute(both, loaded, kept, low, high, threads)
+    there = (block[wanted:] == 1).any(axis=0)
+    if others := [root for root in plan.roots if root not in masks]:
+        has = leaves(*others)
+        there |= has.every or bool(has.elsewhere or has.reported) or kept.inside(loaded.part(has.columns).stored())
+    return block[:wanted, there], kept.where(there)
 
 
-def index_of(instruments: Sequence[str], kept: list[Ranges], calendar: Calendar, low: int, high: int) -> pd.MultiIndex:
-    """Return the index (instrument, datetime) of the kept rows, made from codes."""
-    present = [i for i, ranges in enumerate(kept) if ranges]
-    counts = [sum(b - a for a, b in kept[i]) for i in present]
-    pieces = [np.arange(a - low, b - low, dtype=np.int32) for i in present for a, b in kept[i]]
-    times = np.concatenate(pieces) if pieces else np.empty(0, np.int32)
-    used = np.zeros(high - low + 1, dtype=bool)
-    used[times] = True
-    if not used.all():
-        times = (np.cumsum(used, dtype=np.int32) - 1)[times]
-    names = [instruments[i] for i in present]
-    codes = np.repeat(np.arange(len(present), dtype=np.int32), counts)
-    return _multi_index(names, calendar.times[low : high + 1][used], codes, times)
+def index_of(instruments: tuple[str, ...], kept: Ranges, calendar: Calendar) -> pd.MultiIndex:
+    """Return the index (instrument, datetime) of the kept rows, of which there must be some, made from codes."""
+    names, counts = _names(instruments), kept.counts(len(instruments))
+    present = np.flatnonzero(counts)
+    if len(present) < len(instruments):
+        names, counts = names[present], counts[present]
+    of_name = np.repeat(np.arange(len(present), dtype=_code(len(present))), counts)
+    low, high = int(kept.begin.min()), int(kept.end.max())
+    times, of_time = calendar.index[low:high], _time_codes(kept, low, high)
+    if (kept.end - kept.begin).max() < high - low:  # else one range holds every time
+        steps = np.zeros(high - low + 1, np.int64)
+        np.add.at(steps, kept.begin - low, 1)
+        np.subtract.at(steps, kept.end - low, 1)
+        used = np.cumsum(steps[:-1]) > 0
+        if not used.all():
+            times = times[used]
+            of_time = (np.cumsum(used) - 1).astype(_code(len(times)))[of_time]
+    return _multi_index(names, times, of_name, of_time)
 
 
-def _multi_index(names: Sequence[str], times: np.ndarray, of_name: np.ndarray, of_time: np.ndarray) -> pd.MultiIndex:
-    levels: list[Any] = [pd.Index(names) if len(names) else pd.Index([], dtype=object), pd.DatetimeIndex(times)]
+def _time_codes(kept: Ranges, low: int, high: int) -> np.ndarray:
+    """Return for every kept row how far its calendar position is from `low`."""
+    code = _code(high - low)
+    if kept.rows < _SHORT * len(kept):
+        return (kept.positions() - low).astype(code)
+    every = np.arange(high - low, dtype=code)
+    ranges = zip((kept.begin - low).tolist(), (kept.end - low).tolist(), strict=True)
+    return np.concatenate([every[a:b] for a, b in ranges])
+
+
+def _code(count: int) -> type[np.signedinteger]:
+    """Return the type in which pandas keeps codes of so many labels: others would be copied once more."""
+    return np.int8 if count < 127 else np.int16 if count < 32_767 else np.int32  # a calendar is shorter than 2**31
+
+
+@lru_cache(maxsize=64)
+def _names(names: tuple[str, ...]) -> pd.Index:
+    """Return names as an index of pandas, which is never handed out itself."""
+    return pd.Index(names) if names else pd.Index([], dtype=object)
+
+
+def _multi_index(names: pd.Index, times: pd.DatetimeIndex, of_name: np.ndarray, of_time: np.ndarray) -> pd.MultiIndex:
+    levels: list[Any] = [names, times]
     codes: list[Any] = [of_name, of_time]
     return pd.MultiIndex(levels=levels, codes=codes, names=["instrument", "datetime"], verify_integrity=False)
 
 
-def frame_of(block: np.ndarray, index: pd.MultiIndex, fields: Sequence[str]) -> pd.DataFrame:
-    """Return the block as a frame, fields as columns; the frame is a view."""
-    return pd.DataFrame(block.T, index=index, columns=pd.Index(list(fields)), copy=False)
+def frame_of(block: np.ndarray, index: pd.MultiIndex, plan: Plan) -> pd.DataFrame:
+    """Return the block as a frame, fields as columns; the frame is a view, but for dates, which are objects."""
+    frame = pd.DataFrame(block.T, index=index, columns=_names(plan.fields).view(), copy=False)
+    for place, root in enumerate(plan.roots):
+        if root.dtype == "date":
+            frame.isetitem(place, dates_of(block[place]))
+    return frame
 
 
-def empty_frame(fields: Sequence[str]) -> pd.DataFrame:
+def dates_of(days: np.ndarray) -> np.ndarray:
+    """Return days since 1970-01-01 as an object array of `datetime.date`, NaN where there is none."""
+    some = ~np.isnan(days)
+    dates = np.full(len(days), np.nan, dtype=object)
+    dates[some] = days[some].astype(np.int64).astype("datetime64[D]").astype(object)
+    return dates
+
+
+def empty_frame(fields: tuple[str, ...]) -> pd.DataFrame:
     """Return the frame of a query that found nothing."""
-    none = np.empty(0, np.int32)
-    index = _multi_index([], np.empty(0, "datetime64[ns]"), none, none)
-    return frame_of(np.empty((len(fields), 0), dtype=np.float32), index, fields)
+    none = np.empty(0, np.int8)
+    index = _multi_index(_names(()), pd.DatetimeIndex(np.empty(0, "datetime64[ns]")), none, none)
+    return pd.DataFrame(np.empty((0, len(fields)), dtype=np.float32), index=index, columns=_names(fields).view())
 
 
 def computed_panel(plan: Plan, loaded: Loaded, low: int, high: int, threads: int) -> Panel:
     """Return the fields, by their texts, over every instrument's stored rows inside low ... high."""
-    hull: list[Ranges] = [
-        [(max(a, low), min(b, high + 1))] if max(a, low) < min(b, high + 1) else []
-        for a, b in zip(loaded.begin.tolist(), loaded.end.tolist(), strict=True)
-    ]
+    number = np.arange(len(loaded.instruments))
+    hull = Ranges.joined(number, np.maximum(loaded.begin, low), np.minimum(loaded.end, high + 1))
     block = compute(plan, loaded, hull, low, high, threads)
-    present = [i for i, ranges in enumerate(hull) if ranges]
-    lengths = [hull[i][0][1] - hull[i][0][0] for i in present]
     columns: Mapping[str, np.ndarray] = dict(zip(plan.fields, block, strict=True))
     return Panel(
-        tuple(loaded.instruments[i] for i in present),
-        np.concatenate([[0], np.cumsum(lengths)]),
-        np.array([hull[i][0][0] - low for i in present], dtype=np.int64),
+        tuple(loaded.instruments[i] for i in hull.instrument.tolist()),
+        np.concatenate([[0], np.cumsum(hull.end - hull.begin)]),
+        hull.begin - low,
         columns,
+        Surroundings(times=None if loaded.around.times is None else loaded.around.times[low : high + 1]),
     )

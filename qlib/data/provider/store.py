@@ -8,20 +8,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
-import numpy as np
-
 from qlib.config import DataPathManager, Settings
 from qlib.data.calendar import Calendar, read_calendar, source_of
-from qlib.data.storage.binary import read_bin
+from qlib.data.storage.arena import Raw, read_many
 from qlib.data.storage.file_storage import calendar_freqs, same_freq
 from qlib.data.storage.instruments import read_instruments
-from qlib.data.universe import Spans
-from qlib.errors import MissingDataError, StoreError, did_you_mean
+from qlib.data.universe import Spans, Universe
+from qlib.errors import MissingDataError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.utils.paths import fname_to_code, instrument_folder
 from qlib.utils.time import Freq
@@ -29,19 +26,22 @@ from qlib.utils.time import Freq
 logger = get_module_logger("data")
 
 T = TypeVar("T")
-_FILES_PER_THREAD = 256  # below that a thread costs more than it saves
+
+_folder_of = lru_cache(maxsize=1 << 16)(instrument_folder)
 
 
-@dataclass(frozen=True, slots=True)
-class Raw:
-    """What is stored of some fields for some instruments inside a range of calendar positions.
+class _Frequencies:
+    """What is stored, finest first, and the stored spelling of everything that was asked for."""
 
-    `first[i, j]` is the calendar position of the first value of field j of instrument i, `values[i][j]` the values
-    (None: there is no such file).
-    """
+    def __init__(self, stored: list[str]) -> None:
+        self.stored = stored
+        self._spelled: dict[str, str | None] = {}
 
-    first: np.ndarray
-    values: list[list[np.ndarray | None]]
+    def spelled(self, freq: str) -> str | None:
+        """Return the stored spelling of `freq`; None where it is not stored."""
+        if freq not in self._spelled:
+            self._spelled[freq] = same_freq(freq, self.stored)
+        return self._spelled[freq]
 
 
 class Store:
@@ -50,6 +50,7 @@ class Store:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self._remembered: dict[tuple[Any, ...], tuple[tuple[int, ...], Any]] = {}
+        self._folders: dict[str | None, str] = {}
 
     # ------------------------------------------------------------------ where things lie
     def root(self, freq: str | None = None) -> Path:
@@ -62,29 +63,44 @@ class Store:
             )
         return root
 
+    def _inside(self, freq: str | None, *parts: str) -> str:
+        """Return a path in the folder that holds `freq`; nobody has looked whether it is there."""
+        if freq not in self._folders:
+            self._folders[freq] = os.fspath(self.settings.dpm.get_data_uri(freq))
+        return os.path.join(self._folders[freq], *parts)  # noqa: PTH118  a Path costs more than the stat it is for
+
     def freqs(self) -> list[str]:
         """Return the stored frequencies, finest first."""
+        return list(self._frequencies().stored)
+
+    def _frequencies(self) -> _Frequencies:
         uris = self.settings["provider_uri"]
         if DataPathManager.DEFAULT_FREQ not in uris:
-            return sorted(uris, key=lambda freq: Freq(freq).minutes)
-        root = self.root()
-        folder = root / "calendars"
-        freqs = self._remember(folder, ("freqs",), lambda: calendar_freqs(root)) if folder.is_dir() else []
-        if not freqs:
-            raise MissingDataError(f"{root} is no store: it has no calendars/<freq>.txt")
-        return freqs
+            return self._named
+        folder = self._inside(None, "calendars")
+        try:
+            found = self._remember(folder, ("freqs",), lambda: _Frequencies(calendar_freqs(self.root())))
+        except MissingDataError:
+            found = None
+        if found is None or not found.stored:
+            raise MissingDataError(f"{self.root()} is no store: it has no calendars/<freq>.txt")
+        return found
+
+    @cached_property
+    def _named(self) -> _Frequencies:
+        return _Frequencies(sorted(self.settings["provider_uri"], key=lambda freq: Freq(freq).minutes))
 
     def stored_freq(self, freq: str) -> str:
         """Return the stored spelling of `freq` ("1d" -> "day").
 
         Raises MissingDataError, which lists what is stored, where nothing is stored at that frequency.
         """
-        stored = self.freqs()
-        found = same_freq(freq, stored)
+        frequencies = self._frequencies()
+        found = frequencies.spelled(freq)
         if found is None:
             raise MissingDataError(
                 f"freq: received {freq}; {self._roots()} does not contain data for {Freq(freq)}; "
-                f"stored there: {', '.join(stored)}"
+                f"stored there: {', '.join(frequencies.stored)}"
             )
         return found
 
@@ -94,18 +110,18 @@ class Store:
     # ------------------------------------------------------------------ calendars and universes
     def calendar(self, freq: str, *, future: bool = False) -> Calendar:
         """Return the calendar of `freq`, resampled from the coarsest finer one where it is not stored."""
-        stored = self.freqs()
-        source = source_of(freq, stored)
+        frequencies = self._frequencies()
+        stored = frequencies.spelled(freq)
+        source = stored or source_of(freq, frequencies.stored)
         if source is None:
             raise MissingDataError(
                 f"freq: received {freq}; {self._roots()} has no calendar for it, and none that it could be resampled "
-                f"from; stored there: {', '.join(stored)}"
+                f"from; stored there: {', '.join(frequencies.stored)}"
             )
-        folder = self.root(source) / "calendars"
-        path = folder / f"{source}.txt"
+        path = self._inside(source, "calendars", f"{source}.txt")
         if future:
-            ahead = folder / f"{source}_future.txt"
-            if ahead.exists():
+            ahead = self._inside(source, "calendars", f"{source}_future.txt")
+            if Path(ahead).exists():
                 path = ahead
             else:
                 logger.warning(f"{ahead} does not exist: the calendar without a future is used")
@@ -114,31 +130,45 @@ class Store:
         folded = settings["compat"] == "qlib" and not region.always_open
 
         def read() -> Calendar:
-            return read_calendar(path, source).resample(freq, region.sessions, shift, sessions_only=folded)
+            return read_calendar(Path(path), source).resample(freq, region.sessions, shift, sessions_only=folded)
 
-        return self._remember(path, ("calendar", str(Freq(freq)), region.sessions, shift, folded), read)
+        try:
+            return self._remember(path, ("calendar", stored or str(Freq(freq)), region.sessions, shift, folded), read)
+        except MissingDataError:
+            self.root(source)  # perhaps the whole folder is not there: it says what to do
+            raise
 
     def spans(self, market: str, freq: str) -> Spans:
-        """Return the spans of a market's instruments, in the order of its file.
+        """Return the spans of a market's instruments, in the order of its file; not to be changed.
 
         Raises MissingDataError, which lists the stored markets, where there is none of that name.
         """
-        folder = self.root(same_freq(freq, self.freqs()) or self.freqs()[0]) / "instruments"
-        path = folder / f"{market.lower()}.txt"
-        if not path.exists():
+        return self.universe(market, freq).spans
+
+    def universe(self, market: str, freq: str) -> Universe:
+        """Return a market's instruments and their spans.
+
+        Raises MissingDataError, which lists the stored markets, where there is none of that name.
+        """
+        frequencies = self._frequencies()
+        held = frequencies.spelled(freq) or frequencies.stored[0]
+        path = self._inside(held, "instruments", f"{market.lower()}.txt")
+        try:
+            return self._remember(path, ("universe",), lambda: Universe(read_instruments(Path(path))))
+        except MissingDataError:
+            folder = self.root(held) / "instruments"
             stored = sorted(other.stem for other in folder.glob("*.txt"))
             raise MissingDataError(
                 f"market: received {market!r}; {folder} has {', '.join(stored) or 'none'}{did_you_mean(market, stored)}"
-            )
-        return self._remember(path, ("spans",), lambda: read_instruments(path))
+            ) from None
 
-    def _remember(self, path: Path, kind: tuple[Any, ...], read: Callable[[], T]) -> T:
+    def _remember(self, path: str, kind: tuple[Any, ...], read: Callable[[], T]) -> T:
         try:
-            stat = path.stat()
-        except FileNotFoundError:
+            stat = os.stat(path)  # noqa: PTH116  every query asks this of every file it depends on
+        except (FileNotFoundError, NotADirectoryError):
             raise MissingDataError(f"{path} does not exist: the store is incomplete") from None
         now = (stat.st_mtime_ns, stat.st_size, stat.st_ino)
-        key = (str(path), *kind)
+        key = (path, *kind)
         known = self._remembered.get(key)
         if known is None or known[0] != now:
             known = (now, read())
@@ -161,50 +191,33 @@ class Store:
         return (self.root(self.stored_freq(freq)) / "features" / instrument_folder(instrument)).is_dir()
 
     def read(
-        self, instruments: Sequence[str], fields: Sequence[str], freq: str, first: int, last: int, *, threads: int = 1
+        self,
+        instruments: Sequence[str],
+        fields: Sequence[str],
+        freq: str,
+        first: int,
+        last: int,
+        *,
+        threads: int = 1,
+        calendar: Calendar | None = None,
     ) -> Raw:
         """Read `fields` of `instruments` at calendar positions first ... last.
 
-        Raises StoreError, which names the file, for a damaged one and for one that does not fit the calendar.
+        Parameters
+        ----------
+        calendar
+            The calendar of `freq`, if the caller has it.
+
+        Raises
+        ------
+        StoreError
+            A file is damaged, or does not fit the calendar; the message names it.
         """
         stored = self.stored_freq(freq)
-        features = os.fspath(self.root(stored) / "features")
-        entries = len(self.calendar(stored))
-        endings = [f"{os.sep}{field}.{stored.lower()}.bin" for field in fields]
-        starts = np.zeros((len(instruments), len(fields)), dtype=np.int64)
-        values: list[list[np.ndarray | None]] = [[]] * len(instruments)
-
-        def read_instrument(i: int) -> None:
-            folder = features + os.sep + instrument_folder(instruments[i])
-            row: list[np.ndarray | None] = []
-            for j, ending in enumerate(endings):
-                try:
-                    starts[i, j], found = read_bin(folder + ending, first, last, entries)
-                except FileNotFoundError:
-                    row.append(None)
-                except (IsADirectoryError, NotADirectoryError) as error:
-                    raise StoreError(f"{folder + ending}: is not a feature file ({error.strerror})") from None
-                else:
-                    row.append(found)
-            values[i] = row
-
-        _each(read_instrument, len(instruments), min(threads, len(instruments) * len(fields) // _FILES_PER_THREAD))
-        return Raw(starts, values)
-
-
-def _each(work: Callable[[int], None], count: int, threads: int) -> None:
-    if threads <= 1:
-        for i in range(count):
-            work(i)
-        return
-
-    def part(k: int) -> None:
-        for i in range(k, count, threads):
-            work(i)
-
-    with ThreadPoolExecutor(threads) as pool:
-        for done in [pool.submit(part, k) for k in range(threads)]:
-            done.result()
+        entries = len(self.calendar(stored) if calendar is None else calendar)
+        folders = [_folder_of(name) for name in instruments]
+        endings = [f"{field}.{stored.lower()}.bin" for field in fields]
+        return read_many(self._inside(stored, "features"), folders, endings, first, last, entries, threads=threads)
 
 
 def _names(folder: Path) -> Iterable[str]:

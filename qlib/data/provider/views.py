@@ -3,6 +3,7 @@
     Cal.locate_index("2024-01-01", "2024-02-01", "day")      calendars
     Inst.list_instruments(Inst.instruments("all"))           universes
     FeatureD.feature("AAPL", "$close", 0, 9, "day")           one stored field, by calendar position
+    PITD.period_feature("AAPL", "$$roe_q", -3, 0, day)        the last periods known on a day
     ExpressionD.expression("AAPL", "Mean($close, 5)")         one formula, one instrument
     DatasetD.dataset(["AAPL"], ["$close"])                    what D.features returns
 
@@ -18,9 +19,12 @@ import numpy as np
 import pandas as pd
 
 from qlib.data.active import active_provider
+from qlib.data.calendar import timestamp
 from qlib.data.expression.grammar import parse
 from qlib.data.expression.node import Node
+from qlib.data.periods import is_period, is_yearly, number, written
 from qlib.data.provider.facade import Provider
+from qlib.data.provider.pit import known_on
 from qlib.errors import InputError
 
 
@@ -93,11 +97,52 @@ class FeatureProvider(_View):
         """Return a stored field at calendar positions start_index ... end_index (float32; index: position)."""
         name = str(field).removeprefix("$").lower()
         raw = self.provider.store.read([instrument], [name], freq, int(start_index), int(end_index))
-        values = raw.values[0][0]
-        if values is None or not len(values):
+        values = raw.series(0, 0)
+        if not len(values):
             return pd.Series(dtype=np.float32)
         first = int(raw.first[0, 0])
         return pd.Series(values.copy(), index=pd.RangeIndex(first, first + len(values)))
+
+
+class PITProvider(_View):
+    """Point-in-time fields, as they were known on a day."""
+
+    def period_feature(
+        self, instrument: str, field: str, start_index: int, end_index: int, cur_time: Any, period: int | None = None
+    ) -> pd.Series:
+        """Return what was known of a point-in-time field at the end of the day `cur_time`.
+
+        Parameters
+        ----------
+        start_index, end_index
+            Periods counted from the newest that was known (0); older ones are negative.
+        period
+            This period (YYYYQQ or YYYY) instead.
+
+        Returns
+        -------
+        pandas.Series
+            float64 by period, NaN for one of which nothing was known; no periods outside those known that day.
+
+        Raises
+        ------
+        MissingDataError
+            The instrument has no such field.
+        """
+        name = str(field).removeprefix("$$").lower()
+        day = timestamp(cur_time, "cur_time")
+        if day is None or start_index > end_index or end_index > 0:
+            raise InputError(
+                f"period_feature: received start_index={start_index}, end_index={end_index}, cur_time={cur_time!r}; "
+                "a day and start_index <= end_index <= 0 are allowed: no period after the newest is known"
+            )
+        low, values = known_on(self.provider.store, instrument, name, day)
+        first, last = max(len(values) - 1 + start_index, 0), len(values) - 1 + end_index
+        yearly = is_yearly(name)
+        if period is not None:
+            first = last = number(period, yearly=yearly) - low if is_period(period, yearly=yearly) else -1
+        shown = values[first : last + 1] if 0 <= first <= last else values[:0]
+        return pd.Series(shown, index=written(low + first + np.arange(len(shown)), yearly=yearly))
 
 
 class ExpressionProvider(_View):
@@ -110,13 +155,16 @@ class ExpressionProvider(_View):
     def expression(
         self, instrument: str, field: Any, start_time: Any = None, end_time: Any = None, freq: str = "day"
     ) -> pd.Series:
-        """Return a formula over one instrument (float32; index: calendar position; name: the canonical text)."""
+        """Return a formula over one instrument (float32, or dates as objects; index: calendar position).
+
+        Its name is the canonical text.
+        """
         calendar = self.provider.locate(self.provider.store.stored_freq(freq))
-        low, _ = calendar.locate(start_time, end_time)
-        panel, _ = self.provider.panel([instrument], [field], start_time, end_time, freq)
-        values = panel.columns[str(field)]
-        first = low + int(panel.first[0]) if panel.rows else 0
-        index = pd.RangeIndex(first, first + len(values))
+        frame = self.provider.features([instrument], [field], start_time, end_time, freq)
+        at = np.searchsorted(calendar.times, frame.index.get_level_values(1).to_numpy("datetime64[ns]"))
+        whole = len(at) > 0 and at[-1] - at[0] == len(at) - 1
+        index = pd.RangeIndex(at[0], at[-1] + 1) if whole else pd.Index(at)
+        values = frame.iloc[:, 0].to_numpy()
         return pd.Series(values, index=index, name=str(self.get_expression_instance(field)))
 
 
@@ -149,5 +197,6 @@ class DatasetProvider(_View):
 Cal = CalendarProvider()
 Inst = InstrumentProvider()
 FeatureD = FeatureProvider()
+PITD = PITProvider()
 ExpressionD = ExpressionProvider()
 DatasetD = DatasetProvider()

@@ -14,18 +14,21 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
 
-from qlib.data.storage import reader
 from qlib.data.storage.binary import read_bin
+from qlib.data.storage.reader import AVAILABLE, measure_files, read_files
 from qlib.errors import StoreError
 
 ABSENT: Final = -1
 _ODD: Final = -2  # only `read_bin` can judge the file
 _FILES_PER_THREAD: Final = 256  # below that a thread costs more than it saves
 _VIRTUAL: Final = 1 << 28  # values (1 GiB) up to which room is taken without looking at the sizes of the files
+
+_encoded = lru_cache(maxsize=1 << 16)(os.fsencode)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,16 +76,16 @@ def read_many(
         A file is damaged, reaches beyond the calendar, or is none; the message names it.
     """
     low, high = max(first, 0), min(last, entries - 1)
-    if not reader.AVAILABLE or high < low:
+    if not AVAILABLE or high < low:
         return _read_plainly(top, folders, endings, first, last, entries)
     shape = (len(folders), len(endings))
     offset, begin, count = (np.empty(shape, np.int64) for _ in range(3))
-    names = [os.fsencode(name) for name in folders], [os.fsencode(name) for name in endings]
+    names = [_encoded(name) for name in folders], [_encoded(name) for name in endings]
     where = os.fsencode(top)
     room = _room(where, *names, high - low + 1)
     values = np.empty(int(room[-1]), np.float32)
     threads = max(1, min(threads, offset.size // _FILES_PER_THREAD))
-    reader.read_files(where, *names, low, high, entries, threads, values, room, offset, begin, count)
+    read_files(where, *names, low, high, entries, threads, values, room, offset, begin, count)
     raw = Raw(values, offset, begin, count)
     if count.min(initial=ABSENT) == _ODD:
         raw = _judged(raw, top, folders, endings, first, last, entries)
@@ -100,7 +103,7 @@ def _room(top: bytes, folders: list[bytes], endings: list[bytes], width: int) ->
     if files * width <= _VIRTUAL:
         return np.arange(len(folders) + 1, dtype=np.int64) * (len(endings) * width)
     most = np.empty((len(folders), len(endings)), np.int64)
-    reader.measure_files(top, folders, endings, most)
+    measure_files(top, folders, endings, most)
     return np.concatenate([[0], np.cumsum(np.minimum(most, width).sum(axis=1))])
 
 

@@ -27,6 +27,7 @@ inline void measure_files(const char*, const char* const*, std::int64_t, const c
 
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -85,7 +86,7 @@ class Path {
         text.reserve(top.name.size() + folder + ending + 2);
         if (at < 0) {  // a folder that cannot be opened can perhaps be passed through
             at = AT_FDCWD;
-            text = top.name + "/";
+            text.append(top.name).append("/");
         }
         begin = text.size();
     }
@@ -123,11 +124,11 @@ inline std::int64_t read_some(int handle, char* into, std::int64_t wanted, std::
 struct Wanted {
     std::int64_t first, last, entries;
 
-    // How much of a file is read before anything is known of it. A series that starts at position 0 has 4 * first bytes
-    // before the wanted part, which ends after position `last` in any series; one more byte tells that the file ended.
+    // How much of a file is read into the scratch buffer before anything is known of it. A series that starts at
+    // position 0 has 4 * first bytes before the wanted part, which ends with position `last` in any series.
     std::int64_t head() const {
         constexpr std::int64_t width = sizeof(float);
-        return first * width <= waste_bytes ? std::min(head_bytes, (last + 2) * width + 1) : width;
+        return first * width <= waste_bytes ? std::min(head_bytes, (last + 2) * width) : width;
     }
 };
 
@@ -135,8 +136,20 @@ struct Wanted {
 inline std::int64_t read_open(int handle, const Wanted& wanted, char* scratch, float* into, std::int64_t room,
                               std::int64_t& begin) {
     constexpr std::int64_t width = sizeof(float);
-    const std::int64_t head = wanted.head();
-    const std::int64_t got = read_some(handle, scratch, head, 0);
+    std::int64_t head, got;
+    if (wanted.first == 0) {  // then values are wanted from the first on, and go where they belong at once
+        head = width + std::min(room, wanted.last + 1) * width;
+        const iovec parts[2] = {{scratch, width}, {into, static_cast<std::size_t>(head - width)}};
+        do got = ::preadv(handle, parts, 2, 0);
+        while (got < 0 && errno == EINTR);
+        if (got >= width && got < head) {
+            const std::int64_t more = read_some(handle, reinterpret_cast<char*>(into) + got - width, head - got, got);
+            got = more < 0 ? more : got + more;
+        }
+    } else {
+        head = wanted.head();
+        got = read_some(handle, scratch, head, 0);
+    }
     if (got < 0) return odd;
     std::int64_t size = got;
     if (got == head) {
@@ -162,7 +175,7 @@ inline std::int64_t read_open(int handle, const Wanted& wanted, char* scratch, f
     if (end - begin > room) return odd;  // it grew since it was measured
     const std::int64_t from = (1 + begin - start) * width, bytes = (end - begin) * width;
     if (from + bytes <= got) {
-        std::memcpy(into, scratch + from, static_cast<std::size_t>(bytes));
+        if (wanted.first > 0) std::memcpy(into, scratch + from, static_cast<std::size_t>(bytes));
     } else if (read_some(handle, reinterpret_cast<char*>(into), bytes, from) != bytes) {
         return odd;
     }

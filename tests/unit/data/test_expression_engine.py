@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from qlib.contrib.data.loader import Alpha158DL
 from qlib.data.expression import (
     EVERYTHING,
     OPERATORS,
@@ -46,10 +47,11 @@ def test_a_plan_shares_work_between_fields_and_knows_what_it_needs():
 
 
 def test_registers_are_few_and_used_again():
-    plan = build_plan(ALPHA)
+    fields = Alpha158DL.get_feature_config()[0]
+    plan = build_plan(fields)
     (phase,) = plan.phases
     values = sum(word != "store" for word in phase.compiled.words)
-    assert phase.compiled.words.count("store") == len(ALPHA)
+    assert phase.compiled.words.count("store") == len(fields)
     assert phase.compiled.program.slots < values / 2
 
 

@@ -189,7 +189,6 @@ def test_results_can_be_float32():
 @pytest.mark.parametrize(
     ("change", "error", "said"),
     [
-        ({"kernel": "nosuch"}, KeyError, "nosuch"),
         ({"start": np.array([0, 6])}, ValueError, "not inside its array"),
         ({"start": np.array([-1, 4])}, ValueError, "not inside its array"),
         ({"first": np.array([-1])}, ValueError, "from position -1"),

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
+import datetime as dt
 import logging
 import os
+import struct
+import sys
 import tracemalloc
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlib.config import build_settings
-from qlib.data.provider import Provider, store
+from qlib.data.calendar import Calendar
+from qlib.data.expression import engine
+from qlib.data.provider import Provider
 from qlib.data.provider import features as query
+from qlib.data.storage import arena
 from qlib.data.storage.binary import write_bin
 from qlib.data.storage.writer import write_store
+from qlib.data.universe import Universe
 from qlib.errors import ExpressionError, InputError, MissingDataError, StoreError
 
 DAYS = pd.date_range("2024-01-01", periods=40)
@@ -99,6 +108,13 @@ def test_one_block_lies_under_the_frame_and_is_not_copied(p):
     assert block.T.flags.c_contiguous and np.shares_memory(block, found.iloc[:, 0].to_numpy())
 
 
+def test_what_a_person_does_to_a_frame_is_not_in_the_next_one(p):
+    found = p.features(["BTC"], ["$close"])
+    found.columns.name, found.index.names = "mine", ["a", "b"]
+    again = p.features(["BTC"], ["$close"])
+    assert again.columns.name is None and list(again.index.names) == ["instrument", "datetime"]
+
+
 def test_a_frequency_goes_by_its_meaning(p):
     assert p.features(["BTC"], ["$close"], freq="1d").equals(p.features(["BTC"], ["$close"], freq="day"))
     assert p.stored_freqs() == ["day"] and p.stored_fields("btc", "1d") == ["close", "open"]
@@ -121,17 +137,17 @@ def test_rows_are_where_at_least_one_field_is_stored(tmp_path):
 ranges = st.tuples(st.integers(0, 39), st.integers(0, 39)).map(sorted)
 
 
-@given(window=ranges, chunk=st.sampled_from([1, 20, 10_000]), threads=st.integers(1, 3))
+@given(window=ranges, worth=st.sampled_from([1, 100_000]), threads=st.integers(1, 3))
 @settings(max_examples=25, deadline=None)
-def test_a_part_of_the_time_is_a_part_of_the_whole(root, window, chunk, threads):
+def test_a_part_of_the_time_is_a_part_of_the_whole(root, window, worth, threads):
     low, high = window
     whole = provider(root).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS)
-    before, query.CHUNK_ROWS = query.CHUNK_ROWS, chunk
-    files, store._FILES_PER_THREAD = store._FILES_PER_THREAD, 1
+    before, engine._WORTH_A_THREAD = engine._WORTH_A_THREAD, worth
+    files, arena._FILES_PER_THREAD = arena._FILES_PER_THREAD, 1
     try:
         part = provider(root, kernels=threads).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS, DAYS[low], DAYS[high])
     finally:
-        query.CHUNK_ROWS, store._FILES_PER_THREAD = before, files
+        engine._WORTH_A_THREAD, arena._FILES_PER_THREAD = before, files
     times = whole.index.get_level_values(1)
     expected = whole[(times >= DAYS[low]) & (times <= DAYS[high])]
     assert list(part.index) == list(expected.index)
@@ -176,11 +192,60 @@ def test_permuting_the_future_never_changes_the_past(tmp_path_factory, frames, c
     np.testing.assert_array_equal(left.to_numpy(), right.to_numpy())
 
 
+pieces = st.tuples(st.integers(0, 15), st.integers(0, 8))  # first position, values; none where there are 0
+
+
+@given(
+    stored=st.lists(st.lists(st.none() | pieces, min_size=3, max_size=3), min_size=1, max_size=5),
+    spans=st.none() | st.lists(st.lists(st.tuples(st.integers(0, 24), st.integers(0, 24)), max_size=4), min_size=5),
+    window=st.tuples(st.integers(0, 23), st.integers(0, 23)).map(sorted),
+)
+@settings(max_examples=200, deadline=None)
+def test_the_rows_kept_are_stored_asked_for_and_inside_the_spans(stored, spans, window):
+    low, high = window
+    first = np.array([[0 if one is None else one[0] for one in row] for row in stored])
+    count = np.array([[arena.ABSENT if one is None else one[1] for one in row] for row in stored])
+    raw = arena.Raw(np.empty(0, np.float32), np.zeros_like(first), first, count)
+    names = tuple(f"S{i}" for i in range(len(stored)))
+    loaded = query.Loaded.of(names, ("a", "b", "c"), raw)
+    calendar = Calendar("day", DAYS[:24])
+    members = None
+    if spans is not None:
+        pairs = zip(names, spans, strict=False)
+        universe = Universe({name: [(DAYS[a], DAYS[b]) for a, b in own] for name, own in pairs})
+        assert universe.names == names
+        members = universe.ranges(calendar)
+    kept = query.rows_of(loaded, low, high, members)
+    for i, row in enumerate(stored):
+        there = {p for one in row if one is not None for p in range(one[0], one[0] + one[1])}
+        assert loaded.end[i] - loaded.begin[i] == (max(there) + 1 - min(there) if there else 0)
+        assert not there or loaded.begin[i] == min(there)
+        inside = {p for p in there if low <= p <= high}
+        if spans is not None:
+            inside = {p for p in inside if any(a <= p <= b for a, b in spans[i])}
+        assert [p for a, b in kept.of(i) for p in range(a, b)] == sorted(inside)
+    assert loaded.unknown() == [i for i, row in enumerate(stored) if all(one is None for one in row)]
+    nowhere = [all(row[j] is None for row in stored) for j in range(3)]
+    assert loaded.missing_fields() == [name for name, gone in zip("abc", nowhere, strict=True) if gone]
+    if kept.rows:
+        index = query.index_of(names, kept, calendar)
+        expected = [(names[i], DAYS[p]) for i in range(len(names)) for a, b in kept.of(i) for p in range(a, b)]
+        assert list(index) == expected and [level.name for level in index.levels] == ["instrument", "datetime"]
+        assert all(len(level) == len(set(codes)) for level, codes in zip(index.levels, index.codes, strict=True))
+
+
 def test_a_mapping_of_names_is_read_as_spans_and_open_ends_are_open(p):
     assert len(p.features({"BTC": [(None, "2024-01-03")], "DEAD": [("2024-01-08", None)]}, ["$close"])) == 6
     for bad in ({"BTC": "2024-01-01"}, {"BTC": 5}, {"BTC": [("2024-01-01",)]}):
         with pytest.raises(InputError, match="for BTC; a list of .start, end. is allowed"):
             p.features(bad, ["$close"])
+
+
+@pytest.mark.parametrize("end", ["2300-01-01", "9999-12-31", dt.date(9999, 12, 31), pd.Timestamp.max])
+def test_an_end_beyond_what_nanoseconds_count_is_open(p, end):
+    assert len(p.features(["DEAD"], ["$close"], "1000-01-01", end)) == 10
+    assert len(p.features({"DEAD": [("1000-01-01", end)]}, ["$close"])) == 10
+    assert p.list_instruments({"DEAD": [(None, end)]}, None, end) == {"DEAD": [(DAYS[0], pd.Timestamp.max)]}
 
 
 # ---------------------------------------------------------------------- what a person is told
@@ -333,16 +398,28 @@ def test_memory_peaks_at_the_result_and_little_more(tmp_path):
     assert peak < 1.75 * found.size * 4, "a second copy of the block"
 
 
-def test_reading_takes_one_open_per_file(root, monkeypatch):
-    opened = []
-    real = os.open
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="Linux tells which files are opened")
+def test_reading_takes_one_open_per_file(root):
+    p = provider(root)
+    with opened_files(root / "features" / "btc", root / "features" / "late") as opened:
+        p.features(["BTC", "LATE"], ["$close", "$close / $open", "Mean($close, 3)"])
+    assert sorted(opened) == ["close.day.bin", "close.day.bin", "open.day.bin", "open.day.bin"]
 
-    def count(path, *args, **kwargs):
-        opened.append(str(path))
-        return real(path, *args, **kwargs)
 
-    monkeypatch.setattr(os, "open", count)
-    provider(root).features(["BTC", "LATE"], ["$close", "$close / $open", "Mean($close, 3)"])
-    assert sorted(Path(path).name for path in opened if path.endswith(".bin")) == [
-        "close.day.bin", "close.day.bin", "open.day.bin", "open.day.bin",
-    ]  # fmt: skip
+@contextmanager
+def opened_files(*folders: Path):
+    """Collect the names of the files that are opened in the folders, as the system tells them (inotify)."""
+    system, opened = ctypes.CDLL(None, use_errno=True), []
+    handle = system.inotify_init1(os.O_NONBLOCK)
+    for folder in folders:
+        assert system.inotify_add_watch(handle, os.fsencode(folder), 0x20) > 0  # IN_OPEN
+    try:
+        yield opened
+        told = os.read(handle, 1 << 16)
+        while told:
+            _, mask, _, length = struct.unpack("iIII", told[:16])
+            if not mask & 0x40000000:  # a folder
+                opened.append(told[16 : 16 + length].rstrip(b"\0").decode())
+            told = told[16 + length :]
+    finally:
+        os.close(handle)

@@ -79,6 +79,10 @@ class Logical(Elementwise):
 
     __slots__ = ()
 
+    def __new__(cls, *arguments: Node | Scalar, compat: str | None = None) -> Logical:
+        asked = (a.as_question() if isinstance(a, Node) else a for a in arguments)
+        return super().__new__(cls, *asked, compat=compat)  # type: ignore[return-value]
+
     def kinds(self) -> list[Scalar]:
         kinds = ["bool" if kind == "flag" else kind for kind in super().kinds()]
         if wrong := [str(kind) for kind in kinds if kind not in ("bool", "int64") and type(kind) not in (int, bool)]:

@@ -11,8 +11,8 @@ import math
 from typing import TYPE_CHECKING, ClassVar
 
 from qlib.data.expression.lowering import FOREVER
-from qlib.data.expression.node import Node, Operator, Scalar
-from qlib.data.expression.parameters import LONGEST_WINDOW, Number, OneOf, Parameter, Series, Window
+from qlib.data.expression.node import Operator, Scalar
+from qlib.data.expression.parameters import LONGEST_WINDOW, Number, Parameter, Series, Window
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
@@ -351,33 +351,3 @@ class Rsquare(Regression):
             spread = build.statistic("moments", "std", x, window=self.rows)
             value = build.series("blank_where_flat", value, spread, parameter=QLIB_FLAT)
         return build.series("poison", x, value)
-
-
-_BY_PANDAS_NAME: dict[str, type[Windowed]] = {
-    "mean": Mean,
-    "sum": Sum,
-    "std": Std,
-    "var": Var,
-    "skew": Skew,
-    "kurt": Kurt,
-    "max": Max,
-    "min": Min,
-    "median": Med,
-    "count": Count,
-}
-
-
-@operator
-class Rolling(Windowed):
-    """Another spelling: `Rolling(x, N, "mean")` is `Mean(x, N)`, and so for the other names that pandas has."""
-
-    __slots__ = ()
-    kernel = "mean"
-    parameters = (Series("feature"), Window("N", fraction=True), OneOf("func", tuple(_BY_PANDAS_NAME)))
-
-    @classmethod
-    def bind(
-        cls, positional: list[Node | Scalar], named: dict[str, Node | Scalar], *, compat: str | None = None
-    ) -> Operator:
-        feature, window, func = super().bind(positional, named, compat=compat).arguments
-        return _BY_PANDAS_NAME[str(func)].bind([feature, window], {}, compat=compat)

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qlib.data.expression.node import Node, Operator, Scalar
+from qlib.data.expression.node import GAPPED, Node, Operator, Scalar
 from qlib.data.expression.parameters import Series, Window
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
 if TYPE_CHECKING:
     from qlib.data.expression.lowering import Builder, Value
-
-_SHIFTED = {"bool": "flag", "flag": "flag", "int64": "float64", "float32": "float32", "float64": "float64"}
 
 
 class Shift(Operator):
@@ -33,7 +31,7 @@ class Shift(Operator):
         return "shift" if self.rows else "origin"
 
     def result_dtype(self) -> str:
-        return _SHIFTED[self.feature.dtype]
+        return GAPPED[self.feature.dtype]
 
 
 @operator
@@ -71,7 +69,7 @@ class Delta(Shift):
 
     def result_dtype(self) -> str:
         dtype = super().result_dtype()
-        return "float32" if dtype == "flag" else dtype
+        return "float32" if dtype in ("flag", "date") else dtype
 
     def reach(self, inner: Span) -> Span:
         if self.compat == "qlib":

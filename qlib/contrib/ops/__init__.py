@@ -1,0 +1,1 @@
+"""Qlib's path for operators beyond the standard ones."""

@@ -1,0 +1,138 @@
+"""Point-in-time data of a query: the records of each instrument, and from which bar on each is known.
+
+A record carries the day of its announcement and not the hour.  A bar of a day or longer ends after that day's
+announcements, so it knows them.  A shorter bar may have come before them: it knows what was announced on earlier days.
+With compat="qlib" it knows those of its own day from midnight on, as in Qlib: a look into the future.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from qlib.data.calendar import Calendar
+from qlib.data.expression.operators.pit import PRef
+from qlib.data.expression.pit import OverPeriods, over_periods
+from qlib.data.expression.plan import Plan
+from qlib.data.expression.sites import leaves
+from qlib.data.periods import Records, complaint, is_yearly, numbers
+from qlib.data.provider.store import Store
+from qlib.data.storage.pit import days, pit_path, read_pit
+from qlib.errors import InputError, MissingDataError, did_you_mean
+from qlib.log import get_module_logger
+from qlib.utils.time import Freq
+
+logger = get_module_logger("data")
+
+_FILES_PER_THREAD: Final = 256  # below that a thread costs more than it saves
+
+
+class Periods:
+    """The records of point-in-time fields as positions of one calendar; each file is read once.
+
+    Called with (instrument, field) it returns the field's `Records`, or None where there is no such file.
+    """
+
+    def __init__(self, store: Store, freq: str, calendar: Calendar) -> None:
+        self.root = pit_root(store, freq)
+        self._dates = calendar.times.astype("datetime64[D]")
+        late = Freq(calendar.freq).intraday and store.settings["compat"] != "qlib"
+        self._side: Any = "right" if late else "left"
+        self._read: dict[tuple[str, str], Records | None] = {}
+
+    def __call__(self, instrument: str, field: str) -> Records | None:
+        key = (instrument.lower(), field)
+        if key not in self._read:
+            self._read[key] = self._records(*key)
+        return self._read[key]
+
+    def read(self, instruments: Sequence[str], fields: Iterable[str], threads: int) -> None:
+        """Read the files of several instruments, in threads where there are many."""
+        wanted = [(name, field) for name in instruments for field in fields]
+        threads = min(threads, len(wanted) // _FILES_PER_THREAD)
+        if threads > 1:
+            with ThreadPoolExecutor(threads) as pool:
+                list(pool.map(lambda one: self(*one), wanted, chunksize=64))
+        else:
+            for one in wanted:
+                self(*one)
+
+    def has(self, over: OverPeriods, instruments: Sequence[str]) -> np.ndarray:
+        """Return for each instrument whether there is a file of one of the fields that P or PRef reads, bool."""
+        sources = over.sources
+        found = [any(self(one.instrument or name, one.field) is not None for one in sources) for name in instruments]
+        return np.array(found, dtype=bool)
+
+    def stored_fields(self, instrument: str) -> list[str]:
+        """Return the point-in-time fields stored for an instrument, sorted; none for an unknown instrument."""
+        return sorted(path.stem for path in pit_path(self.root, instrument, "x_q").parent.glob("*.data"))
+
+    def _records(self, instrument: str, field: str) -> Records | None:
+        found = read_pit(pit_path(self.root, instrument, field))
+        if found is None:
+            return None
+        known = np.searchsorted(self._dates, days(found), side=self._side).astype(np.int64)
+        return Records(known, numbers(found["period"], yearly=is_yearly(field)), found["value"].astype(np.float64))
+
+
+def periods_of(
+    store: Store, plan: Plan, instruments: Sequence[str], freq: str, calendar: Calendar, threads: int
+) -> Periods | None:
+    """Return the point-in-time records that a plan reads, or None where it reads none.
+
+    Those of the instruments are in memory then; others are read when a formula asks for them.
+    """
+    over = over_periods(plan.roots)
+    if not over:
+        return None
+    for node in over:
+        if isinstance(node, PRef) and node.formula.span.back:
+            logger.warning(f"{node}: PRef sees one period only, and {node.formula} reads earlier ones")
+    periods = Periods(store, freq, calendar)
+    sources = [one for node in leaves(*plan.roots).reported for one in node.sources]
+    fields = sorted({one.field for one in sources if not one.instrument})
+    periods.read(instruments, fields, threads)
+    for field in fields if instruments else ():
+        if all(periods(name, field) is None for name in instruments):
+            _warn_missing(periods, field, instruments)
+    return periods
+
+
+def _warn_missing(periods: Periods, field: str, instruments: Sequence[str]) -> None:
+    name = next((name for name in instruments if periods.stored_fields(name)), instruments[0])
+    stored = periods.stored_fields(name)
+    hint = did_you_mean(f"$${field}", [f"$${one}" for one in stored])
+    shown = f"stored in {periods.root / 'financial'} for {name}: {', '.join(stored) or 'nothing'}"
+    logger.warning(f"no instrument has $${field}{hint} ({shown})")
+
+
+def pit_root(store: Store, freq: str | None = None) -> Path:
+    """Return the folder that holds `financial`: that of the frequency's own store, else the first one that has it."""
+    freqs = [*([] if freq is None else [store.stored_freq(freq)]), *store.freqs()]
+    found = (root for root in map(store.root, freqs) if (root / "financial").is_dir())
+    return next(found, None) or store.root(freqs[0])
+
+
+def known_on(store: Store, instrument: str, field: str, day: pd.Timestamp) -> tuple[int, np.ndarray]:
+    """Return what was known of a field at the end of a day: the number of the oldest period, and a value for each.
+
+    float64; a period of which nothing was known, between the oldest and the newest, is NaN.
+    """
+    if (why := complaint(field)) is not None:
+        raise InputError(f"field: {why}")
+    path = pit_path(pit_root(store), instrument, field)
+    records = read_pit(path)
+    if records is None:
+        raise MissingDataError(f"{path} does not exist: {instrument} has no point-in-time field $${field}")
+    records = records[days(records) <= day.to_datetime64()]
+    if not len(records):
+        return 0, np.empty(0)
+    period = numbers(records["period"], yearly=is_yearly(field))
+    values = np.full(int(np.ptp(period)) + 1, np.nan)
+    values[period - period.min()] = records["value"]  # of several records of one period the last stays
+    return int(period.min()), values
