@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from qlib.data.expression.node import Operator, Scalar
+from qlib.data.expression.pit import over_periods
 from qlib.data.expression.plan import Plan, StepNumber, build_plan
 from qlib.data.expression.span import EVERYTHING, Span
 
@@ -37,8 +38,9 @@ def explain(
 
 def _headline(plan: Plan, field: int) -> str:
     root = plan.roots[field]
-    reads = " ".join(f"${name}" for name in plan.part([field]).reads)
-    return f"{root}  reads {reads}  {_words(root.span)}  kernel {_kernel(root)}  {root.dtype}"
+    columns = [f"${name}" for name in plan.part([field]).reads]
+    reported = sorted({str(one) for over in over_periods([root]) for one in over.sources})
+    return f"{root}  reads {' '.join(columns + reported)}  {_words(root.span)}  kernel {_kernel(root)}  {root.dtype}"
 
 
 def _words(span: Span) -> str:
