@@ -10,9 +10,20 @@ reference.py    each statistic in a numpy sentence: the specification, and the o
 
 crosssection.hpp, crosssection.pyx, reference_crosssection.py
                 the same for statistics across instruments, bar after bar
+runs.pyx        what a row sees of its run, such as its day
 """
 
 from qlib.data.kernels.crosssection import TimeOrder, per_bar
 from qlib.data.kernels.rolling import roll
+from qlib.data.kernels.runs import first_value, last_of_run, last_value, next_value, running_sums
 
-__all__ = ["TimeOrder", "per_bar", "roll"]
+__all__ = [
+    "TimeOrder",
+    "first_value",
+    "last_of_run",
+    "last_value",
+    "next_value",
+    "per_bar",
+    "roll",
+    "running_sums",
+]

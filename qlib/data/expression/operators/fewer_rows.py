@@ -286,7 +286,7 @@ class _Work:
                 assert isinstance(node, Dropping)
                 before = self.formula.rows_of[node.feature]
                 values = node.values(self.arguments(node, values=True), self.over(before))
-                left = np.searchsorted(self.rows(before), self.rows(rows))
+                left = self.rows(rows) if before == ALL else np.searchsorted(self.rows(before), self.rows(rows))
                 self.values[node] = values[left].astype(STORED[node.dtype], copy=False)
             else:
                 leaves, formula = self.formula.regions[node]
@@ -313,6 +313,9 @@ class _Work:
         have, want = self.rows(own), self.rows(rows)
         kind = np.dtype(np.float64) if values.dtype == np.int64 else values.dtype
         out = np.zeros(len(want), dtype=kind) if kind == np.bool_ else np.full(len(want), np.nan, dtype=kind)
+        if rows == ALL:
+            out[have] = values
+            return out
         at = np.minimum(np.searchsorted(want, have), max(len(want) - 1, 0))
         if len(want):
             met = want[at] == have
