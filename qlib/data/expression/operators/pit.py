@@ -47,7 +47,7 @@ class _OverStates(OverPeriods):
         for node in walk(formula):
             if (why := self._refusal(node)) is not None:
                 raise NodeError(f"{self.name}: {why}", 0)
-        if len({one.yearly for one in _fields(formula)}) > 1:
+        if self.compat is None and self.mixed:
             raise NodeError(f"{self.name}: {formula} joins quarters (_q) and years (_a); write one P for each", 0)
 
     def _refusal(self, node: Node) -> str | None:
@@ -60,6 +60,11 @@ class _OverStates(OverPeriods):
         if node.span.ahead > 0:
             return f"{node} reads a later period, and after the newest none is known"
         return None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether quarters stand beside years: no period is both, so under compat the result is NaN, as in Qlib."""
+        return len({one.yearly for one in self.sources}) > 1
 
     @property
     def yearly(self) -> bool:
@@ -82,6 +87,8 @@ class _OverStates(OverPeriods):
                 f"{self}: nobody said where point-in-time data are; a panel made by hand takes them as "
                 "Panel(..., around=Surroundings(periods=...))"
             )
+        if self.mixed:
+            return np.full(panel.rows, np.nan, np.float32)
         formula, rows = along_periods(self.formula), _Rows(panel)
         known = {
             str(one): _Known([periods(one.instrument or name, one.field) for name in panel.instruments], rows)
