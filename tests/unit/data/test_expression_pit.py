@@ -119,7 +119,9 @@ def test_p_needs_no_rows_before_or_after_its_own():
     plan = build_plan(["P(EMA($$roe_q,12))", "Mean(P(Ref($$roe_q,4)),3)", "Ref(P($$roe_q),-2)"])
     assert [(one.back, one.ahead) for one in plan.spans] == [(0, 0), (2, 0), (0, 2)]
     assert plan.reads == ()
-    assert P(PFeature("roe_q")).get_extended_window_size() == (0, 0)
+    for thing in (P(Mean(PFeature("roe_q"), 4)), PRef(PFeature("roe_q"), 201903)):
+        assert (thing.get_extended_window_size(), thing.get_longest_back_rolling()) == ((0, 0), 0)
+    assert Mean(P(Ref(PFeature("roe_q"), 4)), 3).get_longest_back_rolling() == 2
 
 
 def test_explain_names_the_fields_that_are_read():
