@@ -199,9 +199,10 @@ class Provider:
         Returns
         -------
         pandas.DataFrame
-            float32, one column per field, named as typed; index (instrument, datetime), instruments and times
-            ascending. An instrument has rows where at least one of the fields' columns is stored, from its first
-            stored bar to its last. Unknown instruments are left out, unknown fields are NaN, each with a warning.
+            float32 (dates: objects), one column per field, named as typed; index (instrument, datetime), instruments
+            and times ascending. An instrument has rows where at least one of the fields' columns is stored, from its
+            first stored bar to its last; a formula with `Select` has the selected ones. Unknown instruments are left
+            out, unknown fields are NaN, each with a warning.
 
         Raises
         ------
@@ -264,7 +265,8 @@ class Provider:
         -------
         (panel, times)
             The panel's columns are called by the fields' texts; its positions count in `times`, the calendar entries
-            (datetime64[ns]) inside [start_time, end_time].
+            (datetime64[ns]) inside [start_time, end_time]. Rows that a formula leaves out are NaN, dates are days
+            since 1970-01-01.
         """
         plan = self._plan(fields)
         calendar = self.locate(self.store.stored_freq(freq))
