@@ -71,7 +71,13 @@ setup(
                 language="c++",
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
             ),
+            Extension(
+                "qlib.data.kernels.runs",
+                ["qlib/data/kernels/runs.pyx"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
+            ),
         ],
         compiler_directives={"language_level": 3},
-    )
+    ),
 )

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+from qlib.data.kernels.program import Work, run
 
 from qlib.data.expression.engine import Wanted, grouped
 from qlib.data.expression.lowering import FOREVER, Builder, Value, allocated, ordered
-from qlib.data.kernels.program import Work, run
 from qlib.data.panel import Columns
 
 _WHAT = {

@@ -15,3 +15,8 @@ D: Any = Slot("D", "call qlib.init(provider_uri=...) first")
 def active_provider() -> Provider:
     """Return the provider of the live session; RuntimeError, saying what to do, before `qlib.init`."""
     return D.held()
+
+
+def fill(provider: Provider) -> None:
+    """Make a provider the one that `D` shows."""
+    D.put(provider)

@@ -3,6 +3,15 @@
 from qlib.data.active import D
 from qlib.data.provider.facade import Provider as BaseProvider
 from qlib.data.provider.facade import Provider as LocalProvider
+from qlib.data.provider.local import (
+    LocalCalendarProvider,
+    LocalDatasetProvider,
+    LocalExpressionProvider,
+    LocalFeatureProvider,
+    LocalInstrumentProvider,
+    ProviderBackendMixin,
+    register_all_wrappers,
+)
 from qlib.data.provider.views import (
     PITD,
     Cal,
@@ -19,21 +28,44 @@ from qlib.data.provider.views import (
 )
 from qlib.data.provider.views import PITProvider as LocalPITProvider
 
+# What a global shows, by Qlib's name for the type of the global.
+BaseProviderWrapper = BaseProvider
+CalendarProviderWrapper = CalendarProvider
+DatasetProviderWrapper = DatasetProvider
+ExpressionProviderWrapper = ExpressionProvider
+FeatureProviderWrapper = FeatureProvider
+InstrumentProviderWrapper = InstrumentProvider
+PITProviderWrapper = PITProvider
+
 __all__ = [
     "PITD",
     "BaseProvider",
+    "BaseProviderWrapper",
     "Cal",
     "CalendarProvider",
+    "CalendarProviderWrapper",
     "D",
     "DatasetD",
     "DatasetProvider",
+    "DatasetProviderWrapper",
     "ExpressionD",
     "ExpressionProvider",
+    "ExpressionProviderWrapper",
     "FeatureD",
     "FeatureProvider",
+    "FeatureProviderWrapper",
     "Inst",
     "InstrumentProvider",
+    "InstrumentProviderWrapper",
+    "LocalCalendarProvider",
+    "LocalDatasetProvider",
+    "LocalExpressionProvider",
+    "LocalFeatureProvider",
+    "LocalInstrumentProvider",
     "LocalPITProvider",
     "LocalProvider",
     "PITProvider",
+    "PITProviderWrapper",
+    "ProviderBackendMixin",
+    "register_all_wrappers",
 ]

@@ -17,6 +17,8 @@ from typing import Any, Final, TypeVar
 
 import numpy as np
 
+from qlib.data.periods import Records
+
 T = TypeVar("T")
 
 
@@ -34,7 +36,7 @@ class Surroundings:
     elsewhere
         Instrument (lower case) to the panel of that instrument alone, for formulas about another instrument.
     periods
-        (instrument, field) to the point-in-time records of a field, see `operators/pit.py`.
+        (instrument, field) to what became known of a point-in-time field, or None where the instrument has none.
     stored
         (instrument, field, first, last) to (position of the first value, values): what is stored at calendar
         positions first ... last, for operators of users that load by themselves, see `legacy.py`.
@@ -50,7 +52,7 @@ class Surroundings:
     times: np.ndarray | None = None
     members: Mapping[str, Sequence[tuple[int, int]]] | None = None
     elsewhere: Mapping[str, Panel] | None = None
-    periods: Callable[[str, str], Any] | None = None
+    periods: Callable[[str, str], Records | None] | None = None
     stored: Callable[[str, str, int, int], tuple[int, np.ndarray]] | None = None
     rows: Callable[[Any, Sequence[str]], tuple[np.ndarray, np.ndarray]] | None = None
     freq: str | None = None

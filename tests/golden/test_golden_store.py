@@ -10,20 +10,17 @@ from pathlib import Path
 import pytest
 from conftest import shared
 
-# These need operators of a later issue: ChangeInstrument, Mask and the high-frequency ones.
+# These need operators of a later issue: ChangeInstrument and Mask.
 LATER = {
     "features.change_instrument/frame",
     "features.change_instrument_late/frame",
     "features.change_instrument_rolling/frame",
-    "features.highfreq_cut/frame",
-    "features.highfreq_date/frame",
-    "features.highfreq_ops/frame",
-    "features.highfreq_select/frame",
     "features.mask/frame",
 }
 # Where Qlib raises, answers with another grid, or keeps NaN, the default is another (docs/deviations.md).
 DEVIATIONS = {
     "calendar.h60_240min/calendar": "cn_session_grid",
+    "features.highfreq_ops/frame": "DayCumsum's second call answers with the first one's sums, as its text is the same",
     "features.raises.corr_zero/raises": "corr_expanding_fails",
     "features.raises.cov_zero/raises": "corr_expanding_fails",
     "features.raises.modulo/raises": "unary_not_supported",

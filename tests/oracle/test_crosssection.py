@@ -147,6 +147,7 @@ def test_every_operator_across_instruments_has_a_sentence():
     assert across == {type(node).__name__ for text in SENTENCES for node in walk(parse(text)) if node.children != ()}
     assert across == {"CSRank", "CSZScore", "CSDemean", "CSScale", "CSQuantile", "CSCorr", "CSNeutralize"}
     assert looks_across(parse("Mean(CSRank($x),3)+1")) and not looks_across(parse("Mean($x,3)+1"))
+    assert looks_across(*build_plan(["Mean(CSRank(Select($x>1,$y)),3)"]).roots), "in whatever it is wrapped"
 
 
 # ------------------------------------------------------------------------------------------------ nested in one formula

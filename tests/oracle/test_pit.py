@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlib.data.expression import build_plan, evaluate, parse
+from qlib.data.expression.inner import SomeRows
 from qlib.data.expression.operators import pit
 from qlib.data.panel import Panel, Surroundings
 from qlib.data.periods import Records
@@ -148,6 +149,19 @@ def test_a_value_does_not_depend_on_where_the_query_begins(data, histories, text
     part = panel(histories, [max(low, one) for one in first])
     plan = build_plan([f"P({text})", f"PRef({text},201804)"])
     kept = whole.positions() >= low
+    for got, wanted in zip(evaluate(plan, part), evaluate(plan, whole), strict=True):
+        np.testing.assert_array_equal(got, wanted[kept])
+
+
+@given(data=st.data(), histories=histories, text=formulas)
+@settings(max_examples=60, deadline=None)
+def test_rows_that_are_left_out_change_nothing_on_the_others(data, histories, text):
+    whole = panel(histories, first_days(data, histories))
+    kept = np.array([data.draw(st.booleans()) for _ in range(whole.rows)], dtype=bool)
+    start = np.concatenate([[0], np.cumsum(kept)])[whole.start]
+    at = whole.positions()[kept]
+    part = SomeRows(whole.instruments, start, whole.first, {}, whole.around, at=at)
+    plan = build_plan([f"P({text})", f"PRef({text},201804)"])
     for got, wanted in zip(evaluate(plan, part), evaluate(plan, whole), strict=True):
         np.testing.assert_array_equal(got, wanted[kept])
 

@@ -43,7 +43,8 @@ def _period_cusum(self: DayCumsum, df: pd.Series) -> pd.Series:  # type: ignore[
     return df.where(place >= first, 0).cumsum().where(place <= last, 0)
 
 
-DayCumsum.period_cusum = _period_cusum  # type: ignore[attr-defined]  Qlib's class has it
+# Qlib's class has it.
+DayCumsum.period_cusum = _period_cusum  # type: ignore[attr-defined]
 
 
 def get_calendar_day(freq: str = "1min", future: bool = False) -> np.ndarray:

@@ -1,9 +1,9 @@
 """Formulas that Qlib prints alike, and therefore takes for one another (compat="qlib" only).
 
-Qlib keeps what it computed under the formula's text, and the text of some operators leaves arguments out: within a query,
-`DayCumsum($volume,'10:00','14:30')` answers with the sums of `DayCumsum($volume)`, if that one stands before it in order
-of text and looks as far around.  Here every text is complete; this room finds who would be taken for whom.  What Qlib
-keeps from one query to the next is not reproduced.
+Qlib keeps what it computed under the formula's text, and the text of some operators leaves arguments out.  Within a
+query, `DayCumsum($volume,'10:00','14:30')` answers with the sums of `DayCumsum($volume)`, if that one stands before it
+in order of text and looks as far around.  Here every text is complete, and this room finds who would be taken for whom.
+What Qlib keeps from one query to the next is not reproduced.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def _taken(root: Node, kept: dict[tuple[str, Span], Node]) -> Node:
     texts: dict[Node, str] = {}
     made: dict[Node, Node] = {}
     for node in walk(root):
-        shown = [texts[a] if a in texts else str(a) for a in node.arguments[: _SHOWN.get(type(node))]]  # type: ignore[index]
+        shown = [texts[a] if a in texts else str(a) for a in node.arguments[: _SHOWN.get(type(node))]]
         texts[node] = f"{node.name}({','.join(shown)})" if isinstance(node, Operator) else str(node)
         arguments = [made.get(a, a) if isinstance(a, Node) else a for a in node.arguments]
         changed = any(new is not old for new, old in zip(arguments, node.arguments, strict=True))

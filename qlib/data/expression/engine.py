@@ -171,15 +171,15 @@ def _as_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
 
 def _in_register(values: np.ndarray, node: PanelOperator) -> np.ndarray:
     """Return what an operator made as the float32 or float64 that programs work on."""
-    return np.ascontiguousarray(values.astype(STORED[node.dtype], copy=False), np.float64 if node.dtype in WIDE else np.float32)
+    return np.ascontiguousarray(
+        values.astype(STORED[node.dtype], copy=False), np.float64 if node.dtype in WIDE else np.float32
+    )
 
 
 class _Job:
     """The arrays of one evaluation, for any of its programs."""
 
-    def __init__(
-        self, columns: Columns, wanted: Wanted, n_threads: int, last: int, clip: tuple[int, int]
-    ) -> None:
+    def __init__(self, columns: Columns, wanted: Wanted, n_threads: int, last: int, clip: tuple[int, int]) -> None:
         self.columns, self.wanted, self.n_threads, self.last, self.clip = columns, wanted, n_threads, last, clip
         lengths = columns.end - columns.begin
         self.start = np.cumsum(lengths) - lengths

@@ -26,10 +26,12 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 import pandas as pd
+from pandas.api.types import infer_dtype
 
 from qlib.data.expression.engine import Wanted, evaluate_columns
 from qlib.data.expression.loading import Rows, serving
 from qlib.data.expression.node import Node, NodeError, PanelOperator, Scalar, walk
+from qlib.data.expression.once import once
 from qlib.data.expression.parameters import Series
 from qlib.data.expression.plan import Plan
 from qlib.data.expression.span import Span
@@ -39,6 +41,8 @@ from qlib.errors import ExpressionError
 if TYPE_CHECKING:
     from qlib.data.expression.objects import Expression
 
+# What a column of objects may hold, by pandas' word for it: booleans and numbers with gaps.
+_NUMBERS: Final = ("boolean", "floating", "integer", "mixed-integer-float", "empty")
 # What a class may override to decide its values.
 _DECIDES: Final = ("load", "_load_internal", "get_extended_window_size")
 
@@ -49,7 +53,11 @@ class _OfUser(type):
     user: type[Expression]
 
 
-copyreg.pickle(_OfUser, lambda made: (declare, (made.user,)))
+def _travel(made: _OfUser) -> tuple[Any, ...] | str:
+    return (declare, (made.user,)) if "user" in vars(made) else made.__qualname__
+
+
+copyreg.pickle(_OfUser, _travel)
 
 
 class OperatorError(ExpressionError):
@@ -76,6 +84,9 @@ class Opaque(PanelOperator, metaclass=_OfUser):
         self.back, self.ahead = self._own_window()
         self.span = self.reach(Span.union(node.span for node in self.inputs))
 
+    def __reduce__(self) -> tuple:
+        return _remade, (self.user, self.arguments, self.compat)
+
     def _split(self) -> tuple[tuple[Node | Scalar, ...], dict[str, Node | Scalar]]:
         *values, joined = self.arguments
         names = str(joined).split() if joined else []
@@ -98,7 +109,8 @@ class Opaque(PanelOperator, metaclass=_OfUser):
         window = _window(self.made, self.name)
         below = [_window(self.user.of(node), str(node)) for node in self.inputs]
         own = [side - max((one[i] for one in below), default=0) for i, side in enumerate(window)]
-        return tuple(math.inf if math.isnan(rows) else max(rows, 0) for rows in own)  # type: ignore[return-value]
+        back, ahead = (math.inf if math.isnan(rows) else max(rows, 0) for rows in own)
+        return back if math.isinf(back) else int(back), ahead if math.isinf(ahead) else int(ahead)
 
     def reach(self, inner: Span) -> Span:
         return inner + Span(back=self.back, ahead=self.ahead)
@@ -124,14 +136,16 @@ class Opaque(PanelOperator, metaclass=_OfUser):
         try:
             call = signature.bind(*positional, **named)
         except TypeError as problem:
-            raise NodeError(f"{cls.name}{signature}: {problem}") from None
+            names = [str(p.replace(annotation=p.empty)) for p in signature.parameters.values()]
+            raise NodeError(f"{cls.name}({', '.join(names)}): {problem}") from None
         for value in (*call.args, *call.kwargs.values()):
             if not isinstance(value, Node | Scalar):
                 raise NodeError(
                     f"{cls.name}: a formula's text holds formulas, numbers and texts in quotes, received {value!r}"
                 )
         node = cls(*call.args, *call.kwargs.values(), " ".join(call.kwargs), compat=compat)
-        return node if cls.decides() else node.made.extended(compat)
+        named_only = None if cls.decides() else node.made.extended(compat)
+        return node if named_only is None else named_only
 
     @classmethod
     def decides(cls) -> bool:
@@ -141,6 +155,7 @@ class Opaque(PanelOperator, metaclass=_OfUser):
     # ------------------------------------------------------------------------------------ computing
     def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
         out = np.full(panel.rows, np.nan)
+        there = panel.once(_there(self), lambda: np.zeros(panel.rows, dtype=bool))
         computed = {
             node: values
             for node, values in zip(self.arguments, arguments, strict=True)
@@ -161,11 +176,11 @@ class Opaque(PanelOperator, metaclass=_OfUser):
                 except Exception as problem:
                     what = f"{type(problem).__name__}: {problem}"
                     raise OperatorError(f"{self.name} failed for {name} in {self}: {what}") from problem
-            self._place(series, index, name, out[low:high])
+            self._place(series, index, name, out[low:high], there[low:high])
         return out
 
-    def _place(self, series: Any, index: pd.Index, instrument: str, out: np.ndarray) -> None:
-        """Write what the operator returned to the rows where it stands."""
+    def _place(self, series: Any, index: pd.Index, instrument: str, out: np.ndarray, there: np.ndarray) -> None:
+        """Write what the operator returned to the rows where it stands, and note which those are."""
 
         def wrong(what: str) -> OperatorError:
             return OperatorError(f"{self.name} returned {what} for {instrument} in {self}")
@@ -175,16 +190,13 @@ class Opaque(PanelOperator, metaclass=_OfUser):
         if not len(series):
             return
         values = series.to_numpy()
-        if values.dtype == object:  # booleans and numbers with gaps
-            try:
-                values = series.astype(np.float64).to_numpy()
-            except (TypeError, ValueError):
-                raise wrong(f"values such as {series.iloc[0]!r}, numbers and booleans are expected,") from None
+        if values.dtype == object and infer_dtype(series, skipna=True) in _NUMBERS:
+            values = series.astype(np.float64).to_numpy()
         if values.dtype.kind not in "fbiu":
-            raise wrong(f"{values.dtype} values, numbers and booleans are expected,")
+            raise wrong(f"values such as {values[0]!r}, numbers and booleans are expected,")
         self.returned = np.dtype(np.result_type(values.dtype, self.returned or values.dtype))
         if series.index.equals(index):
-            out[:] = values
+            out[:], there[:] = values, True
             return
         if series.index.dtype.kind not in "iu":
             raise wrong(f"an index of {series.index.dtype}, calendar positions are expected,")
@@ -192,6 +204,36 @@ class Opaque(PanelOperator, metaclass=_OfUser):
             raise wrong("some calendar positions twice")
         at = index.get_indexer(series.index)
         out[at[at >= 0]] = values[at >= 0]
+        there[at[at >= 0]] = True
+
+
+def _there(node: Opaque) -> str:
+    return f"rows of {id(node)}"
+
+
+class Returned(PanelOperator):
+    """Whether a user's operator returned the row."""
+
+    __slots__ = ()
+    name = "Returned"
+    parameters = (Series("feature"),)
+
+    def result_dtype(self) -> str:
+        return "bool"
+
+    def write(self, arguments: list[str]) -> str:
+        return f"rows of {arguments[0]}"
+
+    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:  # noqa: ARG002
+        node = self.inputs[0]
+        assert isinstance(node, Opaque)
+        return panel.once(_there(node), lambda: np.zeros(panel.rows, dtype=bool))
+
+
+def returned(*roots: Node) -> tuple[Node, ...]:
+    """Return what tells which rows they have, of all users' operators without a formula below the roots."""
+    bare = [node for node in walk(*roots) if isinstance(node, Opaque) and not node.inputs]
+    return tuple(Returned(node, compat=node.compat) for node in bare)
 
 
 def _window(made: Expression, name: str) -> tuple[float, float]:
@@ -249,10 +291,20 @@ def declare(user: type[Expression]) -> type[Opaque]:
     return known
 
 
+def _remade(user: type[Expression], arguments: tuple[Node | Scalar, ...], compat: str | None) -> Node:
+    return declare(user)(*arguments, compat=compat)
+
+
 # ------------------------------------------------------------------------------------------------ evaluation
 def is_opaque(*roots: Node) -> bool:
     """Tell whether a user's Python code is below the roots, at any depth."""
     return any(isinstance(node, Opaque) for node in walk(*roots, everywhere=True))
+
+
+@once
+def _of_users(plan: Plan) -> list[int]:
+    """Return the places of the fields that are, or read, a user's Python code."""
+    return [i for i, root in enumerate(plan.roots) if is_opaque(root)]
 
 
 def evaluate_apart(
@@ -263,7 +315,7 @@ def evaluate_apart(
     Columns for several fields hold the history of the one that looks back furthest.  What is honest about its window
     does not notice; a user's operator may not be, and its values shall not depend on which other fields are asked.
     """
-    users = [i for i, root in enumerate(plan.roots) if is_opaque(root)]
+    users = _of_users(plan)
     if not users or query is None or plan.compat is not None:
         return evaluate_columns(plan, columns, wanted, n_threads=n_threads, query=query)
     block = np.empty((len(plan.fields), wanted.rows), dtype=np.float32)

@@ -87,7 +87,9 @@ class Builder:
         work = Work("load", (), wide, 0, frozenset({place}), 0, 0, place=place)
         return _only(work, wide)
 
-    def rows(self, name: str, *inputs: Value | float, wide: bool, answer: bool | None = None, revives: bool = False) -> Value:
+    def rows(
+        self, name: str, *inputs: Value | float, wide: bool, answer: bool | None = None, revives: bool = False
+    ) -> Value:
         """Return a function of single rows.
 
         Parameters
@@ -331,7 +333,20 @@ def allocated(order: Sequence[tuple[Work, int]], build: Builder, roots: Sequence
         if target >= 0:
             value = roots[target]
             steps.append(
-                ("store", (number[value],), (), (), (), (), value.wide, 0, work.lag, _set(sets, work.reads), False, target)
+                (
+                    "store",
+                    (number[value],),
+                    (),
+                    (),
+                    (),
+                    (),
+                    value.wide,
+                    0,
+                    work.lag,
+                    _set(sets, work.reads),
+                    False,
+                    target,
+                )
             )
             words.append(f"store {target}")
             release(at)

@@ -268,7 +268,7 @@ def walk(*roots: Node, everywhere: bool = False) -> Iterator[Node]:
 
 def looks_across(*roots: Node) -> bool:
     """Tell whether a formula needs the rows of all members of the universe, not only those of an instrument."""
-    return any(isinstance(node, Operator) and node.across for node in walk(*roots))
+    return any(isinstance(node, Operator) and node.across for node in walk(*roots, everywhere=True))
 
 
 def _remake(kind: type[Node], arguments: tuple, compat: str | None) -> Node:

@@ -41,6 +41,7 @@ from qlib.data.expression.operators.elementwise import One, Two
 from qlib.data.expression.operators.pairwise import PairWindowed
 from qlib.data.expression.operators.rolling import Windowed, rows_that_weigh
 from qlib.data.expression.operators.shift import Shift
+from qlib.data.expression.pit import OverPeriods
 from qlib.data.expression.pit import PFeature as PeriodField
 from qlib.data.expression.sites import Apart
 from qlib.errors import ExpressionError
@@ -508,6 +509,8 @@ def _back_of(root: Node) -> float:
         below = max((done[child] for child in node.children), default=0)
         if isinstance(node, Opaque):
             done[node] = node.made.get_longest_back_rolling()
+        elif isinstance(node, OverPeriods):
+            done[node] = 0
         elif isinstance(node, PairWindowed):
             done[node] = math.inf if node.window == 0 else below
         elif isinstance(node, Windowed):

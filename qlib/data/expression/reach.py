@@ -12,6 +12,7 @@ import math
 import numpy as np
 
 from qlib.data.expression.node import Operator, walk
+from qlib.data.expression.once import once
 from qlib.data.expression.plan import Plan
 
 
@@ -25,6 +26,8 @@ def positions_needed(plan: Plan, low: int, high: int, times: np.ndarray) -> tupl
     >>> positions_needed(build_plan(["Mean(DayLast($close),8)"]), 30, 31, times)
     (0, 47)
     """
+    if not _asks_by_time(plan):
+        return _at_most(low, high, plan.span.back, plan.span.ahead, times)
     needed = dict.fromkeys(plan.roots, (low, high))
     for node in reversed(list(walk(*plan.roots))):
         if not isinstance(node, Operator) or not node.inputs:
@@ -37,8 +40,14 @@ def positions_needed(plan: Plan, low: int, high: int, times: np.ndarray) -> tupl
     return min(low, *(first for first, _ in ends)), max(high, *(last for _, last in ends))
 
 
+@once
+def _asks_by_time(plan: Plan) -> bool:
+    """Tell whether an operator needs less than its span says."""
+    return any(isinstance(node, Operator) and type(node).asks is not Operator.asks for node in walk(*plan.roots))
+
+
 def _at_most(low: int, high: int, back: float, ahead: float, times: np.ndarray) -> tuple[int, int]:
-    """Return the positions that a node without inputs asks for: a column its own, others what their span says."""
+    """Return the positions that a span asks for: that of a column is its own row."""
     first = 0 if math.isinf(back) else max(low - int(back), 0)
     last = len(times) - 1 if math.isinf(ahead) else min(high + int(ahead), len(times) - 1)
     return first, last

@@ -2,35 +2,75 @@
 
     instrument   A  A  A  A  A  B  B  B
     time        01 01 02 02 02 02 03 03     day
-    begins       0     2        5  6        (and the end, 8)
+    bounds       0     2        5  6        (and the end, 8)
 
-A run never holds rows of two instruments.  What a row sees of its run is computed for all rows at once: `last_seen`
-and `next_seen` are what filling a gap needs, `running_sums` adds up without ever subtracting.
+A run never holds rows of two instruments.  What a row sees of its run is computed by `kernels/runs.pyx`, or by
+`last_seen` and `next_seen`, which find rows instead of values.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 
 from qlib.data.panel import Panel
 from qlib.errors import MissingDataError
 
+Kernel = Callable[[np.ndarray, np.ndarray, np.ndarray], None]
 
-def times_of(panel: Panel, who: str) -> np.ndarray:
-    """Return the time of every row, datetime64[ns]; MissingDataError, naming the operator, where nobody told them."""
+
+def calendar_of(panel: Panel, who: str) -> np.ndarray:
+    """Return the times of the calendar, datetime64[ns].
+
+    Raises MissingDataError, which names the operator, where nobody told them.
+    """
     if panel.around.times is None:
         raise MissingDataError(f"{who} needs the times of the rows, and this panel has none: set panel.around.times")
-    return panel.once("row times", lambda: panel.around.times[panel.positions()])  # type: ignore[index]
+    return panel.around.times
 
 
 def dates_of(panel: Panel, who: str) -> np.ndarray:
-    """Return the date of every row, datetime64[D]."""
-    return panel.once("row dates", lambda: times_of(panel, who).astype("datetime64[D]"))
+    """Return the date of every calendar position, datetime64[D]."""
+    return panel.once("dates", lambda: calendar_of(panel, who).astype("datetime64[D]"))
 
 
 def days_of(panel: Panel, who: str) -> np.ndarray:
-    """Return where each instrument's days begin, and the end: int64."""
-    return panel.once("days", lambda: begins_of(panel, dates_of(panel, who)))
+    """Return the bounds of each instrument's days, int64."""
+    return panel.once("days", lambda: bounds_of(panel, dates_of(panel, who)))
+
+
+def bounds_of(panel: Panel, labels: np.ndarray) -> np.ndarray:
+    """Return where runs of rows with equal labels begin, and the end: int64.  `labels` has one for each position.
+
+    >>> panel = Panel(("A", "B"), np.array([0, 3, 5]), np.array([0, 2]), {})
+    >>> bounds_of(panel, np.array([1, 1, 2, 2])).tolist()
+    [0, 2, 3, 5]
+    """
+    if not panel.rows:
+        return np.zeros(1, dtype=np.int64)
+    number = np.cumsum(np.concatenate([[0], labels[1:] != labels[:-1]]), dtype=np.int32)[panel.positions()]
+    new = np.empty(panel.rows + 1, dtype=bool)
+    np.not_equal(number[1:], number[:-1], out=new[1:-1])
+    new[panel.start] = True
+    return np.flatnonzero(new)
+
+
+def first_row(bounds: np.ndarray) -> np.ndarray:
+    """Return for every row the first row of its run."""
+    return np.repeat(bounds[:-1], np.diff(bounds))
+
+
+def last_row(bounds: np.ndarray) -> np.ndarray:
+    """Return for every row the last row of its run."""
+    return np.repeat(bounds[1:] - 1, np.diff(bounds))
+
+
+def spread(kernel: Kernel, values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
+    """Return what a kernel that spreads values over their runs makes of real numbers."""
+    out = np.empty_like(values)
+    kernel(values, bounds, out)
+    return out
 
 
 def begins_of(panel: Panel, labels: np.ndarray) -> np.ndarray:
@@ -45,16 +85,6 @@ def begins_of(panel: Panel, labels: np.ndarray) -> np.ndarray:
     new[panel.start] = True
     new[-1] = True
     return np.flatnonzero(new) if panel.rows else np.zeros(1, dtype=np.int64)
-
-
-def first_row(begins: np.ndarray) -> np.ndarray:
-    """Return for every row the first row of its run."""
-    return np.repeat(begins[:-1], np.diff(begins))
-
-
-def last_row(begins: np.ndarray) -> np.ndarray:
-    """Return for every row the last row of its run."""
-    return np.repeat(begins[1:] - 1, np.diff(begins))
 
 
 def last_seen(seen: np.ndarray, begins: np.ndarray) -> np.ndarray:
@@ -90,21 +120,3 @@ def read(values: np.ndarray, at: np.ndarray) -> np.ndarray:
     if values.dtype.char in "fd":
         found[at < 0] = np.nan
     return found
-
-
-def running_sums(values: np.ndarray, begins: np.ndarray) -> np.ndarray:
-    """Return the sum of the run's values up to each row, float64; the values must be numbers.
-
-    Sums of 1, 2, 4, ... neighbours are put together: nothing is subtracted, so a large value of one run leaves no trace
-    in the next, and the error grows with the logarithm of the run's length.
-
-    >>> running_sums(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0, 3, 4])).tolist()
-    [1.0, 3.0, 6.0, 4.0]
-    """
-    sums = values.astype(np.float64)
-    place = np.arange(len(sums)) - first_row(begins)
-    step, longest = 1, int(np.diff(begins).max(initial=0))
-    while step < longest:
-        sums[step:] += np.where(place[step:] >= step, sums[:-step], 0.0)
-        step *= 2
-    return sums

@@ -277,9 +277,14 @@ def leaves(*formulas: Node) -> Leaves:
 def asked_elsewhere(roots: Iterable[Node]) -> dict[str, tuple[Node, ...]]:
     """Return which formulas are evaluated for other instruments, at any depth: instrument (lower case) to formulas."""
     found: dict[str, dict[Node, None]] = {}
-    for node in walk(*roots, everywhere=True):
-        if isinstance(node, Remote) and node.site != _OWN:
-            found.setdefault(node.site, {})[node.feature] = None
+    waiting, seen = list(roots), set[Node]()
+    while waiting:
+        for node in walk(waiting.pop()):
+            if isinstance(node, Remote) and node not in seen:
+                seen.add(node)
+                waiting.append(node.feature)
+                if node.site != _OWN:
+                    found.setdefault(node.site, {})[node.feature] = None
     return {instrument: tuple(features) for instrument, features in sorted(found.items())}
 
 

@@ -13,8 +13,18 @@ reference.py    each statistic in a numpy sentence: the specification, and the o
 
 crosssection.hpp, crosssection.pyx, reference_crosssection.py
                 the same for statistics across instruments, bar after bar
+runs.pyx        what a row sees of its run, such as its day
 """
 
 from qlib.data.kernels.crosssection import TimeOrder, per_bar
+from qlib.data.kernels.runs import first_value, last_of_run, last_value, next_value, running_sums
 
-__all__ = ["TimeOrder", "per_bar"]
+__all__ = [
+    "TimeOrder",
+    "first_value",
+    "last_of_run",
+    "last_value",
+    "next_value",
+    "per_bar",
+    "running_sums",
+]

@@ -18,9 +18,10 @@ import numpy as np
 from qlib.data.calendar import Calendar
 from qlib.data.expression.ground import Ground
 from qlib.data.expression.plan import Plan
-from qlib.data.expression.sites import Sites, asked_elsewhere, kept_apart, leaves
+from qlib.data.expression.sites import Sites
 from qlib.data.panel import Surroundings
 from qlib.data.provider.store import Store
+from qlib.data.provider.traits import apart_of, elsewhere_of, leaves_of
 
 if TYPE_CHECKING:
     from qlib.data.provider.features import Loaded
@@ -64,8 +65,8 @@ def with_elsewhere(loaded: Loaded, plan: Plan, first: int, last: int) -> Loaded:
     The rows of formulas about other instruments are rows of every instrument of the query, known or not, as in Qlib.
     """
     around = loaded.around
-    own = leaves(*plan.roots)
-    if not (own.every or own.reported or asked_elsewhere(plan.roots)):
+    own = leaves_of(plan)
+    if not (own.every or own.reported or elsewhere_of(plan)):
         return loaded
     assert around.stored is not None
     ground = Ground(around.stored, first, last, _Extent(loaded), getattr(around.periods, "has", None))
@@ -87,7 +88,7 @@ def meeting(plan: Plan, around: Surroundings) -> tuple[Plan, Surroundings]:
 
     A plan over the columns of its own instruments is returned as it is.
     """
-    apart = kept_apart(plan)
-    if apart is plan:
+    apart = apart_of(plan)
+    if apart is None:
         return plan, around
     return apart, replace(around, elsewhere=Sites(around.elsewhere or {}, apart.roots))

@@ -19,8 +19,6 @@ import pandas as pd
 
 from qlib.config import Settings
 from qlib.data.calendar import Calendar, timestamp
-from qlib.data.expression.alike import taken_alike
-from qlib.data.expression.node import looks_across
 from qlib.data.expression.plan import Plan
 from qlib.data.filter import BaseDFilter, SeriesDFilter
 from qlib.data.inst_processor import InstProcessor
@@ -40,6 +38,7 @@ from qlib.data.provider.features import (
 from qlib.data.provider.pit import Periods
 from qlib.data.provider.plans import Plans
 from qlib.data.provider.store import Store
+from qlib.data.provider.traits import meets_others
 from qlib.data.ranges import Ranges
 from qlib.data.universe import Spans, Universe, clip
 from qlib.errors import InputError, MissingDataError, did_you_mean
@@ -187,7 +186,8 @@ class Provider:
         ----------
         instruments
             A list of names, a dict {name: [(start, end), ...]}, or what `instruments(...)` returns. With spans, rows
-            outside them are left out.
+            outside them are left out. Operators such as `CSRank` compare these instruments, each at the times at which
+            its spans say that it belongs.
         fields
             Formulas, such as "$close" or "Mean($close, 5) / $close".
         disk_cache
@@ -199,9 +199,10 @@ class Provider:
         Returns
         -------
         pandas.DataFrame
-            float32, one column per field, named as typed; index (instrument, datetime), instruments and times
-            ascending. An instrument has rows where at least one of the fields' columns is stored, from its first
-            stored bar to its last. Unknown instruments are left out, unknown fields are NaN, each with a warning.
+            float32 (dates: objects), one column per field, named as typed; index (instrument, datetime), instruments
+            and times ascending. An instrument has rows where at least one of the fields' columns is stored, from its
+            first stored bar to its last; a formula with `Select` has the selected ones. Unknown instruments are left
+            out, unknown fields are NaN, each with a warning.
 
         Raises
         ------
@@ -219,7 +220,7 @@ class Provider:
         if high < low:
             self._warn_outside(calendar, start_time, end_time)
             return empty_frame(names)
-        across = looks_across(*plan.roots)
+        across = meets_others(plan)
         # An operator across instruments meets everybody who was a member at some bar that is computed, history too.
         bounds = needed(plan, calendar, low, high) if across else (low, high)
         labels, members = self._labels(instruments, calendar, *bounds, freq)
@@ -264,7 +265,8 @@ class Provider:
         -------
         (panel, times)
             The panel's columns are called by the fields' texts; its positions count in `times`, the calendar entries
-            (datetime64[ns]) inside [start_time, end_time].
+            (datetime64[ns]) inside [start_time, end_time]. Rows that a formula leaves out are NaN, dates are days
+            since 1970-01-01.
         """
         plan = self._plan(fields)
         calendar = self.locate(self.store.stored_freq(freq))
@@ -276,7 +278,7 @@ class Provider:
         threads = self.settings.threads(freq)
         labels = tuple(dict.fromkeys(str(name) for name in instruments))
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
-        if members is not None and looks_across(*plan.roots):
+        if members is not None and meets_others(plan):
             universe = Universe(_spans(members))
             loaded = _with_members(loaded, universe.names, universe.ranges(calendar))
         self._warn_absent(loaded, freq, optional)
@@ -284,7 +286,7 @@ class Provider:
 
     def looks_across(self, fields: Sequence[Any]) -> bool:
         """Tell whether one of the formulas compares the members of the universe with each other, as `CSRank` does."""
-        return looks_across(*self._plan(fields).roots)
+        return meets_others(self._plan(fields))
 
     def surroundings(self, freq: str = "day") -> Surroundings:
         """Return what a formula may ask of the store at a frequency, for `Expression.load`."""
@@ -303,7 +305,7 @@ class Provider:
         texts = tuple(str(field) for field in fields)
         if not texts:
             raise InputError("fields: received none; a list of at least one formula is allowed")
-        return taken_alike(self._plans.of(texts, self.settings["compat"], self.registry))
+        return self._plans.of(texts, self.settings["compat"], self.registry)
 
     def _labels(
         self, instruments: Any, calendar: Calendar, low: int, high: int, freq: str

@@ -21,7 +21,6 @@ import pandas as pd
 from qlib.data.calendar import Calendar
 from qlib.data.expression.engine import Wanted
 from qlib.data.expression.legacy import evaluate_apart
-from qlib.data.expression.operators.fewer_rows import rows_left
 from qlib.data.expression.plan import Plan
 from qlib.data.expression.reach import positions_needed
 from qlib.data.expression.sites import leaves
@@ -29,6 +28,7 @@ from qlib.data.panel import NOWHERE, Columns, Panel, Surroundings
 from qlib.data.provider.elsewhere import Stored, meeting, with_elsewhere
 from qlib.data.provider.pit import Periods, periods_of
 from qlib.data.provider.store import Store
+from qlib.data.provider.traits import dates_of, leaves_of, masks_of, returned_of, span_of
 from qlib.data.ranges import Ranges
 from qlib.data.storage.arena import ABSENT, Raw
 
@@ -66,7 +66,7 @@ class Loaded:
     def with_periods(self, periods: Periods, plan: Plan, first: int, last: int) -> Loaded:
         """Return the same with the point-in-time data of a plan that reads calendar positions first ... last."""
         every = np.zeros(len(self.instruments), dtype=bool)
-        for over in leaves(*plan.roots).reported:
+        for over in leaves_of(plan).reported:
             every |= periods.has(over, self.instruments)
         begin, end = np.where(every, first, self.begin), np.where(every, last + 1, self.end)
         return replace(self, begin=begin, end=end, around=replace(self.around, periods=periods), every=every)
@@ -141,7 +141,7 @@ class Loaded:
 
 def needed(plan: Plan, calendar: Calendar, low: int, high: int) -> tuple[int, int]:
     """Return the first and last calendar position that the plan needs for the rows at positions low ... high."""
-    span = plan.span
+    span = span_of(plan)
     if math.isinf(span.back) or math.isinf(span.ahead):
         return positions_needed(plan, low, high, calendar.times)
     return max(0, low - int(span.back)), min(high + int(span.ahead), len(calendar) - 1)
@@ -163,7 +163,7 @@ def load(
     loaded = Loaded.of(tuple(instruments), tuple(plan.reads), raw)
     around = Surroundings(times=calendar.times, stored=Stored(store, freq, calendar), freq=freq)
     loaded = replace(loaded, around=around)
-    periods = periods_of(store, plan, instruments, freq, calendar, threads)
+    periods = periods_of(store, plan, instruments, freq, calendar)
     if periods is not None:
         loaded = loaded.with_periods(periods, plan, first, last)
     return with_elsewhere(loaded, plan, first, last)
@@ -186,20 +186,22 @@ def compute(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threa
 def compute_rows(
     plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int
 ) -> tuple[np.ndarray, Ranges]:
-    """Return the block, and which rows it has: those of `kept`, less where every field leaves some out (`Select`).
+    """Return the block, and which rows it has: those of `kept`, less where every field leaves some out.
+
+    So does `Select`, and a user's operator that reads no formula: it is asked for every bar.
 
     As in Qlib, a row is there if one of the fields has it.
     """
-    masks = {root: mask for root in plan.roots if (mask := rows_left(root)) is not None}
-    if not masks:
+    masks, returned = masks_of(plan), returned_of(plan)
+    if not masks and not returned:
         return compute(plan, loaded, kept, low, high, threads), kept
-    wanted, marks = len(plan.fields), list(masks.values())
+    wanted, marks = len(plan.fields), [*masks.values(), *returned]
     both = Plan([*plan.fields, *map(str, marks)], [*plan.roots, *marks], plan.compat)
     block = compute(both, loaded, kept, low, high, threads)
     there = (block[wanted:] == 1).any(axis=0)
     if others := [root for root in plan.roots if root not in masks]:
         has = leaves(*others)
-        there |= has.every or bool(has.elsewhere or has.reported) or kept.inside(loaded.part(has.columns).stored())
+        there |= bool(has.elsewhere or has.reported) or kept.inside(loaded.part(has.columns).stored())
     return block[:wanted, there], kept.where(there)
 
 
@@ -253,13 +255,12 @@ def _multi_index(names: pd.Index, times: pd.DatetimeIndex, of_name: np.ndarray, 
 def frame_of(block: np.ndarray, index: pd.MultiIndex, plan: Plan) -> pd.DataFrame:
     """Return the block as a frame, fields as columns; the frame is a view, but for dates, which are objects."""
     frame = pd.DataFrame(block.T, index=index, columns=_names(plan.fields).view(), copy=False)
-    for place, root in enumerate(plan.roots):
-        if root.dtype == "date":
-            frame.isetitem(place, dates_of(block[place]))
+    for place in dates_of(plan):
+        frame.isetitem(place, as_dates(block[place]))
     return frame
 
 
-def dates_of(days: np.ndarray) -> np.ndarray:
+def as_dates(days: np.ndarray) -> np.ndarray:
     """Return days since 1970-01-01 as an object array of `datetime.date`, NaN where there is none."""
     some = ~np.isnan(days)
     dates = np.full(len(days), np.nan, dtype=object)

@@ -7,29 +7,26 @@ With compat="qlib" it knows those of its own day from midnight on, as in Qlib: a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from qlib.data.calendar import Calendar
 from qlib.data.expression.operators.pit import PRef
-from qlib.data.expression.pit import OverPeriods, over_periods
+from qlib.data.expression.pit import OverPeriods
 from qlib.data.expression.plan import Plan
-from qlib.data.expression.sites import leaves
-from qlib.data.periods import Records, complaint, is_yearly, numbers
+from qlib.data.periods import Records, complaint
 from qlib.data.provider.store import Store
-from qlib.data.storage.pit import days, pit_path, read_pit
+from qlib.data.provider.traits import leaves_of, reports_of
+from qlib.data.storage.pit import pit_path, pit_paths, read_many, read_pit
 from qlib.errors import InputError, MissingDataError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.utils.time import Freq
 
 logger = get_module_logger("data")
-
-_FILES_PER_THREAD: Final = 256  # below that a thread costs more than it saves
 
 
 class Periods:
@@ -48,19 +45,20 @@ class Periods:
     def __call__(self, instrument: str, field: str) -> Records | None:
         key = (instrument.lower(), field)
         if key not in self._read:
-            self._read[key] = self._records(*key)
+            self.read([instrument], [field])
         return self._read[key]
 
-    def read(self, instruments: Sequence[str], fields: Iterable[str], threads: int) -> None:
-        """Read the files of several instruments, in threads where there are many."""
-        wanted = [(name, field) for name in instruments for field in fields]
-        threads = min(threads, len(wanted) // _FILES_PER_THREAD)
-        if threads > 1:
-            with ThreadPoolExecutor(threads) as pool:
-                list(pool.map(lambda one: self(*one), wanted, chunksize=64))
-        else:
-            for one in wanted:
-                self(*one)
+    def read(self, instruments: Sequence[str], fields: Sequence[str]) -> None:
+        """Read some fields of several instruments."""
+        names = dict.fromkeys(name.lower() for name in instruments)
+        files = read_many(pit_paths(self.root, names, fields))
+        known = np.searchsorted(self._dates, files.days(), side=self._side).astype(np.int64)
+        period, value = files.numbers(), files.records["value"].astype(np.float64)
+        keys = ((name, field) for name in names for field in fields)
+        for key, there, a, b in zip(
+            keys, files.there, files.start[:-1].tolist(), files.start[1:].tolist(), strict=True
+        ):
+            self._read[key] = Records(known[a:b], period[a:b], value[a:b]) if there else None
 
     def has(self, over: OverPeriods, instruments: Sequence[str]) -> np.ndarray:
         """Return for each instrument whether there is a file of one of the fields that P or PRef reads, bool."""
@@ -72,31 +70,22 @@ class Periods:
         """Return the point-in-time fields stored for an instrument, sorted; none for an unknown instrument."""
         return sorted(path.stem for path in pit_path(self.root, instrument, "x_q").parent.glob("*.data"))
 
-    def _records(self, instrument: str, field: str) -> Records | None:
-        found = read_pit(pit_path(self.root, instrument, field))
-        if found is None:
-            return None
-        known = np.searchsorted(self._dates, days(found), side=self._side).astype(np.int64)
-        return Records(known, numbers(found["period"], yearly=is_yearly(field)), found["value"].astype(np.float64))
 
-
-def periods_of(
-    store: Store, plan: Plan, instruments: Sequence[str], freq: str, calendar: Calendar, threads: int
-) -> Periods | None:
+def periods_of(store: Store, plan: Plan, instruments: Sequence[str], freq: str, calendar: Calendar) -> Periods | None:
     """Return the point-in-time records that a plan reads, or None where it reads none.
 
     Those of the instruments are in memory then; others are read when a formula asks for them.
     """
-    over = over_periods(plan.roots)
+    over = reports_of(plan)
     if not over:
         return None
     for node in over:
         if isinstance(node, PRef) and node.formula.span.back:
             logger.warning(f"{node}: PRef sees one period only, and {node.formula} reads earlier ones")
     periods = Periods(store, freq, calendar)
-    sources = [one for node in leaves(*plan.roots).reported for one in node.sources]
+    sources = [one for node in leaves_of(plan).reported for one in node.sources]
     fields = sorted({one.field for one in sources if not one.instrument})
-    periods.read(instruments, fields, threads)
+    periods.read(instruments, fields)
     for field in fields if instruments else ():
         if all(periods(name, field) is None for name in instruments):
             _warn_missing(periods, field, instruments)
@@ -126,13 +115,13 @@ def known_on(store: Store, instrument: str, field: str, day: pd.Timestamp) -> tu
     if (why := complaint(field)) is not None:
         raise InputError(f"field: {why}")
     path = pit_path(pit_root(store), instrument, field)
-    records = read_pit(path)
-    if records is None:
+    files = read_pit(path)
+    if files is None:
         raise MissingDataError(f"{path} does not exist: {instrument} has no point-in-time field $${field}")
-    records = records[days(records) <= day.to_datetime64()]
-    if not len(records):
+    known = files.days() <= day.to_datetime64()
+    if not known.any():
         return 0, np.empty(0)
-    period = numbers(records["period"], yearly=is_yearly(field))
+    period = files.numbers()[known]
     values = np.full(int(np.ptp(period)) + 1, np.nan)
-    values[period - period.min()] = records["value"]  # of several records of one period the last stays
+    values[period - period.min()] = files.records["value"][known]  # of several records of one period the last stays
     return int(period.min()), values

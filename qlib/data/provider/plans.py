@@ -7,6 +7,7 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Final
 
+from qlib.data.expression.alike import taken_alike
 from qlib.data.expression.node import Operator
 from qlib.data.expression.plan import Plan, build_plan
 from qlib.data.expression.registry import OPERATORS, Registry
@@ -26,7 +27,7 @@ class Plans:
         return Plans, ()
 
     def of(self, fields: tuple[str, ...], compat: str | None, registry: Mapping[str, type[Operator]] | None) -> Plan:
-        """Return the plan of some formulas, as `build_plan` does.
+        """Return the plan of some formulas, as `build_plan` does, those that Qlib takes for one another made one.
 
         Parameters
         ----------
@@ -35,14 +36,14 @@ class Plans:
         """
         table = OPERATORS if registry is None else registry
         if not isinstance(table, Registry):  # nobody would say that it has changed
-            return build_plan(fields, compat=compat, registry=registry)
+            return taken_alike(build_plan(fields, compat=compat, registry=registry))
         key = (fields, compat, table.changes)
         with self._lock:
             known = self._known.get(key)
             if known is not None and known[0] is table:
                 self._known.move_to_end(key)
                 return known[1]
-        plan = build_plan(fields, compat=compat, registry=registry)
+        plan = taken_alike(build_plan(fields, compat=compat, registry=registry))
         if len(fields) <= _MOST_FIELDS:
             with self._lock:
                 self._known[key] = (table, plan)

@@ -19,9 +19,11 @@ import numpy as np
 import pandas as pd
 
 from qlib.data.active import active_provider
-from qlib.data.calendar import timestamp
+from qlib.data.calendar import Calendar, timestamp
+from qlib.data.expression.catalogue import Operators
 from qlib.data.expression.grammar import parse
-from qlib.data.expression.node import Node
+from qlib.data.expression.objects import Expression
+from qlib.data.expression.registry import OPERATORS
 from qlib.data.periods import is_period, is_yearly, number, written
 from qlib.data.provider.facade import Provider
 from qlib.data.provider.pit import known_on
@@ -44,7 +46,10 @@ class CalendarProvider(_View):
         self, start_time: Any = None, end_time: Any = None, freq: str = "day", future: bool = False
     ) -> np.ndarray:
         """Return the bars' times inside [start_time, end_time] as an object array of Timestamps."""
-        return self.provider.calendar(start_time, end_time, freq, future)
+        return self._whole(freq, future).between(start_time, end_time)
+
+    def _whole(self, freq: str, future: bool) -> Calendar:
+        return self.provider.locate(freq, future)
 
     def locate_index(
         self, start_time: Any, end_time: Any, freq: str, future: bool = False
@@ -53,14 +58,14 @@ class CalendarProvider(_View):
 
         Raises CalendarRangeError (an IndexError), which says what the calendar spans, where nothing lies inside.
         """
-        calendar = self.provider.locate(freq, future)
+        calendar = self._whole(freq, future)
         calendar.check_inside(start_time, end_time)
         first, last = calendar.locate(start_time, end_time)
         return calendar.stamps[first], calendar.stamps[last], first, last
 
     def load_calendar(self, freq: str, future: bool) -> list[pd.Timestamp]:
         """Return every bar's time."""
-        return self.provider.locate(freq, future).stamps.tolist()
+        return self._whole(freq, future).stamps.tolist()
 
 
 class InstrumentProvider(_View):
@@ -93,10 +98,10 @@ class InstrumentProvider(_View):
 class FeatureProvider(_View):
     """Stored fields."""
 
-    def feature(self, instrument: str, field: str, start_index: int, end_index: int, freq: str) -> pd.Series:
-        """Return a stored field at calendar positions start_index ... end_index (float32; index: position)."""
+    def feature(self, instrument: str, field: str, start_time: int, end_time: int, freq: str) -> pd.Series:
+        """Return a stored field at the calendar positions start_time ... end_time (float32; index: position)."""
         name = str(field).removeprefix("$").lower()
-        raw = self.provider.store.read([instrument], [name], freq, int(start_index), int(end_index))
+        raw = self.provider.store.read([instrument], [name], freq, int(start_time), int(end_time))
         values = raw.series(0, 0)
         if not len(values):
             return pd.Series(dtype=np.float32)
@@ -146,11 +151,26 @@ class PITProvider(_View):
 
 
 class ExpressionProvider(_View):
-    """Formulas, one instrument at a time."""
+    """Formulas, one instrument at a time; those that were read are in `expression_instance_cache`, by their texts."""
 
-    def get_expression_instance(self, field: Any) -> Node:
-        """Return the formula as a tree; ExpressionError where it cannot be read."""
-        return parse(str(field), compat=self.provider.settings["compat"], registry=self.provider.registry)
+    def __init__(self, provider: Provider | None = None) -> None:
+        super().__init__(provider)
+        self.expression_instance_cache: dict[str, Expression] = {}
+        self._cached_under: tuple[Any, ...] = ()
+
+    def get_expression_instance(self, field: Any) -> Expression:
+        """Return the formula as an object; ExpressionError where it cannot be read."""
+        provider = self.provider
+        registry = OPERATORS if provider.registry is None else provider.registry
+        rules = (provider.settings["compat"], registry, registry.changes)
+        if rules != self._cached_under:
+            self.expression_instance_cache.clear()
+            self._cached_under = rules
+        text = str(field)
+        if text not in self.expression_instance_cache:
+            node = parse(text, compat=rules[0], registry=registry)
+            self.expression_instance_cache[text] = Expression.of(node)
+        return self.expression_instance_cache[text]
 
     def expression(
         self, instrument: str, field: Any, start_time: Any = None, end_time: Any = None, freq: str = "day"
@@ -160,12 +180,15 @@ class ExpressionProvider(_View):
         Its name is the canonical text.
         """
         calendar = self.provider.locate(self.provider.store.stored_freq(freq))
-        frame = self.provider.features([instrument], [field], start_time, end_time, freq)
-        at = np.searchsorted(calendar.times, frame.index.get_level_values(1).to_numpy("datetime64[ns]"))
+        values = self._by_time(instrument, field, start_time, end_time, freq)
+        at = np.searchsorted(calendar.times, values.index.to_numpy("datetime64[ns]"))
         whole = len(at) > 0 and at[-1] - at[0] == len(at) - 1
-        index = pd.RangeIndex(at[0], at[-1] + 1) if whole else pd.Index(at)
-        values = frame.iloc[:, 0].to_numpy()
-        return pd.Series(values, index=index, name=str(self.get_expression_instance(field)))
+        return values.set_axis(pd.RangeIndex(at[0], at[-1] + 1) if whole else pd.Index(at))
+
+    def _by_time(self, instrument: str, field: Any, start_time: Any, end_time: Any, freq: str) -> pd.Series:
+        frame = self.provider.features([instrument], [field], start_time, end_time, freq)
+        name = str(self.get_expression_instance(field))
+        return pd.Series(frame.iloc[:, 0].to_numpy(), index=frame.index.get_level_values(1), name=name)
 
 
 class DatasetProvider(_View):
@@ -184,14 +207,55 @@ class DatasetProvider(_View):
         return self.provider.features(instruments, fields, start_time, end_time, freq, inst_processors=inst_processors)
 
     @staticmethod
+    def get_instruments_d(instruments: Any, freq: str) -> Any:
+        """Return a universe as what `dataset_processor` takes: names, or a dict of names and their spans."""
+        if isinstance(instruments, Mapping) and "market" in instruments:
+            return active_provider().list_instruments(instruments, freq=freq)
+        if isinstance(instruments, Mapping | list | tuple | pd.Index | np.ndarray):
+            return instruments if isinstance(instruments, Mapping) else list(instruments)
+        raise InputError(f"instruments: received {instruments!r}; a list, a dict or D.instruments(...) is allowed")
+
+    @staticmethod
     def get_column_names(fields: Sequence[Any]) -> list[str]:
         """Return the columns' names: the formulas as typed."""
         return [str(field) for field in fields]
 
     @staticmethod
-    def parse_fields(fields: Sequence[Any]) -> list[Node]:
-        """Return the formulas as trees."""
-        return [parse(str(field)) for field in fields]
+    def parse_fields(fields: Sequence[Any]) -> list[Expression]:
+        """Return the formulas as objects."""
+        return [Expression.of(parse(str(field), registry=Operators.registry)) for field in fields]
+
+    @staticmethod
+    def dataset_processor(
+        instruments_d: Any,
+        column_names: Sequence[Any],
+        start_time: Any,
+        end_time: Any,
+        freq: str,
+        inst_processors: Sequence[Any] = (),
+    ) -> pd.DataFrame:
+        """Return the formulas over names, or over names and their spans."""
+        return active_provider().features(
+            instruments_d, column_names, start_time, end_time, freq, inst_processors=inst_processors
+        )
+
+    @staticmethod
+    def inst_calculator(
+        inst: str,
+        start_time: Any,
+        end_time: Any,
+        freq: str,
+        column_names: Sequence[Any],
+        spans: Any = None,
+        g_config: Any = None,  # noqa: ARG004  a worker of Qlib's needs it; here the caller's session is used
+        inst_processors: Sequence[Any] = (),
+    ) -> pd.DataFrame:
+        """Return the formulas over one instrument and, where there are `spans`, inside them; index: datetime."""
+        names = [inst] if spans is None else {inst: spans}
+        frame = active_provider().features(
+            names, column_names, start_time, end_time, freq, inst_processors=inst_processors
+        )
+        return frame.droplevel(0)
 
 
 Cal = CalendarProvider()

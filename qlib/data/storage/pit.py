@@ -16,53 +16,110 @@ disagree is damaged, and so is one whose dates go back.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 
-from qlib.data.periods import FIRST_YEAR, LAST_YEAR, complaint, is_yearly, number, numbers
+from qlib.data.periods import FIRST_YEAR, LAST_YEAR, complaint, is_yearly, numbers
 from qlib.errors import InputError, StoreError
 from qlib.utils.paths import instrument_folder, replace_file
 
 RECORD: Final = np.dtype([("date", "<u4"), ("period", "<u4"), ("value", "<f8"), ("next", "<u4")])
 SLOT: Final = np.dtype("<u4")
 NONE: Final = 0xFFFFFFFF
+_PERIODS: Final = 1 << 32  # a period fits four bytes
 
 
 def pit_path(root: Path, instrument: str, field: str) -> Path:
     """Return the `.data` file of a field; its index lies beside it."""
-    return root / "financial" / instrument_folder(instrument) / f"{field.lower()}.data"
+    return Path(pit_paths(root, [instrument], [field])[0])
 
 
-def read_pit(path: str | os.PathLike[str]) -> np.ndarray | None:
-    """Read the records of the field whose `.data` file is `path`, in the order of their announcement.
+def pit_paths(root: Path, instruments: Iterable[str], fields: Sequence[str]) -> list[str]:
+    """Return the `.data` files of some fields, instrument after instrument."""
+    folder, names = os.fspath(root / "financial") + os.sep, [f"{os.sep}{field.lower()}.data" for field in fields]
+    return [folder + own + name for own in map(instrument_folder, instruments) for name in names]
 
-    Returns
-    -------
-    numpy.ndarray or None
-        Read-only array of dtype RECORD; None where neither the file nor its index exists.
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """The records of many fields, one after the other.
+
+    Parameters
+    ----------
+    records
+        Array of dtype RECORD, read-only; in each file in the order of announcement.
+    start
+        int64, one entry more than files: where each file's records begin, and the end.
+    there
+        bool, whether the file exists.
+    yearly
+        bool, whether its periods are years.
+    """
+
+    records: np.ndarray
+    start: np.ndarray
+    there: np.ndarray
+    yearly: np.ndarray
+
+    def owner(self) -> np.ndarray:
+        """Return the number of the file that each record is from."""
+        return np.repeat(np.arange(len(self.there)), np.diff(self.start))
+
+    def days(self) -> np.ndarray:
+        """Return the records' days of announcement, datetime64[D]."""
+        date = self.records["date"].astype(np.int64)
+        months = (date // 10_000 - 1970) * 12 + date // 100 % 100 - 1
+        return months.astype("datetime64[M]").astype("datetime64[D]") + (date % 100 - 1)
+
+    def numbers(self) -> np.ndarray:
+        """Return the numbers of the records' periods, int64."""
+        period = self.records["period"]
+        yearly = np.repeat(self.yearly, np.diff(self.start))
+        return np.where(yearly, numbers(period, yearly=True), numbers(period, yearly=False))
+
+
+def read_pit(path: str | os.PathLike[str]) -> Files | None:
+    """Read the records of one field, or None where it has no file; see `read_many`."""
+    files = read_many([os.fspath(path)])
+    return files if files.there[0] else None
+
+
+def read_many(paths: Sequence[str]) -> Files:
+    """Read the records of the fields whose `.data` files are `paths`.
+
+    A field that has neither this file nor an index is not there, and has no records.
 
     Raises
     ------
     StoreError
-        One of the two files is missing or damaged; the message names it and says what is wrong.
+        One of a field's two files is missing or damaged; the message names it and says what is wrong.
     """
-    data, index = Path(path), Path(path).with_suffix(".index")
-    content, slots = _content(data, RECORD.itemsize, "records"), _content(index, SLOT.itemsize, "whole numbers")
-    if content is None and slots is None:
-        return None
-    if content is None or slots is None:
-        lost, found = (data, index) if content is None else (index, data)
-        raise StoreError(f"{lost}: does not exist, but {found.name} does")
-    records = np.frombuffer(content, RECORD)
-    if not len(slots) and len(records):
-        raise StoreError(f"{index}: is empty, but {data.name} holds {len(records)} records")
-    yearly = is_yearly(data.stem)
-    _check_records(records, data, yearly=yearly)
-    _check_links(records, np.frombuffer(slots, SLOT), data, index, yearly=yearly)
-    return records
+    indexes = [path.removesuffix(".data") + ".index" for path in paths]
+    data = [_content(path, RECORD.itemsize, "records") for path in paths]
+    index = [_content(path, SLOT.itemsize, "whole numbers") for path in indexes]
+    for one, other, content, begins in zip(paths, indexes, data, index, strict=True):
+        if (content is None) != (begins is None):
+            lost, found = (one, other) if content is None else (other, one)
+            raise StoreError(f"{lost}: does not exist, but {Path(found).name} does")
+        if content and not begins:
+            raise StoreError(f"{other}: is empty, but {Path(one).name} holds records")
+    records, start = _joined(data, RECORD)
+    there = np.array([content is not None for content in data], dtype=bool)
+    yearly = np.array([is_yearly(path.removesuffix(".data")) for path in paths], dtype=bool)
+    files = Files(records, start, there, yearly)
+    _check_records(files, paths)
+    _check_links(files, *_joined(index, SLOT), paths, indexes)
+    return files
+
+
+def _joined(contents: Sequence[bytes | None], dtype: np.dtype) -> tuple[np.ndarray, np.ndarray]:
+    """Return contents one after the other as an array, and where each begins there."""
+    start = np.cumsum([0, *(len(content or b"") // dtype.itemsize for content in contents)])
+    return np.frombuffer(b"".join(content or b"" for content in contents), dtype), start
 
 
 def write_pit(path: str | os.PathLike[str], records: Iterable[tuple[Any, int, float]]) -> None:
@@ -85,17 +142,17 @@ def write_pit(path: str | os.PathLike[str], records: Iterable[tuple[Any, int, fl
     yearly = is_yearly(data.stem)
     found = [(_written(np.datetime64(day, "D")), int(period), float(value), NONE) for day, period, value in records]
     table = np.array(found, RECORD)
+    files = Files(table, np.array([0, len(table)]), np.array([True]), np.array([yearly]))
     try:
-        _check_records(table, data, yearly=yearly)
+        _check_records(files, [os.fspath(data)])
     except StoreError as problem:
         raise InputError(str(problem)) from None
-    first, following = _links(table["period"])
+    first, following = _links(files)
     table["next"] = following
     slots = np.empty(0, np.int64)
     if len(table):
         year = int(table["period"].min()) // (1 if yearly else 100)
-        base = number(year if yearly else year * 100 + 1, yearly=yearly)
-        at = numbers(table["period"][first], yearly=yearly) - base
+        at = files.numbers()[first] - year * (1 if yearly else 4)
         slots = np.full(1 + int(at.max()) + (1 if yearly else 4 - int(at.max()) % 4), NONE, np.int64)
         slots[0] = year
         slots[1 + at] = first * RECORD.itemsize
@@ -103,90 +160,109 @@ def write_pit(path: str | os.PathLike[str], records: Iterable[tuple[Any, int, fl
     replace_file(index, lambda file: file.write(slots.astype(SLOT).tobytes()))
 
 
-def days(records: np.ndarray) -> np.ndarray:
-    """Return the records' days of announcement, datetime64[D]."""
-    date = records["date"].astype(np.int64)
-    months = (date // 10_000 - 1970) * 12 + date // 100 % 100 - 1
-    return months.astype("datetime64[M]").astype("datetime64[D]") + (date % 100 - 1)
-
-
 def _written(day: np.datetime64) -> int:
     return int(str(day).replace("-", ""))
 
 
-def _content(path: Path, unit: int, what: str) -> bytes | None:
+def _content(path: str, unit: int, what: str) -> bytes | None:
     try:
-        content = path.read_bytes()
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except FileNotFoundError:
         return None
-    except (IsADirectoryError, NotADirectoryError) as error:
+    except NotADirectoryError as error:
         raise StoreError(f"{path}: is not a point-in-time file ({error.strerror})") from None
+    try:
+        content = os.read(handle, os.fstat(handle).st_size + 1)
+    except IsADirectoryError as error:
+        raise StoreError(f"{path}: is not a point-in-time file ({error.strerror})") from None
+    finally:
+        os.close(handle)
     if len(content) % unit:
         raise StoreError(f"{path}: {len(content)} bytes; it holds {what} of {unit} bytes each")
     return content
 
 
-def _links(period: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the first record of each period, and for every record the byte of the next of its period, or NONE."""
-    order = np.argsort(period, kind="stable")
-    again = period[order][1:] == period[order][:-1]
-    following = np.full(len(period), NONE, np.int64)
-    following[order[:-1][again]] = order[1:][again] * RECORD.itemsize
+def _links(files: Files) -> tuple[np.ndarray, np.ndarray]:
+    """Return the first record of each period of each file, and for every record the byte of the next one, or NONE."""
+    owner = files.owner()
+    key = owner * _PERIODS + files.records["period"]
+    order = np.argsort(key, kind="stable")
+    again = key[order][1:] == key[order][:-1]
+    following = np.full(len(key), NONE, np.int64)
+    later = order[1:][again]
+    following[order[:-1][again]] = (later - files.start[owner[later]]) * RECORD.itemsize
     return order[np.concatenate([[True], ~again])] if len(order) else order, following
 
 
-def _check_records(records: np.ndarray, path: Path, *, yearly: bool) -> None:
+def _check_records(files: Files, paths: Sequence[str]) -> None:
+    records = files.records
     date, period = records["date"].astype(np.int64), records["period"].astype(np.int64)
     year, month, day = date // 10_000, date // 100 % 100, date % 100
     fits = (year >= FIRST_YEAR) & (year <= LAST_YEAR) & (month >= 1) & (month <= 12) & (day >= 1) & (day <= 31)
     if fits.all():
-        fits = (days(records).astype("datetime64[M]").astype(np.int64) - (year - 1970) * 12 - month + 1) == 0
-    if not fits.all():
-        at = int(np.flatnonzero(~fits)[0])
-        raise StoreError(f"{path}: record {at + 1} has the date {date[at]}, which is no day such as 20240131")
-    of_year = period if yearly else period // 100
-    fits = (of_year >= FIRST_YEAR) & (of_year <= LAST_YEAR)
-    if not yearly:
-        fits &= (period % 100 >= 1) & (period % 100 <= 4)
-    if not fits.all():
-        at = int(np.flatnonzero(~fits)[0])
-        kind = "year such as 2019" if yearly else "quarter such as 201903"
-        raise StoreError(f"{path}: record {at + 1} has the period {period[at]}, which is no {kind}")
-    late = np.flatnonzero(np.diff(date) < 0)
-    if len(late):
-        at = int(late[0])
+        fits = files.days().astype("datetime64[M]").astype(np.int64) == (year - 1970) * 12 + month - 1
+    if (where := _first_wrong(~fits, files, paths)) is not None:
+        path, place, at = where
+        raise StoreError(f"{path}: record {place} has the date {date[at]}, which is no day such as 20240131")
+    yearly = np.repeat(files.yearly, np.diff(files.start))
+    of_year = np.where(yearly, period, period // 100)
+    fits = (of_year >= FIRST_YEAR) & (of_year <= LAST_YEAR) & (yearly | (period % 100 >= 1) & (period % 100 <= 4))
+    if (where := _first_wrong(~fits, files, paths)) is not None:
+        path, place, at = where
+        kind = "year such as 2019" if yearly[at] else "quarter such as 201903"
+        raise StoreError(f"{path}: record {place} has the period {period[at]}, which is no {kind}")
+    back = np.diff(date, prepend=date[:1]) < 0
+    back[files.start[:-1][np.diff(files.start) > 0]] = False
+    if (where := _first_wrong(back, files, paths)) is not None:
+        path, place, at = where
         raise StoreError(
-            f"{path}: record {at + 2} has the date {date[at + 1]}, after {date[at]}; "
+            f"{path}: record {place} has the date {date[at]}, after {date[at - 1]}; "
             "records stand in the order of their announcement"
         )
 
 
-def _check_links(records: np.ndarray, slots: np.ndarray, data: Path, index: Path, *, yearly: bool) -> None:
-    """Compare `next` and the index with what the records say."""
-    first, following = _links(records["period"])
-    wrong = np.flatnonzero(records["next"] != following)
-    if len(wrong):
-        here = int(wrong[0])
+def _first_wrong(wrong: np.ndarray, files: Files, paths: Sequence[str]) -> tuple[str, int, int] | None:
+    """Return the file of the first record that is wrong, its number there, from 1, and its place in `records`."""
+    if not wrong.any():
+        return None
+    at = int(np.argmax(wrong))
+    file = int(np.searchsorted(files.start, at, side="right")) - 1
+    return paths[file], at - int(files.start[file]) + 1, at
+
+
+def _check_links(
+    files: Files, slots: np.ndarray, start: np.ndarray, paths: Sequence[str], indexes: Sequence[str]
+) -> None:
+    """Compare `next` and the indexes with what the records say."""
+    first, following = _links(files)
+    said = files.records["next"]
+    if (where := _first_wrong(said != following, files, paths)) is not None:
+        path, place, at = where
         raise StoreError(
-            f"{data}: record {here + 1} says that the next one of its period {records['period'][here]} is "
-            f"{_place(records['next'][here])}, but it is {_place(following[here])}"
+            f"{path}: record {place} says that the next one of its period {files.records['period'][at]} is "
+            f"{_place(said[at])}, but it is {_place(following[at])}"
         )
-    if not len(slots):
-        return
-    base = int(slots[0]) if yearly else int(slots[0]) * 4
-    at = numbers(records["period"][first], yearly=yearly) - base
-    strange = np.flatnonzero((at < 0) | (at >= len(slots) - 1))
-    if len(strange):
-        period = records["period"][first[strange[0]]]
-        raise StoreError(f"{index}: it begins with {slots[0]} and has {len(slots) - 1} periods, but {period} is none")
-    wanted = np.full(len(slots) - 1, NONE, np.int64)
-    wanted[at] = first * RECORD.itemsize
-    wrong = np.flatnonzero(slots[1:] != wanted)
-    if len(wrong):
-        slot = int(wrong[0])
+    wanted = np.full(len(slots), NONE, np.int64)
+    heads = start[:-1][np.diff(start) > 0]
+    wanted[heads] = slots[heads]
+    owner = files.owner()[first]
+    base = slots[start[owner]].astype(np.int64) * np.where(files.yearly[owner], 1, 4)
+    at = files.numbers()[first] - base
+    length = np.diff(start)[owner] - 1
+    if ((at < 0) | (at >= length)).any():
+        k = int(np.argmax((at < 0) | (at >= length)))
+        period = files.records["period"][first[k]]
+        year = slots[start[owner[k]]]
         raise StoreError(
-            f"{index}: slot {slot + 1} says that the first record of its period is {_place(slots[1 + slot])}, "
-            f"but it is {_place(wanted[slot])}"
+            f"{indexes[owner[k]]}: it begins with {year} and has {length[k]} periods, but {period} is none"
+        )
+    wanted[start[owner] + 1 + at] = (first - files.start[owner]) * RECORD.itemsize
+    if (slots != wanted).any():
+        slot = int(np.argmax(slots != wanted))
+        file = int(np.searchsorted(start, slot, side="right")) - 1
+        raise StoreError(
+            f"{indexes[file]}: slot {slot - start[file]} says that the first record of its period is "
+            f"{_place(slots[slot])}, but it is {_place(wanted[slot])}"
         )
 
 

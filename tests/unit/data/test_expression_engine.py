@@ -50,8 +50,8 @@ def test_registers_are_few_and_used_again():
     fields = Alpha158DL.get_feature_config()[0]
     plan = build_plan(fields)
     (phase,) = plan.phases
-    values = sum(word != "store" for word in phase.compiled.words)
-    assert phase.compiled.words.count("store") == len(fields)
+    values = sum(not word.startswith("store") for word in phase.compiled.words)
+    assert len(phase.compiled.words) - values == len(fields)
     assert phase.compiled.program.slots < values / 2
 
 

@@ -80,7 +80,6 @@ SAID = {  # text: (column, what the message says)
     "$close+": (7, "expected a value, found the end"),
     "Maen($close,5)/$close": (0, "no operator is called Maen\n[^$]*\\$close.*\n.*\\^\nDid you mean Mean?"),
     "1+Frobnicate($close)": (2, "Known are Abs, Add"),
-    "Mask($close,'sh600000')": (0, "no operator is called Mask"),
     "close": (0, "a column is written \\$close"),
     "Mean($close,N)": (12, "N is neither a column nor a call"),
     "1": (0, "reads at least one column"),

@@ -198,6 +198,15 @@ def test_a_later_bar_and_a_later_membership_change_no_bit_before(p, tmp_path, ro
     np.testing.assert_array_equal(one.to_numpy(), two.to_numpy())
 
 
+@pytest.mark.parametrize("worth", [1, 100_000])
+def test_rows_that_a_formula_leaves_out_are_compared_with_nobody(p, wide, monkeypatch, worth):
+    monkeypatch.setattr(engine, "_WORTH_A_THREAD", worth)
+    found = p.features({"market": "few"}, ["CSRank(Select($open>1.5,$close))"], DAYS[10], DAYS[50])
+    chosen = wide["close"].where(belongs() & (wide["open"] > 1.5))
+    compare(found, {"CSRank(Select($open>1.5,$close))": chosen.rank(axis=1, pct=True)})
+    assert 50 < len(found) < 0.6 * int(belongs().loc[DAYS[10] : DAYS[50]].sum().sum())
+
+
 # ---------------------------------------------------------------------- filters
 def test_a_filter_decides_who_is_compared(p, wide):
     """Only what passes the filters is a member; a rule may compare members itself."""

@@ -9,6 +9,7 @@ import os
 import struct
 import sys
 import tracemalloc
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -404,6 +405,23 @@ def test_reading_takes_one_open_per_file(root):
     with opened_files(root / "features" / "btc", root / "features" / "late") as opened:
         p.features(["BTC", "LATE"], ["$close", "$close / $open", "Mean($close, 3)"])
     assert sorted(opened) == ["close.day.bin", "close.day.bin", "open.day.bin", "open.day.bin"]
+
+
+@pytest.mark.parametrize("available", [True, False])
+def test_a_system_without_the_compiled_reader_gives_the_same(root, frames, monkeypatch, available):
+    expected = provider(root).features(list(frames), FORMULAS, DAYS[3], DAYS[30])
+    monkeypatch.setattr(arena, "AVAILABLE", available)
+    found = provider(root).features(list(frames), FORMULAS, DAYS[3], DAYS[30])
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_threads_may_ask_one_provider_at_once(root):
+    p = provider(root, kernels=2)
+    asked = [(p.instruments("all"), [formula], DAYS[k], None) for k in range(4) for formula in FORMULAS]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda one: p.features(*one), asked * 5))
+    for one, frame in zip(asked * 5, found, strict=True):
+        pd.testing.assert_frame_equal(frame, provider(root).features(*one), check_exact=True)
 
 
 @contextmanager

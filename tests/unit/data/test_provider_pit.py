@@ -206,10 +206,10 @@ def test_a_damaged_file_is_named(root, tmp_path):
 
 def test_a_file_is_read_once_whatever_is_asked_of_it(p, monkeypatch):
     read = []
-    monkeypatch.setattr(room, "read_pit", lambda path, once=room.read_pit: (read.append(path), once(path))[1])
+    monkeypatch.setattr(room, "read_many", lambda paths, once=room.read_many: (read.extend(paths), once(paths))[1])
     fields = ["P($$roe_q)", "P(Mean($$roe_q,2))", "PRef($$roe_q,201903)*$close", "Mean(P($$roe_q),3)"]
     p.features(["AAA", "LATE", "BARE"], fields)
-    assert sorted(path.parent.name for path in read) == ["aaa", "bare", "late"]
+    assert sorted(Path(path).parent.name for path in read) == ["aaa", "bare", "late"]
 
 
 def test_the_data_lie_in_the_store_that_has_them(root, tmp_path):

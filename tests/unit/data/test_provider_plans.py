@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 import threading
+import weakref
 
 import pytest
 
+from qlib.data.expression.once import once
+from qlib.data.expression.plan import build_plan
 from qlib.data.expression.registry import OPERATORS
 from qlib.data.provider import plans
 from qlib.data.provider.plans import Plans
@@ -76,3 +80,22 @@ def test_threads_share_plans_and_processes_begin_anew():
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+def test_a_plan_is_asked_once_and_every_plan_for_itself():
+    asked = []
+
+    @once
+    def fields_of(plan):
+        asked.append(plan)
+        return plan.fields
+
+    one, two = build_plan(["$a"]), build_plan(["$b"])
+    assert [fields_of(one), fields_of(one), fields_of(two)] == [("$a",), ("$a",), ("$b",)]
+    assert asked == [one, two]
+    assert fields_of(pickle.loads(pickle.dumps(one))) == ("$a",) and len(asked) == 3
+    gone = weakref.ref(one)
+    del one
+    asked.clear()
+    gc.collect()
+    assert gone() is None

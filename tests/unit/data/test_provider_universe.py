@@ -20,7 +20,7 @@ from qlib.data.provider.views import (
     InstrumentProvider,
 )
 from qlib.data.storage.writer import write_store
-from qlib.data.universe import alive, clip, positions, spans_of
+from qlib.data.universe import Universe, alive, clip, positions, spans_of
 from qlib.errors import ConfigError, InputError, MissingDataError
 
 DAYS = pd.date_range("2024-01-01", periods=20)
@@ -99,6 +99,30 @@ def test_clipping_keeps_what_lies_inside(pairs, low, high):
     found = clip({"A": times}, start, end).get("A", [])
     inside = alive(times, CALENDAR) & np.array([start <= day <= end for day in DAYS])
     assert alive(found, CALENDAR).tolist() == inside.tolist()
+
+
+many = st.dictionaries(st.sampled_from("DACB"), st.lists(st.tuples(st.integers(0, 25), st.integers(0, 25)), max_size=3))
+
+
+@given(many, st.integers(0, 25), st.integers(0, 25))
+def test_a_universe_of_arrays_says_what_its_spans_say(pairs, low, high):
+    def day(number: int) -> pd.Timestamp:
+        return DAYS[0] + pd.Timedelta(days=number)
+
+    spans = {name: [(day(a), day(b)) for a, b in own] for name, own in pairs.items()}
+    universe = Universe(spans)
+    start, end = day(low), day(high)
+    expected = clip(spans, start, end)
+    found = universe.clip(start, end)
+    assert found == expected and list(found) == list(expected)
+    assert universe.listed(start, end) == list(expected)
+    assert universe.names == tuple(sorted(spans))
+    assert [n for n, one in zip(universe.names, universe.alive(start, end), strict=True) if one] == sorted(expected)
+    for calendar in (CALENDAR, Calendar("day", DAYS[3:9]), CALENDAR):
+        ranges = universe.ranges(calendar)
+        for i, name in enumerate(universe.names):
+            inside = alive(spans[name], calendar)
+            assert [p for a, b in ranges.of(i) for p in range(a, b)] == np.flatnonzero(inside).tolist()
 
 
 # ---------------------------------------------------------------------- filters

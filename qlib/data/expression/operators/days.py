@@ -22,6 +22,7 @@ from qlib.data.expression.operators.gaps import OfOne
 from qlib.data.expression.parameters import Number, Parameter, Series
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
+from qlib.data.kernels import last_of_run, running_sums
 from qlib.data.panel import Panel
 from qlib.errors import InputError
 from qlib.utils.time import time_to_day_index
@@ -76,7 +77,7 @@ class Date(OfOne):
         return "date"
 
     def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
-        return runs.dates_of(panel, "Date").astype(np.int64).astype(np.float32)
+        return runs.dates_of(panel, self.name).astype(np.int64).astype(np.float32)[panel.positions()]
 
 
 @operator
@@ -101,9 +102,10 @@ class DayLast(OfOne):
     def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
         values = arguments[0]
         assert isinstance(values, np.ndarray)
-        days = runs.days_of(panel, "DayLast")
-        last = runs.last_seen(~np.isnan(values), days)[days[1:] - 1]
-        return np.repeat(runs.read(values, last), np.diff(days))
+        days = runs.days_of(panel, self.name)
+        if values.dtype.kind == "f":
+            return runs.spread(last_of_run, values, days)
+        return np.repeat(values[days[1:] - 1], np.diff(days))
 
 
 @operator
@@ -164,22 +166,22 @@ class DayCumsum(PanelOperator):
         return day_begins(low, times), high
 
     def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
-        values = np.asarray(arguments[0], dtype=np.float64)
+        values = arguments[0]
+        assert isinstance(values, np.ndarray)
         days = runs.days_of(panel, self.name)
         counts = self.counted_rows(panel, days) if self.compat == "qlib" else self.counted_minutes(panel)
-        gone = np.isnan(values) if self.compat == "qlib" else ~np.isfinite(values)
-        with np.errstate(invalid="ignore"):  # Qlib: inf - inf
-            sums = runs.running_sums(np.where(counts & ~gone, values, 0.0), days)
-        sums[gone] = np.nan
-        sums[~counts] = 0.0
+        sums = np.empty(panel.rows)
+        values = values if values.dtype.kind == "f" else values.astype(np.float64)
+        running_sums(values, counts.view(np.uint8), days, self.compat == "qlib", sums)
         return sums
 
     def counted_minutes(self, panel: Panel) -> np.ndarray:
         """Return which rows' bars lie between start and end, by the clock."""
-        times = runs.times_of(panel, self.name)
-        minute = (times - runs.dates_of(panel, self.name)).astype("timedelta64[m]").astype(np.int64)
+        clock = runs.calendar_of(panel, self.name) - runs.dates_of(panel, self.name)
+        minute = clock.astype("timedelta64[m]").astype(np.int64)
         start, end = minute_of(str(self.arguments[1])), minute_of(str(self.arguments[2]))
-        return (minute > start - self.minutes) & (minute <= end)  # type: ignore[operator]
+        counts = (minute > start - self.minutes) & (minute <= end)  # type: ignore[operator]
+        return counts[panel.positions()]
 
     def counted_rows(self, panel: Panel, days: np.ndarray) -> np.ndarray:
         """Return which rows lie between start and end, counting the bars of Qlib's day.
@@ -193,7 +195,7 @@ class DayCumsum(PanelOperator):
             name = panel.instruments[int(np.searchsorted(panel.start, row, side="right")) - 1]
             raise InputError(
                 f"{self.name}: received {days[wrong[0] + 1] - row} rows of {name} on "
-                f"{runs.dates_of(panel, self.name)[row]}; Qlib takes whole days of {QLIB_MINUTES} / "
+                f"{runs.dates_of(panel, self.name)[panel.positions()[row]]}; Qlib takes whole days of {QLIB_MINUTES} / "
                 f"{self.minutes} rows only (without compat='qlib' any day will do)"
             )
         place = np.arange(panel.rows) - runs.first_row(days)

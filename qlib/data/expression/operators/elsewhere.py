@@ -39,10 +39,6 @@ class OfAnother(Remote):
     def kernel_name(self) -> str:
         return "elsewhere"
 
-    def write(self, arguments: list[str]) -> str:
-        arguments[1 - self.place] = repr(self.site)
-        return super().write(arguments)
-
 
 @operator
 class ChangeInstrument(OfAnother):

@@ -76,7 +76,7 @@ class FewerRows(PanelOperator):
         self.rows_of = _rows_of(self.root, touched)
         self.regions = {}
         self.dtype = self._plan_regions(touched)
-        self.span = self._span(touched)
+        self.span = self.reach(Span.union(node.span for node in self.inputs))
 
     def _plan_regions(self, touched: dict[Node, None]) -> str:
         """Cut the tree where the rows change, and return the dtype of the whole."""
@@ -103,21 +103,15 @@ class FewerRows(PanelOperator):
         """Return the dtype of a leaf, aligned to the reader's rows; a boolean counts as False where it has no row."""
         return "float64" if dtype == "int64" and self.rows_of[leaf] != self.rows_of[reader] else dtype
 
-    def _span(self, touched: dict[Node, None]) -> Span:
-        """Return the span: how many rows hold the last five that are left, nobody can know.
+    def reach(self, inner: Span) -> Span:
+        """Return the span: which rows hold the last five that are left, nobody can know.
 
         compat="qlib": Qlib loads as many rows as if none were left out.
         """
-        span = Span.union([self.root.span, *(node.span for node in self.inputs)])
         if self.compat == "qlib":
-            return span
-        own = Span.union(node.reach(Span()) for node in touched if isinstance(node, Operator))
-        return Span(EVERYTHING if own.back else span.back, EVERYTHING if own.ahead else span.ahead)
-
-    def asks(self, low: int, high: int, times: np.ndarray) -> tuple[int, int]:
-        first = 0 if self.span.back == EVERYTHING else max(low - int(self.span.back), 0)
-        last = len(times) - 1 if self.span.ahead == EVERYTHING else min(high + int(self.span.ahead), len(times) - 1)
-        return first, last
+            return Span.union([inner, self.root.span])
+        own = Span.union(node.reach(Span()) for node in _touched(self.root) if isinstance(node, Operator))
+        return inner + Span(EVERYTHING if own.back else 0, EVERYTHING if own.ahead else 0)
 
     def kernel_name(self) -> str:
         return "fewer rows"
@@ -292,7 +286,7 @@ class _Work:
                 assert isinstance(node, Dropping)
                 before = self.formula.rows_of[node.feature]
                 values = node.values(self.arguments(node, values=True), self.over(before))
-                left = np.searchsorted(self.rows(before), self.rows(rows))
+                left = self.rows(rows) if before == ALL else np.searchsorted(self.rows(before), self.rows(rows))
                 self.values[node] = values[left].astype(STORED[node.dtype], copy=False)
             else:
                 leaves, formula = self.formula.regions[node]
@@ -319,6 +313,9 @@ class _Work:
         have, want = self.rows(own), self.rows(rows)
         kind = np.dtype(np.float64) if values.dtype == np.int64 else values.dtype
         out = np.zeros(len(want), dtype=kind) if kind == np.bool_ else np.full(len(want), np.nan, dtype=kind)
+        if rows == ALL:
+            out[have] = values
+            return out
         at = np.minimum(np.searchsorted(want, have), max(len(want) - 1, 0))
         if len(want):
             met = want[at] == have

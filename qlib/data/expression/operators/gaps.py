@@ -13,6 +13,7 @@ from qlib.data.expression.node import Node, PanelOperator, Scalar
 from qlib.data.expression.parameters import Series
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
+from qlib.data.kernels import last_value, next_value
 from qlib.data.panel import Panel
 
 
@@ -84,7 +85,7 @@ class FFillNan(Fill):
     def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
         values = arguments[0]
         assert isinstance(values, np.ndarray)
-        return runs.read(values, runs.last_seen(~np.isnan(values), panel.start))
+        return runs.spread(last_value, values, panel.start) if values.dtype.kind == "f" else values
 
 
 @operator
@@ -103,4 +104,4 @@ class BFillNan(Fill):
     def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
         values = arguments[0]
         assert isinstance(values, np.ndarray)
-        return runs.read(values, runs.next_seen(~np.isnan(values), panel.start))
+        return runs.spread(next_value, values, panel.start) if values.dtype.kind == "f" else values

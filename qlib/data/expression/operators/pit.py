@@ -47,7 +47,7 @@ class _OverStates(OverPeriods):
         for node in walk(formula):
             if (why := self._refusal(node)) is not None:
                 raise NodeError(f"{self.name}: {why}", 0)
-        if len({one.yearly for one in _fields(formula)}) > 1:
+        if self.compat is None and self.mixed:
             raise NodeError(f"{self.name}: {formula} joins quarters (_q) and years (_a); write one P for each", 0)
 
     def _refusal(self, node: Node) -> str | None:
@@ -60,6 +60,11 @@ class _OverStates(OverPeriods):
         if node.span.ahead > 0:
             return f"{node} reads a later period, and after the newest none is known"
         return None
+
+    @property
+    def mixed(self) -> bool:
+        """Whether quarters stand beside years: no period is both, so under compat the result is NaN, as in Qlib."""
+        return len({one.yearly for one in self.sources}) > 1
 
     @property
     def yearly(self) -> bool:
@@ -82,33 +87,28 @@ class _OverStates(OverPeriods):
                 f"{self}: nobody said where point-in-time data are; a panel made by hand takes them as "
                 "Panel(..., around=Surroundings(periods=...))"
             )
-        formula = along_periods(self.formula)
+        if self.mixed:
+            return np.full(panel.rows, np.nan, np.float32)
+        formula, rows = along_periods(self.formula), _Rows(panel)
         known = {
-            str(one): _Known([periods(one.instrument or name, one.field) for name in panel.instruments], panel)
+            str(one): _Known([periods(one.instrument or name, one.field) for name in panel.instruments], rows)
             for one in _fields(formula)
         }
-        out = np.full(panel.rows, np.nan, np.float32)
-        moments = np.unique(np.concatenate([one.moments for one in known.values()]))
-        if len(moments):
-            values = self._of_states(formula, moments, known)
-            who, at = _width(panel).split(moments)
-            _carry_on(values, panel.start[who] + at - panel.first[who], panel, out)
-        return out
+        moments = _distinct([one.moments for one in known.values()])
+        return rows.carry_on(self._of_states(formula, *rows.split(moments), known), moments)
 
-    def _of_states(self, formula: Node, moments: np.ndarray, known: dict[str, _Known]) -> np.ndarray:
-        """Return the formula's value, float32, at each of the moments."""
-        bounds = [one.bounds(moments) for one in known.values()]
+    def _of_states(self, formula: Node, who: np.ndarray, at: np.ndarray, known: dict[str, _Known]) -> np.ndarray:
+        """Return the formula's value, float32, for each state: an instrument, and a position where it learned more."""
+        bounds = [one.bounds(who, at) for one in known.values()]
         low, high = np.min([a for a, _ in bounds], axis=0), np.max([b for _, b in bounds], axis=0)
         first, last = self._reach(low, high)
         lengths = np.maximum(last - first + 1, 0)
         plan = Plan([str(formula)], [formula], self.compat)
-        values = np.full(len(moments), np.nan, np.float32)
+        values = np.full(len(who), np.nan, np.float32)
         for begin, end in _chunks(lengths):
             here = slice(begin, end)
             start = np.concatenate([[0], np.cumsum(lengths[here])])
-            state = np.repeat(np.arange(end - begin), lengths[here])
-            period = np.arange(start[-1]) - start[:-1][state] + first[here][state]
-            columns = {name: one.values(moments[here][state], period) for name, one in known.items()}
+            columns = {name: one.values(who[here], at[here], first[here], lengths[here]) for name, one in known.items()}
             (found,) = evaluate(plan, Panel(("",) * (end - begin), start, np.maximum(first[here], 0), columns))
             filled = lengths[here] > 0
             values[here][filled] = found[start[1:][filled] - 1]
@@ -184,21 +184,40 @@ class PRef(_OverStates):
 
 
 # ------------------------------------------------------------------------------------------------ what was known when
-class _Moments:
-    """(instrument, calendar position) as one number, in that order."""
+class _Rows:
+    """Where the rows of a panel stand; a moment is (instrument, calendar position) as one number, in that order."""
 
-    def __init__(self, width: int) -> None:
-        self.width = width
+    def __init__(self, panel: Panel) -> None:
+        self._panel = panel
+        filled = panel.lengths() > 0
+        self.first, self.last = np.zeros(len(filled), np.int64), np.full(len(filled), -1)
+        if type(panel) is Panel:
+            self.first[filled], self.last[filled] = panel.first[filled], (panel.first + panel.lengths())[filled] - 1
+        else:  # one with holes
+            at = panel.positions()
+            self.first[filled], self.last[filled] = at[panel.start[:-1][filled]], at[panel.start[1:][filled] - 1]
+        self.width = int(self.last.max(initial=-1)) + 1
 
     def join(self, who: np.ndarray, at: np.ndarray) -> np.ndarray:
         return who * self.width + at
 
     def split(self, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return moments // self.width, moments % self.width
+        who = moments // max(self.width, 1)
+        return who, moments - who * self.width
 
-
-def _width(panel: Panel) -> _Moments:
-    return _Moments(int((panel.first + panel.lengths()).max(initial=0)) + 1)
+    def carry_on(self, values: np.ndarray, moments: np.ndarray) -> np.ndarray:
+        """Return for every row the value of its instrument's last moment up to it, NaN before the first one."""
+        start = self._panel.start[:-1]
+        if type(self._panel) is Panel:
+            who, at = self.split(moments)
+            rows = start[who] + at - self._panel.first[who]
+        else:
+            owner = np.repeat(np.arange(len(start)), self._panel.lengths())
+            rows = np.searchsorted(self.join(owner, self._panel.positions()), moments)
+        rows = np.concatenate([start, rows])
+        order = np.argsort(rows, kind="stable")  # an instrument begins with NaN, unless it knows something at once
+        unknown = np.full(len(start), np.nan, np.float32)
+        return np.repeat(np.concatenate([unknown, values])[order], np.diff(rows[order], append=self._panel.rows))
 
 
 class _Known:
@@ -207,46 +226,59 @@ class _Known:
     A record from before an instrument's first row counts from that row on; one from after its last is left out.
     """
 
-    def __init__(self, records: Sequence[Records | None], panel: Panel) -> None:
-        self._moments = _width(panel)
+    def __init__(self, records: Sequence[Records | None], rows: _Rows) -> None:
+        self._rows = rows
         counts = [0 if one is None else len(one) for one in records]
         who = np.repeat(np.arange(len(records)), counts)
         known, period, value = (
             np.concatenate([np.empty(0, dtype), *(getattr(one, name) for one in records if one is not None)])
             for name, dtype in (("known", np.int64), ("period", np.int64), ("value", np.float64))
         )
-        kept = (known < (panel.first + panel.lengths())[who]) & (panel.lengths()[who] > 0)
-        who, known, period, value = who[kept], np.maximum(known, panel.first[who])[kept], period[kept], value[kept]
-        self.moments = self._moments.join(who, known)
+        kept = known <= rows.last[who]
+        who, known, period, value = who[kept], np.maximum(known, rows.first[who])[kept], period[kept], value[kept]
+        self.moments = rows.join(who, known)
         # The periods known so far run from the lowest to the highest: both accumulate, instrument by instrument.
         self._high = np.maximum.accumulate(who * NUMBERS + period) - who * NUMBERS
         self._low = NUMBERS - 1 - (np.maximum.accumulate(who * NUMBERS + NUMBERS - 1 - period) - who * NUMBERS)
-        keys = self._key(self.moments, period)
+        keys = rows.join(who * NUMBERS + period, known)
         order = np.argsort(keys, kind="stable")  # of records of one period and one bar the last announced is the last
         self._keys, self._values = keys[order], value[order]
 
-    def _key(self, moments: np.ndarray, period: np.ndarray) -> np.ndarray:
-        who, at = self._moments.split(moments)
-        return self._moments.join(who * NUMBERS + period, at)
-
-    def bounds(self, moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def bounds(self, who: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the lowest and highest period known at each moment; (NUMBERS, -1) where none is."""
-        at = np.searchsorted(self.moments, moments, side="right") - 1
-        known = at >= 0
-        known[known] = self._moments.split(self.moments[at[known]])[0] == self._moments.split(moments[known])[0]
-        low, high = np.full(len(moments), NUMBERS), np.full(len(moments), -1)
-        low[known], high[known] = self._low[at[known]], self._high[at[known]]
+        low, high = np.full(len(who), NUMBERS), np.full(len(who), -1)
+        known, place = _last(self.moments, self._rows.join(who, at), at)
+        low[known], high[known] = self._low[place], self._high[place]
         return low, high
 
-    def values(self, moments: np.ndarray, period: np.ndarray) -> np.ndarray:
-        """Return what was known of each period at each moment, float64."""
-        keys = self._key(moments, period)
-        at = np.searchsorted(self._keys, keys, side="right") - 1
-        known = at >= 0
-        known[known] = self._moments.split(self._keys[at[known]])[0] == self._moments.split(keys[known])[0]
-        out = np.full(len(keys), np.nan)
-        out[known] = self._values[at[known]]
+    def values(self, who: np.ndarray, at: np.ndarray, first: np.ndarray, lengths: np.ndarray) -> np.ndarray:
+        """Return for each moment what was known of so many periods from the first on, float64, one after the other."""
+        run = np.repeat(np.arange(len(who)), lengths)
+        begin = np.cumsum(lengths) - lengths
+        oldest = self._rows.join(who * NUMBERS + first - begin, at)
+        keys = oldest[run] + np.arange(len(run)) * self._rows.width  # one period more at each step
+        known, place = _last(self._keys, keys, at[run])
+        out = np.full(len(run), np.nan)
+        out[known] = self._values[place]
         return out
+
+
+def _last(keys: np.ndarray, wanted: np.ndarray, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return which wanted numbers have a key from at most `at` below them up to themselves, and the place of the last.
+
+    The keys ascend.
+    """
+    place = np.searchsorted(keys, wanted, side="right") - 1
+    known = place >= 0
+    if len(keys):
+        known &= keys[place] >= wanted - at
+    return known, place[known]
+
+
+def _distinct(ascending: list[np.ndarray]) -> np.ndarray:
+    """Return the numbers of all arrays, each ascending, once and in order."""
+    every = ascending[0] if len(ascending) == 1 else np.sort(np.concatenate(ascending), kind="stable")
+    return every[np.diff(every, prepend=-1) > 0]
 
 
 def _chunks(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
@@ -258,12 +290,3 @@ def _chunks(lengths: np.ndarray) -> Iterator[tuple[int, int]]:
         high = max(int(np.searchsorted(total, before + CHUNK_ROWS, side="right")), low + 1)
         yield low, high
         low = high
-
-
-def _carry_on(values: np.ndarray, rows: np.ndarray, panel: Panel, out: np.ndarray) -> None:
-    """Fill `out`: values[k] from row rows[k] on, until the next one or the end of the instrument."""
-    ends = np.append(rows[1:], panel.rows)
-    ends = np.minimum(ends, panel.start[np.searchsorted(panel.start, rows, side="right")])
-    filled = np.repeat(values, ends - rows)
-    before = np.cumsum(ends - rows) - (ends - rows)
-    out[np.arange(len(filled)) + np.repeat(rows - before, ends - rows)] = filled

@@ -20,6 +20,7 @@ from qlib.data.expression.parameters import OneOf, Parameter, Series
 from qlib.data.expression.registry import operator
 from qlib.data.expression.sites import exactly
 from qlib.data.expression.span import EVERYTHING, Span
+from qlib.data.kernels import first_value, last_value
 from qlib.data.panel import Panel
 from qlib.errors import did_you_mean
 
@@ -139,7 +140,7 @@ class TResample(Dropping):
         """Return where the stretches begin, and the end."""
         return panel.once(
             f"stretches of {self.freq}",
-            lambda: runs.begins_of(panel, labels(runs.times_of(panel, self.name), self.freq)),
+            lambda: runs.bounds_of(panel, labels(runs.calendar_of(panel, self.name), self.freq)),
         )
 
     def keeps(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
@@ -155,11 +156,10 @@ class TResample(Dropping):
 
     def so_far(self, values: np.ndarray, bounds: np.ndarray) -> np.ndarray:
         """Return the statistic of each stretch up to each row."""
-        if self.func == "last":
-            return runs.read(values, runs.last_seen(~np.isnan(values), bounds))
-        if self.func == "first":
-            at = runs.next_seen(~np.isnan(values), bounds)[runs.first_row(bounds)]
-            return runs.read(values, np.where(at <= np.arange(len(values)), at, -1))
+        if self.func in ("first", "last"):
+            if values.dtype.kind != "f":  # nothing is missing
+                return values[runs.first_row(bounds)] if self.func == "first" else values
+            return runs.spread(first_value if self.func == "first" else last_value, values, bounds)
         each = len(bounds) - 1  # stretches, as if each were an instrument
         stretched = Panel(("",) * each, bounds, np.zeros(each, dtype=np.int64), {"x": values})
         formula = _STATISTICS[self.func](Given("x", values.dtype.name), 0)
