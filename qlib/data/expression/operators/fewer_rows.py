@@ -159,7 +159,7 @@ def rows_left(root: Node) -> Node | None:
 @rewrite
 def fewer_rows(root: Node) -> Node:
     """Return the node that computes a field: the field's own, but where it leaves rows out."""
-    return FewerRows.around(root) if any(drops(node) for node in walk(root)) else root
+    return FewerRows.around(root) if Dropping.living and any(drops(node) for node in walk(root)) else root
 
 
 # ---------------------------------------------------------------------------------------- which rows, which parts

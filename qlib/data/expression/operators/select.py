@@ -8,6 +8,7 @@ A formula with such an operator in it is computed by `fewer_rows.py`, and a fram
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -23,10 +24,19 @@ from qlib.data.panel import Panel
 
 
 class Dropping(PanelOperator):
-    """An operator that leaves out some rows of the formula that stands at place `of` among its arguments."""
+    """An operator that leaves out some rows of the formula that stands at place `of` among its arguments.
+
+    `living` are those that do and that some formula holds: where there is none, nobody needs to look for one.
+    """
 
     __slots__ = ()
     of: ClassVar[int] = 0
+    living: ClassVar[weakref.WeakSet[Dropping]] = weakref.WeakSet()
+
+    def settle(self) -> None:
+        super().settle()
+        if self.drops:
+            self.living.add(self)
 
     @property
     def feature(self) -> Node:
