@@ -11,12 +11,14 @@ import pandas as pd
 import pytest
 
 from qlib.config import build_settings
+from qlib.data.ops import ElemOperator
 from qlib.data.provider import Provider
 from qlib.data.provider import pit as room
 from qlib.data.provider.views import ExpressionProvider, PITProvider
 from qlib.data.storage.pit import pit_path, write_pit
 from qlib.data.storage.writer import write_store
 from qlib.errors import InputError, MissingDataError, StoreError
+from qlib.session import Session
 
 DAYS = pd.date_range("2020-01-01", periods=30)
 HOURS = pd.date_range("2020-01-01", periods=30 * 4, freq="6h")
@@ -143,6 +145,27 @@ def test_across_instruments_and_elsewhere(p):
     assert found.loc["AAA"].tolist() == [0.75, 200, 200, 4]
     assert found.loc["LATE"].tolist() == [0.75, 200, 200, 4]
     np.testing.assert_array_equal(found.loc["BARE"], [np.nan, 200, 200, np.nan])
+
+
+class Best3(ElemOperator):
+    """A user's operator, which is called along periods where it stands inside P, and along days outside."""
+
+    def _load_internal(self, instrument, start_index, end_index, *args):
+        assert instrument.upper() in ("AAA", "LATE")
+        return self.feature.load(instrument, start_index, end_index, *args).rolling(3, min_periods=1).max()
+
+    def get_extended_window_size(self):
+        left, right = self.feature.get_extended_window_size()
+        return left + 2, right
+
+
+@pytest.mark.parametrize("compat", [None, "qlib"])
+def test_a_users_operator_runs_along_periods(root, compat):
+    p = Session(build_settings(provider_uri=root, custom_ops=[Best3], compat=compat)).provider
+    pairs = {"P(Best3($$roe_q))": "P(Max($$roe_q,3))", "Best3(P($$roe_q))*$close": "Max(P($$roe_q),3)*$close"}
+    found = p.features(["AAA", "LATE"], [*pairs, *pairs.values()])
+    for ours, same in pairs.items():
+        np.testing.assert_array_equal(found[ours], found[same])
 
 
 # ---------------------------------------------------------------------- rows

@@ -23,6 +23,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from qlib.data.expression.engine import evaluate
+from qlib.data.expression.legacy import Opaque
 from qlib.data.expression.node import Column, Node, NodeError, PanelOperator, Scalar, walk
 from qlib.data.expression.parameters import Parameter, Series
 from qlib.data.expression.pit import OverPeriods, Period, PFeature
@@ -55,7 +56,7 @@ class _OverStates(OverPeriods):
             return f"{node} has a value for every bar, not for every period; write it outside, as in P(...)*{node}"
         if isinstance(node, OverPeriods):
             return f"{node} is a value for every bar already; {self.name} stands over point-in-time fields"
-        if isinstance(node, PanelOperator) and not isinstance(node, PFeature):
+        if isinstance(node, PanelOperator) and not isinstance(node, PFeature | Opaque):
             return f"{node.name} looks across bars or instruments; write it outside, as in {node.name}(P(...))"
         if node.span.ahead > 0:
             return f"{node} reads a later period, and after the newest none is known"
@@ -89,15 +90,17 @@ class _OverStates(OverPeriods):
             )
         if self.mixed:
             return np.full(panel.rows, np.nan, np.float32)
-        formula, rows = along_periods(self.formula), _Rows(panel)
+        formula, rows, names = along_periods(self.formula), _Rows(panel), np.array(panel.instruments, dtype=object)
         known = {
             str(one): _Known([periods(one.instrument or name, one.field) for name in panel.instruments], rows)
             for one in _fields(formula)
         }
         moments = _distinct([one.moments for one in known.values()])
-        return rows.carry_on(self._of_states(formula, *rows.split(moments), known), moments)
+        return rows.carry_on(self._of_states(formula, names, *rows.split(moments), known), moments)
 
-    def _of_states(self, formula: Node, who: np.ndarray, at: np.ndarray, known: dict[str, _Known]) -> np.ndarray:
+    def _of_states(
+        self, formula: Node, names: np.ndarray, who: np.ndarray, at: np.ndarray, known: dict[str, _Known]
+    ) -> np.ndarray:
         """Return the formula's value, float32, for each state: an instrument, and a position where it learned more."""
         bounds = [one.bounds(who, at) for one in known.values()]
         low, high = np.min([a for a, _ in bounds], axis=0), np.max([b for _, b in bounds], axis=0)
@@ -109,7 +112,7 @@ class _OverStates(OverPeriods):
             here = slice(begin, end)
             start = np.concatenate([[0], np.cumsum(lengths[here])])
             columns = {name: one.values(who[here], at[here], first[here], lengths[here]) for name, one in known.items()}
-            (found,) = evaluate(plan, Panel(("",) * (end - begin), start, np.maximum(first[here], 0), columns))
+            (found,) = evaluate(plan, Panel(tuple(names[who[here]]), start, np.maximum(first[here], 0), columns))
             filled = lengths[here] > 0
             values[here][filled] = found[start[1:][filled] - 1]
         return values
