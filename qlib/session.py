@@ -10,7 +10,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from typing import Any
 from qlib.config import C, Settings, build_settings
 from qlib.data.active import D
 from qlib.data.expression.catalogue import Operators, OpsWrapper
+from qlib.data.expression.explain import Explanation
+from qlib.data.expression.explain import explain as explain_by
 from qlib.data.provider import Provider
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger, set_log_with_config
@@ -115,6 +117,25 @@ def init(default_conf: str = "client", **kwargs: Any) -> None:
             logger.warning(
                 f"provider_uri: there is no folder {uri} yet; `python scripts/get_data.py sample` writes one"
             )
+
+
+def explain(fields: str | Sequence[object], *, compat: str | None = None, detail: bool = False) -> Explanation:
+    """Return what `D.features` does for some formulas, as text: see `qlib.data.expression.explain`.
+
+    Needs no data.  Operators are those of the live session, the package's before `qlib.init`.
+
+    Parameters
+    ----------
+    fields
+        Formulas, as texts or objects, or a single one.
+    compat
+        "qlib" for Qlib's own numbers; None for the rules of the live session.
+    detail
+        Whether the instructions follow, by the names of the kernels that run.
+    """
+    session = Session.active()
+    rules = session.settings["compat"] if session is not None and compat is None else compat
+    return explain_by(fields, compat=rules, registry=Operators.registry, detail=detail)
 
 
 def _start_log(settings: Settings) -> None:

@@ -4,7 +4,7 @@ grammar.py      text -> node             parameters.py  what an operator may be 
 node.py         interned trees           span.py        how far a formula looks
 operators/      one class per operator   registry.py    operators by name
 plan.py         fields -> steps          engine.py      steps + panel -> float32 rows
-explain.py      the plan in words
+explain.py      the plan in words        instructions.py  what runs, in words
 """
 
 from qlib.data.expression import operators

@@ -43,6 +43,7 @@ _FAMILIES: Final[dict[str, tuple[tuple[str, frozenset[str]], ...]]] = {
     "pair": (("pair", frozenset({"cov", "corr"})),),
     "order": (("order", frozenset({"rank", "quantile"})),),
 }
+PASSES: Final = frozenset(name for passes in _FAMILIES.values() for name, _ in passes)
 
 
 @dataclass(eq=False, slots=True)
@@ -219,6 +220,13 @@ class Compiled:
 
 def compile_nodes(roots: Sequence[Node], given: Callable[[Node], bool]) -> Compiled:
     """Make the program that computes `roots`: target i gets root i; nodes for which `given` says so stand in memory."""
+    build, values = lowered(roots, given)
+    ends = [values[root] for root in roots]
+    return allocated(ordered(ends), build, ends)
+
+
+def lowered(roots: Sequence[Node], given: Callable[[Node], bool]) -> tuple[Builder, dict[Node, Value]]:
+    """Return the builder of the program of `roots`, every statistic with its pass, and what each node became."""
     build = Builder()
     values: dict[Node, Value] = {}
     stack = [(root, False) for root in reversed(roots)]
@@ -235,8 +243,7 @@ def compile_nodes(roots: Sequence[Node], given: Callable[[Node], bool]) -> Compi
             stack.append((node, True))
             stack += [(child, False) for child in reversed(node.inputs) if child not in values]
     build.settle()
-    order = ordered([values[root] for root in roots])
-    return allocated(order, build, [values[root] for root in roots])
+    return build, values
 
 
 def ordered(roots: Sequence[Value]) -> list[tuple[Work, int]]:

@@ -46,7 +46,7 @@ class ChangeInstrument(OfAnother):
 
     >>> from qlib.data.expression.explain import explain
     >>> explain("ChangeInstrument('SH000300', Mean($close, 5))")
-    "ChangeInstrument('sh000300',Mean($close,5))  reads sh000300:$close  back 4  ahead 0  kernel elsewhere  float64"
+    ChangeInstrument('sh000300',Mean($close,5))  reads sh000300:$close  back 4  ahead 0  kernel elsewhere  float64
     """
 
     __slots__ = ()

@@ -60,7 +60,7 @@ class Windowed(Operator):
         return inner + Span(back=self.rows - 1)
 
     def kernel_name(self) -> str:
-        return self.kernel
+        return self.family if self.kernel == "best" else self.kernel
 
     def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
         return build.statistic(self.family, self.kernel, arguments[0], window=self.rows, parameter=self.parameter)  # type: ignore[arg-type]
@@ -80,7 +80,7 @@ class Weighable(Windowed):
         return 0 < self.window < 1 and self.compat == "qlib"
 
     def kernel_name(self) -> str:
-        return "ema" if self.exponential else self.kernel
+        return "ema" if self.exponential else super().kernel_name()
 
     def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
         if self.exponential:
@@ -94,7 +94,7 @@ class Mean(Weighable):
 
     >>> from qlib.data.expression.explain import explain
     >>> explain("Mean($close, 3)")
-    'Mean($close,3)  reads $close  back 2  ahead 0  kernel mean  float64'
+    Mean($close,3)  reads $close  back 2  ahead 0  kernel mean  float64
     """
 
     __slots__ = ()
