@@ -38,7 +38,12 @@ def together(*series: pd.Series) -> list[pd.Series]:
     if not ends:
         return list(series)
     index = pd.RangeIndex(min(a for a, _ in ends), max(b for _, b in ends) + 1)
-    return [s.reindex(index) for s in series]
+    return [s if s.index.equals(index) else gapped(s).reindex(index) for s in series]
+
+
+def gapped(s: pd.Series) -> pd.Series:
+    """A boolean that may have gaps is a number."""
+    return s.astype("f4") if s.dtype == bool else s
 
 
 def rolled(s: pd.Series, n: int) -> pd.core.window.Rolling:
@@ -66,7 +71,7 @@ SENTENCES = {
     "Mul": lambda a, b: a * b,
     "Gt": lambda a, b: a > b,
     "Abs": lambda a: a.abs(),
-    "Ref": lambda a, n: a.astype("f4" if a.dtype == bool else a.dtype).shift(n),
+    "Ref": lambda a, n: gapped(a).shift(n),
     "Mean": lambda a, n: rolled(a, n).mean(),
     "Max": lambda a, n: rolled(a, n).max(),
     "Count": lambda a, n: np.isfinite(a).astype("f8").rolling(n, min_periods=1).sum(),
@@ -84,7 +89,7 @@ def naive(node: Node, panel: Panel, instrument: str) -> pd.Series:
     name = type(node).__name__
     if name in ("ChangeInstrument", "Mask"):
         found = naive(node.feature, panel, node.site)
-        return found.astype("f4") if found.dtype == bool else found
+        return gapped(found)
     arguments = [naive(a, panel, instrument) if isinstance(a, Node) else a for a in node.arguments]
     both = iter(together(*(a for a in arguments if isinstance(a, pd.Series))))
     with np.errstate(all="ignore"):
@@ -125,7 +130,7 @@ mixed = (
     | st.builds("Corr({},Abs({}),4)".format, own, elsewhere)
     | st.builds("Mean(({})+{},3)".format, own, elsewhere)
     | st.builds("Max({},3)-({})-({})".format, elsewhere, elsewhere, own)
-    | st.builds("Count({},3)>{}".format, elsewhere, own)
+    | st.builds("Count({},3)>({})".format, elsewhere, own)
 )
 
 

@@ -31,7 +31,7 @@ from qlib.data.panel import Panel, Surroundings
 from qlib.errors import MissingDataError, did_you_mean
 
 _OWN: Final = ""  # the site of what is evaluated over an instrument's own rows
-_EVERY: Final = "*"  # the mark of formulas without columns: they have all rows
+_EVERY: Final = "*"  # marks formulas without columns: they have all rows
 
 
 class Remote(PanelOperator):
@@ -315,11 +315,12 @@ def kept_apart(plan: Plan) -> Plan:
 
 
 def _apart(roots: Sequence[Node]) -> list[Node]:
+    """Return the formulas with those of fewer rows apart: within each of them, and beside the others."""
     marks: dict[Node, frozenset[str]] = {}
     strict: set[Node] = set()
     made: dict[Node, Node] = {}
     for node in walk(*roots):
-        marks[node] = frozenset().union(*(marks[child] for child in node.inputs)) or _mark(node)
+        marks[node] = _marks(node, marks)
         arguments = list(node.arguments)
         if isinstance(node, Remote):
             arguments[node.place] = _apart([node.feature])[0]
@@ -339,10 +340,16 @@ def _wrapped(node: Node) -> Node:
     return Apart(node, compat=node.compat)
 
 
-def _mark(node: Node) -> frozenset[str]:
+def _marks(node: Node, known: Mapping[Node, frozenset[str]]) -> frozenset[str]:
+    """Return whose rows a formula has: instruments, "" for its own; "*" before one that has all there are."""
     if isinstance(node, Column):
         return frozenset((_OWN,))
-    return frozenset((node.site if isinstance(node, Remote) else _EVERY,))
+    if isinstance(node, Remote):
+        there: dict[Node, frozenset[str]] = {}
+        for inner in walk(node.feature):
+            there[inner] = _marks(inner, there)
+        return frozenset({_OWN: node.site, _EVERY: _EVERY + node.site}.get(m, m) for m in there[node.feature])
+    return frozenset().union(*(known[child] for child in node.inputs)) or frozenset((_EVERY,))
 
 
 def _name(node: Node) -> str:
