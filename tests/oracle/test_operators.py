@@ -81,6 +81,8 @@ ONE_ROW = {  # a formula, and the same in pandas: this table is the specificatio
     "($x>0)+($y>0)": lambda x, y: (x > 0) | (y > 0),
     "($x>0)*2-1": lambda x, y: (x > 0) * 2 - 1,
     "If($x>$y,$x,0)": lambda x, y: x.where(x > y, 0),
+    "IsNull($x)": lambda x, y: x.isna(),
+    "IsInf($x)": lambda x, y: np.isinf(x),
     "If($x,1,0)": lambda x, y: ((x != 0) & x.notna()).astype(float),
     "Ref($x>0,1)": lambda x, y: (x > 0).astype("f4").shift(1),
     "Ref($x>0,1)&($x>0)": lambda x, y: (x > 0).shift(1, fill_value=False) & (x > 0),

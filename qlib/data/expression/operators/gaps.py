@@ -6,15 +6,21 @@ FFillNan, BFillNan   the nearest value before, or after
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from qlib.data.expression import runs
 from qlib.data.expression.node import Node, PanelOperator, Scalar
+from qlib.data.expression.operators.elementwise import One
 from qlib.data.expression.parameters import Series
 from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 from qlib.data.kernels import last_value, next_value
 from qlib.data.panel import Panel
+
+if TYPE_CHECKING:
+    from qlib.data.expression.lowering import Builder, Value
 
 
 class OfOne(PanelOperator):
@@ -29,35 +35,32 @@ class OfOne(PanelOperator):
 
 
 @operator
-class IsNull(OfOne):
+class IsNull(One):
     """Whether the value is NaN; a boolean read from a row that is not there (`Ref($x>0,1)`) is."""
 
     __slots__ = ()
+    function = np.isnan
+    code = "ne"
 
-    def result_dtype(self) -> str:
-        return "bool"
-
-    def kernel_name(self) -> str:
-        return "numpy.isnan"
-
-    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
-        return np.isnan(arguments[0])  # type: ignore[arg-type]
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        (x,) = arguments
+        assert not isinstance(x, Scalar)
+        return build.rows("ne", x, x, wide=x.wide, answer=False, revives=True)  # NaN alone is not itself
 
 
 @operator
-class IsInf(OfOne):
+class IsInf(One):
     """Whether the value is infinite, of either sign."""
 
     __slots__ = ()
+    function = np.isinf
+    code = "eq"
 
-    def result_dtype(self) -> str:
-        return "bool"
-
-    def kernel_name(self) -> str:
-        return "numpy.isinf"
-
-    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:
-        return np.isinf(arguments[0])  # type: ignore[arg-type]
+    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+        (x,) = arguments
+        assert not isinstance(x, Scalar)
+        size = build.rows("abs", x, wide=x.wide)
+        return build.rows("eq", size, np.inf, wide=x.wide, answer=False, revives=True)
 
 
 class Fill(OfOne):
