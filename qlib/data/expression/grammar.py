@@ -28,6 +28,7 @@ from qlib.errors import ExpressionError, did_you_mean
 
 LONGEST: Final = 50_000  # characters of one formula
 DEEPEST: Final = 100  # brackets inside brackets
+WORDIEST: Final = 500  # characters of what an error says of it
 
 _NAME = r"[\w\u3001\uff1a\uff08\uff09]+"
 _TOKEN = re.compile(
@@ -158,6 +159,7 @@ class _Parser:
         shown = text[left : column + 60]
         shown = ("..." if left else "") + shown + ("..." if column + 60 < len(text) else "")
         shown = re.sub(r"\s", " ", shown)
+        why = why if len(why) <= WORDIEST else f"{why[:WORDIEST]}..."
         return ExpressionError(why, shown, column - left + (3 if left else 0), hint)
 
     # -------------------------------------------------------------------------------------------- expressions
@@ -213,9 +215,14 @@ class _Parser:
 
     def number(self, value: Any, column: int) -> Scalar:
         """Return a number that fits the machine."""
+        if isinstance(value, int) and abs(value) >= 2**53:
+            try:
+                value = float(value)
+            except OverflowError:
+                value = math.inf
         if isinstance(value, complex) or not math.isfinite(value):
             raise self.error(f"the number is not finite: {value}", column)
-        return float(value) if isinstance(value, int) and abs(value) >= 2**53 else value
+        return value
 
     def operand(self) -> Node | Scalar:
         token = self.take()

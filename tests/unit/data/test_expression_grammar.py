@@ -134,6 +134,7 @@ SAID = {  # text: (column, what the message says)
     "$close*(9**9**9)": (9, "cannot be computed"),
     "$close*(-8)**0.5": (11, "not finite"),
     "$close*1e999": (7, "not finite"),
+    "$close*(9007199254740991**64)": (24, "not finite: inf"),
     "$close*" + "9" * 41: (7, "a number of 41 characters"),
 }
 
