@@ -10,13 +10,6 @@ from pathlib import Path
 import pytest
 from conftest import shared
 
-# These need operators of a later issue: ChangeInstrument and Mask.
-LATER = {
-    "features.change_instrument/frame",
-    "features.change_instrument_late/frame",
-    "features.change_instrument_rolling/frame",
-    "features.mask/frame",
-}
 # Where Qlib raises, answers with another grid, or keeps NaN, the default is another (docs/deviations.md).
 DEVIATIONS = {
     "calendar.h60_240min/calendar": "cn_session_grid",
@@ -51,4 +44,4 @@ def test_calendars_universes_and_frames_are_qlibs(tmp_path, compat):
     checks = json.loads((tmp_path / "result.json").read_text())["results"]
     assert len(checks) >= 90
     failed = {one["check"] for one in checks if not one["ok"]}
-    assert failed - LATER - (set(DEVIATIONS) if compat is None else set()) == set()
+    assert failed - (set(DEVIATIONS) if compat is None else set()) == set()
