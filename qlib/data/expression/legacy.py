@@ -307,24 +307,41 @@ def _of_users(plan: Plan) -> list[int]:
     return [i for i, root in enumerate(plan.roots) if is_opaque(root)]
 
 
-def evaluate_apart(
-    plan: Plan, columns: Columns, wanted: Wanted, *, n_threads: int = 1, query: tuple[int, int] | None = None
-) -> np.ndarray:
-    """Do what `evaluate_columns` does, and show users' operators no row that their field did not ask for.
+def shown(plan: Plan, query: tuple[int, int] | None) -> list[tuple[list[int], tuple[float, float] | None]]:
+    """Return which fields are evaluated together, and the calendar positions that they are shown, None for all.
 
     Columns for several fields hold the history of the one that looks back furthest.  What is honest about its window
     does not notice; a user's operator may not be, and its values shall not depend on which other fields are asked.
+    With compat="qlib" no field sees more than it asks for.
     """
-    users = _of_users(plan)
-    if not users or query is None or plan.compat is not None:
-        return evaluate_columns(plan, columns, wanted, n_threads=n_threads, query=query)
-    block = np.empty((len(plan.fields), wanted.rows), dtype=np.float32)
-    others = [i for i in range(len(plan.fields)) if i not in set(users)]
-    if others:
-        rows = [block[i] for i in others]
-        evaluate_columns(plan.part(others), columns, wanted, n_threads=n_threads, query=query, out=rows)
-    for span in dict.fromkeys(plan.spans[i] for i in users):
-        places = [i for i in users if plan.spans[i] == span]
-        clip, rows = (max(query[0] - span.back, 0), query[1] + span.ahead), [block[i] for i in places]
-        evaluate_columns(plan.part(places), columns, wanted, n_threads=n_threads, query=query, out=rows, clip=clip)
+    places = list(range(len(plan.fields)))
+    if query is None:
+        return [(places, None)]
+    alone = _of_users(plan) if plan.compat is None else places
+    together = [i for i in places if i not in set(alone)]
+    parts: list[tuple[list[int], tuple[float, float] | None]] = [(together, None)] if together else []
+    for span in dict.fromkeys(plan.spans[i] for i in alone):
+        clip = max(query[0] - span.back, 0), query[1] + span.ahead
+        parts.append(([i for i in alone if plan.spans[i] == span], clip))
+    return parts
+
+
+def evaluate_apart(
+    plan: Plan,
+    columns: Columns,
+    wanted: Wanted,
+    *,
+    n_threads: int = 1,
+    query: tuple[int, int] | None = None,
+    out: Sequence[np.ndarray] | None = None,
+) -> np.ndarray:
+    """Do what `evaluate_columns` does, and show every field the rows that `shown` says."""
+    parts = shown(plan, query)
+    if [clip for _, clip in parts] == [None]:
+        return evaluate_columns(plan, columns, wanted, n_threads=n_threads, query=query, out=out)
+    block = np.empty((len(plan.fields) if out is None else 0, wanted.rows), dtype=np.float32)
+    out = list(block) if out is None else out
+    for places, clip in parts:
+        part, rows = plan.part(places), [out[i] for i in places]
+        evaluate_columns(part, columns, wanted, n_threads=n_threads, query=query, out=rows, clip=clip)
     return block

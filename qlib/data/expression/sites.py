@@ -198,23 +198,31 @@ def _over_own_rows(
     alike: dict[tuple[bytes, bytes], list[Node]] = {}
     ranges = {}
     for feature in features:
-        begin, end = panel.first, panel.first + panel.lengths()
-        if panel.around.rows is not None:
-            own_begin, own_end = panel.around.rows(feature, panel.instruments)
-            begin, end = np.maximum(begin, own_begin), np.minimum(end, own_end)
-        begin, end = np.maximum(begin, low).astype(np.int64), np.minimum(end, high + 1).astype(np.int64)
-        end = np.maximum(begin, end)
+        begin, end = own_rows(feature, panel, low, high)
         key = begin.tobytes(), end.tobytes()
         ranges[key] = begin, end
         alike.setdefault(key, []).append(feature)
     done = {}
     for key, same in alike.items():
-        part = _cut(panel, *ranges[key])
+        part = cut(panel, *ranges[key])
         done.update({feature: (part, values) for feature, values in exactly(same, part).items()})
     return done
 
 
-def _cut(panel: Panel, begin: np.ndarray, end: np.ndarray) -> Panel:
+def own_rows(feature: Node, panel: Panel, low: float = 0, high: float = math.inf) -> tuple[np.ndarray, np.ndarray]:
+    """Return the half-open range of calendar positions of each instrument over which a formula is evaluated apart.
+
+    It holds those rows of the panel inside low ... high at which the formula has something stored.
+    """
+    begin, end = panel.first, panel.first + panel.lengths()
+    if panel.around.rows is not None:
+        own_begin, own_end = panel.around.rows(feature, panel.instruments)
+        begin, end = np.maximum(begin, own_begin), np.minimum(end, own_end)
+    begin, end = np.maximum(begin, low).astype(np.int64), np.minimum(end, high + 1).astype(np.int64)
+    return begin, np.maximum(begin, end)
+
+
+def cut(panel: Panel, begin: np.ndarray, end: np.ndarray) -> Panel:
     """Return the rows of each instrument at positions begin ... end - 1, all of which the panel has."""
     lengths = end - begin
     if (begin == panel.first).all() and (lengths == panel.lengths()).all():
