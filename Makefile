@@ -9,7 +9,7 @@ SAMPLE ?= $(HOME)/.qlib/qlib_data/sample_data
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test test-lowest lint cov bench docs lock clean
+.PHONY: help install run test proof test-lowest lint cov bench docs lock clean
 
 help:  ## Show this list
 	@awk 'BEGIN {FS = ":.*## "} /^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ run: $(STAMP)  ## Write the synthetic sample market, train, backtest, and show w
 
 test: $(STAMP)  ## Run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+proof: $(STAMP)  ## Run the proofs in full: the parser fuzzed, a million rows exactly, all operators blind to the future
+	QLIB_PROOF=1 $(BIN)/python -m pytest -n $(WORKERS) --timeout=3600 --durations=0 --durations-min=5 tests/oracle/test_proof_*.py
 
 test-lowest:  ## Run the tests on the oldest packages that are allowed (pandas 2.2)
 	$(PYTHON) -m venv .venv-lowest

@@ -33,20 +33,23 @@ def taken_alike(plan: Plan) -> Plan:
     roots = [root.root if isinstance(root, FewerRows) else root for root in plan.roots]
     if plan.compat != "qlib" or sum(type(node) in _SHOWN for node in walk(*roots)) < 2:
         return plan
-    kept: dict[tuple[str, Span], Node] = {}
+    kept: dict[tuple[int, Span], Node] = {}
+    texts: dict[tuple, int] = {}
     order = sorted(range(len(roots)), key=lambda i: plan.fields[i].replace(" ", ""))
-    taken = {i: fewer_rows(_taken(roots[i], kept)) for i in order}
+    taken = {i: fewer_rows(_taken(roots[i], kept, texts)) for i in order}
     return Plan(plan.fields, [taken[i] for i in range(len(roots))], plan.compat)
 
 
-def _taken(root: Node, kept: dict[tuple[str, Span], Node]) -> Node:
-    texts: dict[Node, str] = {}
+def _taken(root: Node, kept: dict[tuple[int, Span], Node], texts: dict[tuple, int]) -> Node:
+    """Return the formula that Qlib takes `root` for; a number stands for each different text, which may be long."""
+    number: dict[Node, int] = {}
     made: dict[Node, Node] = {}
     for node in walk(root):
-        shown = [texts[a] if a in texts else str(a) for a in node.arguments[: _SHOWN.get(type(node))]]
-        texts[node] = f"{node.name}({','.join(shown)})" if isinstance(node, Operator) else str(node)
+        shown = [number[a] if a in number else str(a) for a in node.arguments[: _SHOWN.get(type(node))]]
+        text = (node.name, *shown) if isinstance(node, Operator) else (str(node),)
+        number[node] = texts.setdefault(text, len(texts))
         arguments = [made.get(a, a) if isinstance(a, Node) else a for a in node.arguments]
         changed = any(new is not old for new, old in zip(arguments, node.arguments, strict=True))
         own = type(node)(*arguments, compat=node.compat) if changed else node
-        made[node] = kept.setdefault((texts[node], root.span), own) if type(node) in _SHOWN else own
+        made[node] = kept.setdefault((number[node], root.span), own) if type(node) in _SHOWN else own
     return made[root]

@@ -28,7 +28,7 @@ from qlib.errors import ExpressionError, did_you_mean
 
 LONGEST: Final = 50_000  # characters of one formula
 DEEPEST: Final = 100  # brackets inside brackets
-WORDIEST: Final = 500  # characters of what an error says of it
+WORDIEST: Final = 1000  # characters of what an error says of it
 
 _NAME = r"[\w\u3001\uff1a\uff08\uff09]+"
 _TOKEN = re.compile(
@@ -159,8 +159,7 @@ class _Parser:
         shown = text[left : column + 60]
         shown = ("..." if left else "") + shown + ("..." if column + 60 < len(text) else "")
         shown = re.sub(r"\s", " ", shown)
-        why = why if len(why) <= WORDIEST else f"{why[:WORDIEST]}..."
-        return ExpressionError(why, shown, column - left + (3 if left else 0), hint)
+        return ExpressionError(_short(why), shown, column - left + (3 if left else 0), _short(hint))
 
     # -------------------------------------------------------------------------------------------- expressions
     def expression(self, floor: int) -> Node | Scalar:
@@ -345,6 +344,10 @@ class _Parser:
             at = problem.argument
             where = columns[at] if at is not None and at < len(columns) else column
             raise self.error(problem.why, where) from None
+
+
+def _short(said: str) -> str:
+    return said if len(said) <= WORDIEST else f"{said[:WORDIEST]}..."
 
 
 def _advice(token: _Token) -> str:

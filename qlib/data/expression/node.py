@@ -14,8 +14,9 @@ from __future__ import annotations
 import math
 import threading
 import weakref
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from qlib.data.expression.span import Span
 from qlib.errors import did_you_mean
@@ -41,6 +42,9 @@ STORED = {
 }
 # What a dtype becomes where some rows have no value.
 GAPPED = {**{name: name for name in STORED}, "bool": "flag", "int64": "float64"}
+
+# Characters of a node's text: where parts repeat their parts again and again, it would fill the memory.
+WRITTEN: Final = 500_000
 
 _living: weakref.WeakValueDictionary[tuple, Node] = weakref.WeakValueDictionary()
 _lock = threading.Lock()
@@ -99,10 +103,17 @@ class Node:
         return self
 
     def __str__(self) -> str:
-        """Canonical text: no spaces, operators by name, arguments in order."""
+        """Canonical text: no spaces, operators by name, arguments in order; `Name(...)` for a part beyond WRITTEN."""
+        order = list(walk(self, everywhere=True))
+        readers = Counter(child for node in order for child in {*node.children})
         done: dict[Node, str] = {}
-        for node in walk(self, everywhere=True):
-            done[node] = node.write([done[a] if isinstance(a, Node) else str(a) for a in node.arguments])
+        for node in order:
+            text = node.write([done[a] if isinstance(a, Node) else str(a) for a in node.arguments])
+            done[node] = text if len(text) <= WRITTEN else f"{text[: text.find('(')]}(...)"
+            for child in {*node.children}:  # texts grow with the depth: none is kept longer than it is needed
+                readers[child] -= 1
+                if not readers[child]:
+                    del done[child]
         return done[self]
 
     def __repr__(self) -> str:
