@@ -73,12 +73,13 @@ def run(side: Side, market: Path, job: str, *options: str) -> dict[str, Any]:
 
 
 def warm_memory(megabytes: int) -> None:
-    """Touch that much memory and give it back, in a process of its own.
+    """Touch that much memory (half of what is free at most) and give it back, in a process of its own.
 
     A virtual machine is given a page of memory when it touches it for the first time, which costs up to twenty times
     as much as the write itself (half a gigabyte: 0.08 s, or 1.7 s).  Whoever runs first would pay for all.
     """
-    code = f"import numpy; numpy.empty({megabytes} << 20, numpy.uint8).fill(1)"
+    free = int(Path("/proc/meminfo").read_text().split("MemAvailable:")[1].split()[0]) // 1024
+    code = f"import numpy; numpy.empty({min(megabytes, free // 2)} << 20, numpy.uint8).fill(1)"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
@@ -221,7 +222,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, help="write all readings to this file")
     parser.add_argument("--peer-results", type=Path, help="take the peers' readings from a file that --out wrote")
     parser.add_argument("--no-values", dest="values", action="store_false", help="do not compare cell by cell")
-    parser.add_argument("--patience", type=float, default=20, help="seconds to wait for a quiet machine, before each")
+    parser.add_argument("--patience", type=float, default=5, help="seconds to wait for a quiet machine, before each")
     parser.add_argument("--warm-mb", type=int, default=3000, help="memory to touch before each large job")
     parser.add_argument("--report", type=Path, help="only print the tables of a file that --out wrote")
     parser.add_argument("--operators", action="store_true", help="only time each operator alone")

@@ -106,6 +106,17 @@ def beside_floor(results: Results) -> str:
     return table([*head, "compiled peer, 1 thread", "ratio (asked)", "peer, 2 threads", "ratio"], rows)
 
 
+def two_workers(results: Results) -> str:
+    """Ours on two threads beside pyqlib with two processes, where that was measured."""
+    rows = []
+    for job in results.jobs():
+        ours, theirs = results.best("ours", job, 2), results.best("pyqlib", job, 2)
+        if ours and theirs:
+            ratio = times(theirs["wall"], ours["wall"])
+            rows.append([title(job), seconds(ours["wall"]), seconds(theirs["wall"]), ratio])
+    return table(["job", "ours, 2 threads", "pyqlib, 2 processes", "ratio"], rows)
+
+
 def memory(results: Results) -> str:
     """Peak memory of the process against the result's own bytes."""
     rows = []
@@ -139,8 +150,9 @@ def foreign(values: Sequence[Reading]) -> str:
     lines = []
     for count in values:
         if count["side"] == "kunquant":
-            share = (count["apart"] + count["one_missing"]) / count["cells"]
-            lines.append(f"KunQuant, {title(count['job'])}: {share:.1%} of {count['cells']:,} cells differ from ours.")
+            apart, missing = (f"{count[name] / count['cells']:.1%}" for name in ("apart", "one_missing"))
+            told = f"of {count['cells']:,} cells {apart} differ from ours and {missing} are missing on one side"
+            lines.append(f"KunQuant (float32), {title(count['job'])}: {told}.")
     return "\n".join(lines) + "\n" if lines else ""
 
 
@@ -177,6 +189,7 @@ def report(result: Reading) -> str:
         heading(result),
         beside_qlib(results, values),
         beside_floor(results),
+        two_workers(results),
         memory(results),
         foreign(values),
         "Where the time goes:\n\n" + where_the_time_goes(results),
