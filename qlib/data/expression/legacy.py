@@ -22,6 +22,8 @@ import inspect
 import math
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
@@ -34,6 +36,7 @@ from qlib.data.expression.node import Node, NodeError, PanelOperator, Scalar, wa
 from qlib.data.expression.once import once
 from qlib.data.expression.parameters import Series
 from qlib.data.expression.plan import Plan
+from qlib.data.expression.sites import Sites
 from qlib.data.expression.span import Span
 from qlib.data.panel import Columns, Panel
 from qlib.errors import ExpressionError
@@ -343,5 +346,15 @@ def evaluate_apart(
     out = list(block) if out is None else out
     for places, clip in parts:
         part, rows = plan.part(places), [out[i] for i in places]
-        evaluate_columns(part, columns, wanted, n_threads=n_threads, query=query, out=rows, clip=clip)
+        own = replace(columns, panel=partial(_meeting_alone, columns, part))
+        evaluate_columns(part, own, wanted, n_threads=n_threads, query=query, out=rows, clip=clip)
     return block
+
+
+def _meeting_alone(columns: Columns, part: Plan) -> Panel:
+    """Return the panel, in surroundings where the other fields of the plan ask nothing."""
+    panel = columns.panel()
+    sites = panel.around.elsewhere
+    if not isinstance(sites, Sites):
+        return panel
+    return replace(panel, around=replace(panel.around, elsewhere=sites.of(part.roots)))

@@ -472,7 +472,9 @@ class _Declared(ExpressionOps):
         try:
             span = self.extended("qlib").span
         except NodeError as problem:
-            raise ExpressionError(f"{self} is refused by Qlib: {problem}") from problem
+            if "_given" in vars(self):
+                raise ExpressionError(f"{self} is refused by Qlib: {problem}") from problem
+            span = next(iter(self._extended.values())).span  # in a formula by the default rules
         left, right = (rows if math.isinf(rows) else int(rows) for rows in (span.back, span.ahead))
         return left, right
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import ClassVar, Final
 
 import numpy as np
@@ -125,10 +126,16 @@ def exactly(features: Iterable[Node], panel: Panel) -> dict[Node, np.ndarray]:
     Returns each formula's values over the panel's rows, in the dtype that STORED names for its own.
     """
     kept: dict[Node, np.ndarray] = {}
-    roots = [Kept(node, compat=node.compat) for node in dict.fromkeys(features)]
-    plan = Plan([str(root) for root in roots], roots, roots[0].compat if roots else None)
+    plan = _keeping(tuple(dict.fromkeys(features)))
     evaluate(plan, replace(panel, around=replace(panel.around, kept=kept)))
     return kept
+
+
+@lru_cache(maxsize=64)
+def _keeping(features: tuple[Node, ...]) -> Plan:
+    """Return the plan that leaves the formulas' values: a user's operator asks the same of every instrument."""
+    roots = [Kept(node, compat=node.compat) for node in features]
+    return Plan([str(root) for root in roots], roots, roots[0].compat if roots else None)
 
 
 class Sites(Mapping[str, Panel]):
@@ -160,6 +167,10 @@ class Sites(Mapping[str, Panel]):
 
     def __len__(self) -> int:
         return len(self._panels)
+
+    def of(self, formulas: Iterable[Node]) -> Sites:
+        """Return the same panels for some of the formulas: what the others ask is not evaluated with them."""
+        return Sites(self._panels, formulas)
 
     def knows(self, node: Remote) -> bool:
         """Tell whether the node was among the formulas, so that all that goes where it goes is evaluated with it."""
