@@ -32,7 +32,7 @@ from pandas.api.types import infer_dtype
 
 from qlib.data.expression.engine import Wanted, evaluate_columns
 from qlib.data.expression.loading import Rows, serving
-from qlib.data.expression.node import Node, NodeError, PanelOperator, Scalar, walk
+from qlib.data.expression.node import Node, NodeError, PanelOperator, Scalar, is_opaque, walk
 from qlib.data.expression.once import once
 from qlib.data.expression.parameters import Series
 from qlib.data.expression.plan import Plan
@@ -75,6 +75,7 @@ class Opaque(PanelOperator, metaclass=_OfUser):
     """
 
     __slots__ = ("ahead", "back", "made", "returned")
+    opaque = True
     user: ClassVar[type[Expression]]
     parameters = ()
     made: Expression
@@ -299,11 +300,6 @@ def _remade(user: type[Expression], arguments: tuple[Node | Scalar, ...], compat
 
 
 # ------------------------------------------------------------------------------------------------ evaluation
-def is_opaque(*roots: Node) -> bool:
-    """Tell whether a user's Python code is below the roots, at any depth."""
-    return any(isinstance(node, Opaque) for node in walk(*roots, everywhere=True))
-
-
 @once
 def _of_users(plan: Plan) -> list[int]:
     """Return the places of the fields that are, or read, a user's Python code."""

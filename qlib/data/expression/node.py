@@ -24,7 +24,7 @@ from qlib.errors import did_you_mean
 if TYPE_CHECKING:
     import numpy as np
 
-    from qlib.data.expression.lowering import Builder, Value
+    from qlib.data.expression.lowering import Builder, Result
     from qlib.data.expression.parameters import Parameter
     from qlib.data.panel import Panel
 
@@ -145,10 +145,12 @@ class Operator(Node):
     """A declared operation: its arguments, its dtype, its span and how it is computed.
 
     `across`: a row's value needs the rows of the other instruments at the same bar, and no other bar.
+    `opaque`: a user's code computes it, which may look further than it says.
     """
 
     __slots__ = ()
     across: ClassVar[bool] = False
+    opaque: ClassVar[bool] = False
 
     name: ClassVar[str]
     parameters: ClassVar[tuple[Parameter, ...]]
@@ -189,7 +191,7 @@ class Operator(Node):
         """Return what `explain` calls the code that runs."""
         raise NotImplementedError
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         """Return what computes the node; values stand for the nodes among the arguments."""
         raise NotImplementedError
 
@@ -280,6 +282,11 @@ def walk(*roots: Node, everywhere: bool = False) -> Iterator[Node]:
 def looks_across(*roots: Node) -> bool:
     """Tell whether a formula needs the rows of all members of the universe, not only those of an instrument."""
     return any(isinstance(node, Operator) and node.across for node in walk(*roots, everywhere=True))
+
+
+def is_opaque(*roots: Node) -> bool:
+    """Tell whether a user's code is below the roots, at any depth."""
+    return any(isinstance(node, Operator) and node.opaque for node in walk(*roots, everywhere=True))
 
 
 def _remake(kind: type[Node], arguments: tuple, compat: str | None) -> Node:

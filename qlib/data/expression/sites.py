@@ -23,7 +23,7 @@ from typing import ClassVar, Final
 import numpy as np
 
 from qlib.data.expression.engine import evaluate
-from qlib.data.expression.node import GAPPED, STORED, Column, Node, Operator, PanelOperator, Scalar, walk
+from qlib.data.expression.node import GAPPED, STORED, Column, Node, Operator, PanelOperator, Scalar, is_opaque, walk
 from qlib.data.expression.parameters import Series
 from qlib.data.expression.pit import OverPeriods
 from qlib.data.expression.plan import Plan
@@ -186,7 +186,8 @@ class Sites(Mapping[str, Panel]):
             raise MissingDataError(
                 f"{node}: the panel knows no instrument {site}; known are {known}{did_you_mean(site, self._panels)}"
             )
-        low, high = _bounds(panel) if node.compat == "qlib" else (0, math.inf)
+        # Of an honest formula, more rows change no value.
+        low, high = _bounds(panel) if node.compat == "qlib" or is_opaque(node.feature) else (0, math.inf)
         if (site, low, high) not in self._done:
             there = self._panels[site]
             self._done[site, low, high] = self._evaluated(site, there, panel.around, low, high)
