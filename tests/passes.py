@@ -9,7 +9,7 @@ import numpy as np
 from qlib.data.kernels.program import Work, run
 
 from qlib.data.expression.engine import Wanted, grouped
-from qlib.data.expression.lowering import FOREVER, Builder, Value, allocated, ordered
+from qlib.data.expression.lowering import FOREVER, Builder, Result, allocated, ordered
 from qlib.data.panel import Columns
 
 _WHAT = {
@@ -28,7 +28,7 @@ _WHAT = {
 }
 
 
-def _value(build: Builder, kernel: str, inputs: list[Value], window: int, parameter: float) -> Value:
+def _value(build: Builder, kernel: str, inputs: list[Result], window: int, parameter: float) -> Result:
     match kernel:
         case "shift":
             return build.shift(inputs[0], window)

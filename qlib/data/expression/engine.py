@@ -14,24 +14,29 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Final
+from functools import cached_property
+from typing import Any, Final
 
 import numpy as np
 
 from qlib.data.expression.lowering import WIDE, Compiled
-from qlib.data.expression.node import STORED, Column, Node, PanelOperator
-from qlib.data.expression.plan import Plan
+from qlib.data.expression.node import STORED, Column, Node
+from qlib.data.expression.plan import Phase, Plan
 from qlib.data.kernels.program import LANES, Work, run
 from qlib.data.panel import Columns, Panel
 from qlib.errors import MissingDataError
 
-_FAR: Final = 1 << 60
+FAR: Final = 1 << 60
 _WORTH_A_THREAD: Final = 400_000  # values; below that a thread costs more than it saves
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Which rows go where: of instrument i the positions low[k] ... high[k] - 1 to row to[k] on, of[i] <= k < of[i + 1]."""
+    """Which rows go where.
+
+    Of instrument i the calendar positions low[k] ... high[k] - 1 go to row to[k] and those behind it, for
+    of[i] <= k < of[i + 1].
+    """
 
     of: np.ndarray
     low: np.ndarray
@@ -140,26 +145,31 @@ def _fill(
     clip: tuple[float, float] | None,
 ) -> None:
     """Run the plan's phases; the last one writes the wanted rows of field i to out[i]."""
-    low, high = (-_FAR, _FAR) if clip is None else (int(min(max(at, -_FAR), _FAR)) for at in clip)
+    low, high = (-FAR, FAR) if clip is None else (int(min(max(at, -FAR), FAR)) for at in clip)
     if clip is not None and len(plan.phases) > 1:
         columns = columns.clipped(low, high)
-    job = _Job(columns, wanted, n_threads, _FAR if query is None else query[1], (low, high))
-    panel = columns.panel() if len(plan.phases) > 1 else None
+    job = Job(columns, wanted, n_threads, FAR if query is None else query[1], (low, high))
     given: dict[Node, np.ndarray] = {}
-    for phase in plan.phases:
-        if not phase.then:
-            job.run(phase.compiled, given, [(values, True) for values in out])
-            return
-        assert panel is not None
-        arrays: dict[Node, np.ndarray] = {n: panel.columns[n.name] for n in phase.needs if isinstance(n, Column)}
-        arrays |= {n: _as_dtype(given[n], n.dtype) for n in phase.needs if n in given}
-        made = {n: np.empty(panel.rows, np.float64 if n.dtype in WIDE else np.float32) for n in phase.roots}
-        if made:
-            job.run(phase.compiled, given, [(values, False) for values in made.values()])
-            arrays |= {n: _as_dtype(values, n.dtype) for n, values in made.items()}
-        for node in phase.then:
-            arguments = [arrays[a] if a in node.inputs else a for a in node.arguments]  # type: ignore[index]
-            given[node] = _in_register(node.compute(arguments, panel), node)
+    for phase in plan.phases[:-1]:
+        job.reach(phase, given)
+    job.run(plan.phases[-1].compiled, given, [(values, True) for values in out])
+
+
+def register_of(node: Node) -> type[np.floating]:
+    """Return the type in which a node's values stand between programs."""
+    return np.float64 if node.dtype in WIDE else np.float32
+
+
+def operate(phase: Phase, panel: Panel, stand: Mapping[Node, np.ndarray]) -> dict[Node, np.ndarray]:
+    """Run the operators over the whole panel that end a phase; `stand` holds, as registers do, what they read."""
+    arrays: dict[Node, np.ndarray] = {n: panel.columns[n.name] for n in phase.needs if isinstance(n, Column)}
+    arrays |= {n: _as_dtype(stand[n], n.dtype) for n in phase.needs if n in stand}
+    made: dict[Node, np.ndarray] = {}
+    for node in phase.then:
+        arguments: list[Any] = [arrays[a] if a in node.inputs else a for a in node.arguments]
+        values = node.compute(arguments, panel).astype(STORED[node.dtype], copy=False)
+        made[node] = np.ascontiguousarray(values, register_of(node))
+    return made
 
 
 def _as_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
@@ -169,20 +179,26 @@ def _as_dtype(values: np.ndarray, dtype: str) -> np.ndarray:
     return np.nan_to_num(values).astype(np.int64) if dtype == "int64" else values
 
 
-def _in_register(values: np.ndarray, node: PanelOperator) -> np.ndarray:
-    """Return what an operator made as the float32 or float64 that programs work on."""
-    return np.ascontiguousarray(
-        values.astype(STORED[node.dtype], copy=False), np.float64 if node.dtype in WIDE else np.float32
-    )
-
-
-class _Job:
+class Job:
     """The arrays of one evaluation, for any of its programs."""
 
     def __init__(self, columns: Columns, wanted: Wanted, n_threads: int, last: int, clip: tuple[int, int]) -> None:
         self.columns, self.wanted, self.n_threads, self.last, self.clip = columns, wanted, n_threads, last, clip
         lengths = columns.end - columns.begin
         self.start = np.cumsum(lengths) - lengths
+        self.rows = int(lengths.sum())
+
+    @cached_property
+    def panel(self) -> Panel:
+        """The columns as a panel."""
+        return self.columns.panel()
+
+    def reach(self, phase: Phase, given: dict[Node, np.ndarray]) -> None:
+        """Compute all rows of what a phase ends with; they join `given`, which has what the phases before made."""
+        made = {node: np.empty(self.rows, register_of(node)) for node in phase.roots}
+        if made:
+            self.run(phase.compiled, given, [(values, False) for values in made.values()])
+        given.update(operate(phase, self.panel, {**given, **made}))
 
     def run(self, compiled: Compiled, given: Mapping[Node, np.ndarray], targets: list[tuple[np.ndarray, bool]]) -> None:
         columns, wanted = self.columns, self.wanted
@@ -198,7 +214,7 @@ class _Job:
         )  # fmt: skip
         kept = targets[0][1]
         groups = grouped(columns, np.diff(wanted.of) > 0 if kept else columns.end > columns.begin)
-        values = len(targets) * (wanted.rows if kept else int(self.start[-1]) if len(self.start) else 0)
+        values = len(targets) * (wanted.rows if kept else self.rows)
         threads = min(self.n_threads, len(groups), 1 + values // _WORTH_A_THREAD)
         if threads <= 1:
             run(compiled.program, work, groups)

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from qlib.data.expression.lowering import PASSES, Value, Work, lowered, ordered
+from qlib.data.expression.lowering import PASSES, Result, Work, lowered, ordered
 from qlib.data.expression.node import Column, Node, walk
 from qlib.data.expression.plan import Phase, Plan
 
@@ -67,9 +67,9 @@ class _Program:
 
     phase: Phase
     order: Sequence[tuple[Work, int]]
-    ends: Sequence[Value]
+    ends: Sequence[Result]
     fields: Sequence[frozenset[int]]
-    names: Mapping[Value, str]
+    names: Mapping[Result, str]
     steps: Mapping[Node, int]
 
     def readers(self) -> dict[Work, frozenset[int]]:
@@ -81,13 +81,13 @@ class _Program:
                 readers[work] = own | self.fields[target]
                 continue
             for side in work.inputs:
-                if isinstance(side, Value):
+                if isinstance(side, Result):
                     readers[side.work] = readers.get(side.work, frozenset()) | own
         return readers
 
-    def said(self, side: Value | float) -> str:
+    def said(self, side: Result | float) -> str:
         """Return what a person calls an input: a column, a step, or the work that makes it."""
-        if not isinstance(side, Value):
+        if not isinstance(side, Result):
             return f"{side:g}"
         if side in self.names:
             return self.names[side]
@@ -122,7 +122,7 @@ def _programs(plan: Plan) -> Iterator[_Program]:
     for phase in plan.phases:
         _, values = lowered(phase.roots, set(phase.compiled.sources).__contains__)
         ends = [values[root] for root in phase.roots]
-        names: dict[Value, str] = {}
+        names: dict[Result, str] = {}
         for node, value in values.items():
             names.setdefault(value, str(node) if isinstance(node, Column) else f"#{steps[node]}")
         own = phase.then != ()
@@ -130,15 +130,15 @@ def _programs(plan: Plan) -> Iterator[_Program]:
         yield _Program(phase, ordered(ends), ends, fields, names, steps)
 
 
-def _made_by(side: Value | float, number: Mapping[Work, int]) -> str:
-    if not isinstance(side, Value):
+def _made_by(side: Result | float, number: Mapping[Work, int]) -> str:
+    if not isinstance(side, Result):
         return f"{side:g}"
     alike = sum(one.what == side.what for one in side.work.outputs)
     which = _answer(side) if alike > 1 else side.what
     return f"%{number[side.work]}" + (f".{which}" if len(side.work.outputs) > 1 else "")
 
 
-def _answer(value: Value) -> str:
+def _answer(value: Result) -> str:
     return f"{value.what}({value.parameter:g})" if value.parameter else value.what
 
 
@@ -146,11 +146,15 @@ def _told(work: Work) -> str:
     """Return what the name of an instruction does not say: its rows, its parameter, what it is asked."""
     words = []
     if work.name == "shift":
-        words.append(f"{abs(work.window)} rows {'ago' if work.window > 0 else 'ahead'}")
+        words.append(f"{_rows(abs(work.window))} {'ago' if work.window > 0 else 'ahead'}")
     elif work.name in PASSES or work.window > 0:
-        words.append(f"{work.window} rows" if work.window else "all rows")
+        words.append(_rows(work.window) if work.window else "all rows")
     words += [f"by {value.parameter:g}" for value in work.outputs if value.parameter and not value.what]
     if work.lag:
         words.append(f"{work.lag} behind")
     asked = [_answer(value) for value in work.outputs if value.what]
     return ", ".join(words) + (f" -> {' '.join(asked)}" if asked else "")
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'s' * (count != 1)}"

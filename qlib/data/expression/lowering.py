@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from qlib.data.expression.node import STORED
 from qlib.data.kernels.program import MOST_READINGS, WHAT, Program
@@ -47,7 +47,7 @@ PASSES: Final = frozenset(name for passes in _FAMILIES.values() for name, _ in p
 
 
 @dataclass(eq=False, slots=True)
-class Value:
+class Result:
     """What an instruction makes: rows of float32, or of float64 where `wide`."""
 
     work: Work
@@ -61,7 +61,7 @@ class Work:
     """One instruction before it has registers."""
 
     name: str
-    inputs: tuple[Value | float, ...]
+    inputs: tuple[Result | float, ...]
     wide: bool
     window: int
     reads: frozenset[int]  # numbers of the sources below it
@@ -69,19 +69,19 @@ class Work:
     looks_back: int  # rows of its inputs before the current one
     revives: bool = False
     place: int = -1
-    outputs: list[Value] = field(default_factory=list)
+    outputs: list[Result] = field(default_factory=list)
 
 
 class Builder:
     """Collects the work of some nodes; operators call it from `lower`."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple, Value] = {}
-        self._passes: dict[tuple, dict[tuple[str, float], Value]] = {}
+        self._known: dict[tuple, Result] = {}
+        self._passes: dict[tuple, dict[tuple[str, float], Result]] = {}
         self.sources: list[Node] = []
 
-    # -------------------------------------------------------------------------------------------- what operators ask for
-    def source(self, node: Node, wide: bool) -> Value:
+    # ---------------------------------------------------------------------------------- what operators ask for
+    def source(self, node: Node, wide: bool) -> Result:
         """Return a column, or whatever else stands in memory."""
         place = len(self.sources)
         self.sources.append(node)
@@ -89,8 +89,8 @@ class Builder:
         return _only(work, wide)
 
     def rows(
-        self, name: str, *inputs: Value | float, wide: bool, answer: bool | None = None, revives: bool = False
-    ) -> Value:
+        self, name: str, *inputs: Result | float, wide: bool, answer: bool | None = None, revives: bool = False
+    ) -> Result:
         """Return a function of single rows.
 
         Parameters
@@ -102,15 +102,15 @@ class Builder:
         revives
             Whether it makes a number of a missing value.
         """
-        sides = tuple(self.converted(a, wide) if isinstance(a, Value) else float(a) for a in inputs)
+        sides = tuple(self.converted(a, wide) if isinstance(a, Result) else float(a) for a in inputs)
         return self._make(name, sides, wide, 0, wide if answer is None else answer, revives=revives)
 
-    def choose(self, condition: Value, left: Value | float, right: Value | float, *, wide: bool) -> Value:
+    def choose(self, condition: Result, left: Result | float, right: Result | float, *, wide: bool) -> Result:
         """Return `left` where the condition (float32, 0 or 1) holds, else `right`."""
-        sides = [self.converted(a, wide) if isinstance(a, Value) else float(a) for a in (left, right)]
+        sides = [self.converted(a, wide) if isinstance(a, Result) else float(a) for a in (left, right)]
         return self._make("choose", (self.converted(condition, False), *sides), wide, 0, wide, revives=True)
 
-    def statistic(self, family: str, what: str, *inputs: Value, window: int, parameter: float = 0.0) -> Value:
+    def statistic(self, family: str, what: str, *inputs: Result, window: int, parameter: float = 0.0) -> Result:
         """Return a statistic of the last `window` rows (0: all so far); passes over the same rows are shared."""
         narrow = family == "order" and not inputs[0].wide
         sides = tuple(self.converted(a, not narrow) for a in inputs)
@@ -118,31 +118,31 @@ class Builder:
         known = readings.get((what, parameter))
         if known is None:
             work = Work(family, sides, not narrow, window, _reads(sides), _lag(sides), window, revives=True)
-            known = readings[what, parameter] = Value(work, True, what, parameter)
+            known = readings[what, parameter] = Result(work, True, what, parameter)
         return known
 
     def series(
         self,
         name: str,
-        *inputs: Value,
+        *inputs: Result,
         wide: bool = True,
         window: int = 0,
         parameter: float = 0.0,
         looks_back: int = 0,
         ahead: int = 0,
         revives: bool = True,
-    ) -> Value:
+    ) -> Result:
         """Return what a kernel of series.hpp makes."""
         sides = tuple(self.converted(a, wide) for a in inputs)
         return self._make(
             name, sides, wide, window, wide, parameter=parameter, looks_back=looks_back, ahead=ahead, revives=revives
         )
 
-    def shift(self, x: Value, rows: int) -> Value:
+    def shift(self, x: Result, rows: int) -> Result:
         """Return the value `rows` rows ago; in the future, where negative."""
         return self.series("shift", x, wide=x.wide, window=rows, looks_back=max(rows, 0), ahead=max(-rows, 0))
 
-    def converted(self, x: Value, wide: bool) -> Value:
+    def converted(self, x: Result, wide: bool) -> Result:
         """Return the value as float64 (or float32)."""
         if x.wide == wide:
             return x
@@ -151,7 +151,7 @@ class Builder:
     def _make(
         self,
         name: str,
-        inputs: tuple[Value | float, ...],
+        inputs: tuple[Result | float, ...],
         wide: bool,
         window: int,
         answer: bool,
@@ -160,9 +160,9 @@ class Builder:
         looks_back: int = 0,
         ahead: int = 0,
         revives: bool = False,
-    ) -> Value:
+    ) -> Result:
         # repr tells 0.0 from -0.0
-        key = (name, tuple(a if isinstance(a, Value) else repr(a) for a in inputs), wide, window, repr(parameter))
+        key = (name, tuple(a if isinstance(a, Result) else repr(a) for a in inputs), wide, window, repr(parameter))
         known = self._known.get(key)
         if known is None:
             lag = _lag(inputs) + ahead
@@ -194,18 +194,18 @@ def _best_pass(passes: Sequence[tuple[str, frozenset[str]]], wanted: Sequence[st
     return next((name, answered) for name, answered in reversed(passes) if answered.intersection(wanted))
 
 
-def _only(work: Work, wide: bool, parameter: float = 0.0) -> Value:
-    value = Value(work, wide, parameter=parameter)
+def _only(work: Work, wide: bool, parameter: float = 0.0) -> Result:
+    value = Result(work, wide, parameter=parameter)
     work.outputs.append(value)
     return value
 
 
-def _reads(inputs: Iterable[Value | float]) -> frozenset[int]:
-    return frozenset().union(*(a.work.reads for a in inputs if isinstance(a, Value)))
+def _reads(inputs: Iterable[Result | float]) -> frozenset[int]:
+    return frozenset().union(*(a.work.reads for a in inputs if isinstance(a, Result)))
 
 
-def _lag(inputs: Iterable[Value | float]) -> int:
-    return max((a.work.lag for a in inputs if isinstance(a, Value)), default=0)
+def _lag(inputs: Iterable[Result | float]) -> int:
+    return max((a.work.lag for a in inputs if isinstance(a, Result)), default=0)
 
 
 # ------------------------------------------------------------------------------------------------ nodes to a program
@@ -225,10 +225,10 @@ def compile_nodes(roots: Sequence[Node], given: Callable[[Node], bool]) -> Compi
     return allocated(ordered(ends), build, ends)
 
 
-def lowered(roots: Sequence[Node], given: Callable[[Node], bool]) -> tuple[Builder, dict[Node, Value]]:
+def lowered(roots: Sequence[Node], given: Callable[[Node], bool]) -> tuple[Builder, dict[Node, Result]]:
     """Return the builder of the program of `roots`, every statistic with its pass, and what each node became."""
     build = Builder()
-    values: dict[Node, Value] = {}
+    values: dict[Node, Result] = {}
     stack = [(root, False) for root in reversed(roots)]
     while stack:
         node, ready = stack.pop()
@@ -237,7 +237,7 @@ def lowered(roots: Sequence[Node], given: Callable[[Node], bool]) -> tuple[Build
         if given(node):
             values[node] = build.source(node, node.dtype in WIDE)
         elif ready:
-            arguments = [values[a] if a in values else a for a in node.arguments]  # type: ignore[index]
+            arguments = [values.get(a, a) for a in node.arguments]  # type: ignore[arg-type]
             values[node] = node.lower(arguments, build)  # type: ignore[attr-defined]
         else:
             stack.append((node, True))
@@ -246,7 +246,7 @@ def lowered(roots: Sequence[Node], given: Callable[[Node], bool]) -> tuple[Build
     return build, values
 
 
-def ordered(roots: Sequence[Value]) -> list[tuple[Work, int]]:
+def ordered(roots: Sequence[Result]) -> list[tuple[Work, int]]:
     """Return (work, -1) and (the work that target k shows, k), each work before its readers.
 
     A field whose last pass is done comes next, so that what a pass made is not kept for long.
@@ -257,7 +257,7 @@ def ordered(roots: Sequence[Value]) -> list[tuple[Work, int]]:
         below.append(_below(root.work))
         for work in below[-1]:
             if work not in passes:
-                inner = frozenset().union(*(passes[a.work] for a in work.inputs if isinstance(a, Value)))
+                inner = frozenset().union(*(passes[a.work] for a in work.inputs if isinstance(a, Result)))
                 passes[work] = inner | {work} if work.looks_back else inner
     waiting: dict[Work, list[int]] = {}
     missing = []
@@ -304,30 +304,31 @@ def _below(root: Work) -> list[Work]:
         elif work not in seen:
             seen.add(work)
             stack.append((work, True))
-            stack += [(a.work, False) for a in reversed(work.inputs) if isinstance(a, Value)]
+            stack += [(a.work, False) for a in reversed(work.inputs) if isinstance(a, Result)]
     return order
 
 
-def allocated(order: Sequence[tuple[Work, int]], build: Builder, roots: Sequence[Value]) -> Compiled:
+def allocated(order: Sequence[tuple[Work, int]], build: Builder, roots: Sequence[Result]) -> Compiled:
     """Give every value a register, and every register memory that others may use before and after."""
-    history: dict[Value, int] = {}
-    last: dict[Value, int] = {}
+    history: dict[Result, int] = {}
+    last: dict[Result, int] = {}
     for at, (work, target) in enumerate(order):
         if target >= 0:
             last[roots[target]] = at
             continue
         for side in work.inputs:
-            if isinstance(side, Value):
+            if isinstance(side, Result):
                 last[side] = at
                 need = work.looks_back + work.lag - side.work.lag
                 history[side] = max(history.get(side, 0), min(need, FOREVER))
-    number: dict[Value, int] = {}
+    number: dict[Result, int] = {}
     slots: list[int] = []  # of every register
     free: dict[bool, list[int]] = {False: [], True: []}
-    ends: dict[int, list[Value]] = {}
+    ends: dict[int, list[Result]] = {}
     for value, at in last.items():
         ends.setdefault(at, []).append(value)
-    steps, sets = [], {}
+    steps: list[tuple[Any, ...]] = []
+    sets: dict[frozenset[int], int] = {}
     words = []
     count = 0
 
@@ -374,8 +375,8 @@ def allocated(order: Sequence[tuple[Work, int]], build: Builder, roots: Sequence
         steps.append(
             (
                 work.name,
-                tuple(number[a] if isinstance(a, Value) else -1 for a in work.inputs),
-                tuple(0.0 if isinstance(a, Value) else a for a in work.inputs),
+                tuple(number[a] if isinstance(a, Result) else -1 for a in work.inputs),
+                tuple(0.0 if isinstance(a, Result) else a for a in work.inputs),
                 tuple(number[value] for value in outputs),
                 tuple(WHAT.get(value.what, 0) for value in outputs),
                 tuple(value.parameter for value in outputs),

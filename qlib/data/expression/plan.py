@@ -134,7 +134,7 @@ def _steps(nodes: Sequence[Node], roots: Sequence[Node]) -> tuple[Step, ...]:
             node,
             ()
             if isinstance(node, Column)
-            else tuple(StepNumber(number[a]) if a in number else a for a in node.arguments),  # type: ignore[index]
+            else tuple(StepNumber(number[a]) if a in number else a for a in node.arguments),
             tuple(wanted.get(node, ())),
         )
         for node in nodes

@@ -6,7 +6,7 @@ window.hpp      how a statistic slides over a series without ever subtracting
 statistics.hpp  counts, extremes, moments, regressions, covariances
 order.hpp       quantiles and ranks                         sorted.hpp      the same for long windows
 series.hpp      exponential means, shifts, deviations       elementwise.hpp arithmetic, questions, choices
-flow.hpp        between columns in memory and registers     program.hpp     all of them by name, and the loop over chunks
+flow.hpp        between columns in memory and registers     program.hpp     all by name, and the loop over chunks
 isa.hpp         the above for one instruction set           machine_*.cpp   each of them
 program.pyx     the call from Python, without the GIL
 reference.py    each statistic in a numpy sentence: the specification, and the oracle of the tests

@@ -80,13 +80,24 @@ class Lanes : public Machine {
         if (run_.rows > 0) go(run_.rows + lag_);
         clear();
     }
+    // From now on every instrument that was ever listed has every row: a bar that is missing is a row of NaN.
     void open(const Job& job, const std::int64_t* lanes) override {
         begin(job, lanes);
+        for (int l = 0; l < LANES; ++l) run_.hull_end[l] = NEVER;
+        for (Index k = 0; k < code_.sets * LANES; ++k) run_.died[k] = NEVER;
         go(run_.rows);
     }
     void more(const Job& job) override {
         run_.job = &job;
         Index top = run_.base + run_.rows;
+        if (run_.rows == 0) {  // the first instrument of the group
+            Index base = NEVER;
+            for (int l = 0; l < LANES; ++l)
+                if (run_.lanes[l] >= 0 && job.begin[run_.lanes[l]] < job.end[run_.lanes[l]] && Index(job.begin[run_.lanes[l]]) < base)
+                    base = Index(job.begin[run_.lanes[l]]);
+            if (base == NEVER) return;
+            run_.base = top = base;
+        }
         for (int l = 0; l < LANES; ++l) {
             const std::int64_t i = run_.lanes[l];
             if (i < 0) continue;
@@ -95,7 +106,10 @@ class Lanes : public Machine {
         }
         for (Index s = 0; s < code_.sets; ++s)
             for (int l = 0; l < LANES; ++l)
-                if (run_.born[s * LANES + l] == NEVER) settle(s, l);
+                if (run_.born[s * LANES + l] == NEVER) {
+                    settle(s, l);
+                    run_.died[s * LANES + l] = NEVER;
+                }
         run_.rows = top - run_.base;
         go(run_.rows);
     }

@@ -363,17 +363,15 @@ cdef class Work:
         free(self.targets)
 
 
-def run(Program program, Work work, const int64_t[:, ::1] groups, str isa=None, double[::1] seconds=None):
-    """Run the program on groups of LANES instruments; -1 stands for a lane that is not used.
-
-    `isa` is one of `instruction_sets()`, None for the widest; `seconds`, one float64 for every step, grows by the CPU
-    time of each.
-    """
+cdef int _check(Program program, Work work, const int64_t[:, ::1] groups) except -1:
+    """Nothing may be read or written outside of the arrays, whatever was given."""
     if len(work.source_sizes) < program.sources or len(work.target_sizes) < program.targets:
         raise ValueError(
             f"the program reads {program.sources} sources and writes {program.targets} targets, received "
             f"{len(work.source_sizes)} and {len(work.target_sizes)}"
         )
+    if groups is None:
+        return 0
     if groups.shape[1] != LANES:
         raise ValueError(f"a group has {LANES} lanes, received {groups.shape[1]}")
     cdef Py_ssize_t k, l
@@ -381,6 +379,17 @@ def run(Program program, Work work, const int64_t[:, ::1] groups, str isa=None, 
         for l in range(groups.shape[1]):
             if groups[k, l] >= work.instruments:
                 raise ValueError(f"there is no instrument {groups[k, l]}")
+    return 0
+
+
+def run(Program program, Work work, const int64_t[:, ::1] groups, str isa=None, double[::1] seconds=None):
+    """Run the program on groups of LANES instruments; -1 stands for a lane that is not used.
+
+    `isa` is one of `instruction_sets()`, None for the widest; `seconds`, one float64 for every step, grows by the CPU
+    time of each.
+    """
+    _check(program, work, groups)
+    cdef Py_ssize_t k
     if seconds is not None and seconds.shape[0] != program.code.steps:
         raise ValueError(f"seconds: received {seconds.shape[0]}, the program has {program.code.steps} steps")
     cdef Machine* machine = program.machine(isa)
@@ -395,24 +404,46 @@ def run(Program program, Work work, const int64_t[:, ::1] groups, str isa=None, 
 
 
 cdef class Live:
-    """A program that goes on, bar after bar, on one group of instruments."""
+    """A program that goes on, bar after bar, on groups of LANES instruments.
 
-    cdef Machine* machine
+    `work` holds what there is so far, and wants no row of it.  From then on an instrument that was ever listed has
+    every row: a bar that is missing is a row of NaN.
+    """
+
+    cdef Machine** machines
+    cdef Py_ssize_t groups
     cdef Program program
     cdef Work work
+    cdef object lanes
 
-    def __cinit__(self, Program program, Work work, const int64_t[::1] group, str isa=None):
-        self.program = program
-        self.work = work
-        self.machine = program.machine(isa)
+    def __cinit__(self, Program program, Work work, const int64_t[:, ::1] groups, str isa=None):
+        cdef Py_ssize_t k
+        _check(program, work, groups)
+        self.program, self.work = program, work
+        self.groups = groups.shape[0]
+        self.machines = <Machine**> calloc(max(self.groups, 1), sizeof(Machine*))
+        if self.machines == NULL:
+            raise MemoryError
+        for k in range(self.groups):
+            self.machines[k] = program.machine(isa)
         with nogil:
-            self.machine.open(work.job, &group[0])
+            for k in range(self.groups):
+                self.machines[k].open(work.job, &groups[k, 0])
 
     def more(self, Work work):
-        """Go on with the rows that came since; `work` holds them alone."""
+        """Go on with the rows that came since; `work` holds them alone, for the same instruments."""
+        cdef Py_ssize_t k
+        if work.instruments != self.work.instruments:
+            raise ValueError(f"received {work.instruments} instruments, there were {self.work.instruments}")
+        _check(self.program, work, None)
         self.work = work
         with nogil:
-            self.machine.more(work.job)
+            for k in range(self.groups):
+                self.machines[k].more(work.job)
 
     def __dealloc__(self):
-        del self.machine
+        cdef Py_ssize_t k
+        if self.machines != NULL:
+            for k in range(self.groups):
+                del self.machines[k]
+            free(self.machines)

@@ -243,10 +243,10 @@ struct Paired {
     }
     D read(int what, const View&, double tolerance) const {
         if (what == COUNT) return n;
-        const D together = xy - x * y / n;
+        const D each = 1.0 / n, ax = x * each, ay = y * each, together = xy - x * ay;
         if (what == COV) return pick(n > 1.0, together / (n - 1.0), all(NaN));
-        const D mx = xx - x * x / n, my = yy - y * y / n;
-        const I none = flat(mx, n, cx + x / n, tolerance) | flat(my, n, cy + y / n, tolerance) | (n < 2.0);
+        const D mx = xx - x * ax, my = yy - y * ay;
+        const I none = flat(mx, n, cx + ax, tolerance) | flat(my, n, cy + ay, tolerance) | (n < 2.0);
         return pick(none, all(NaN), larger(smaller(together / (root(mx) * root(my)), all(1.0)), all(-1.0)));
     }
 };

@@ -9,8 +9,8 @@ A Provider needs nothing but Settings; several can live side by side. Rooms that
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from itertools import compress
 from typing import Any
 
@@ -19,6 +19,8 @@ import pandas as pd
 
 from qlib.config import Settings
 from qlib.data.calendar import Calendar, timestamp
+from qlib.data.expression.batches import MEGABYTES
+from qlib.data.expression.live import Engine
 from qlib.data.expression.plan import Plan
 from qlib.data.expression.sites import leaves
 from qlib.data.filter import BaseDFilter, SeriesDFilter
@@ -27,6 +29,7 @@ from qlib.data.panel import Panel, Surroundings
 from qlib.data.provider.elsewhere import Stored
 from qlib.data.provider.features import (
     Loaded,
+    compute_batches,
     compute_rows,
     computed_panel,
     empty_frame,
@@ -47,6 +50,19 @@ from qlib.log import get_module_logger
 from qlib.utils.objects import init_instance_by_config
 
 logger = get_module_logger("data")
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """What was read for a query, and which rows it has."""
+
+    labels: tuple[str, ...]
+    calendar: Calendar
+    low: int
+    high: int
+    threads: int
+    loaded: Loaded
+    kept: Ranges
 
 
 class Provider:
@@ -215,12 +231,77 @@ class Provider:
             A file is damaged.
         """
         plan = self._plan(fields)
-        names = plan.fields
+        query = self._query(plan, instruments, start_time, end_time, freq)
+        if query is None:
+            return empty_frame(plan.fields)
+        block, kept = compute_rows(plan, query.loaded, query.kept, query.low, query.high, query.threads)
+        if not len(kept):
+            return empty_frame(plan.fields)
+        frame = frame_of(block, index_of(query.labels, kept, query.calendar), plan)
+        return _processed(frame, inst_processors) if inst_processors else frame
+
+    def features_in_batches(
+        self,
+        instruments: Any,
+        fields: Sequence[Any],
+        start_time: Any = None,
+        end_time: Any = None,
+        freq: str = "day",
+        *,
+        megabytes: float = MEGABYTES,
+    ) -> tuple[pd.Index, Iterator[tuple[list[int], np.ndarray]]]:
+        """Return thousands of formulas over instruments and times, a few at a time, without a frame.
+
+        Parameters
+        ----------
+        instruments, fields, start_time, end_time, freq
+            As for `features`.
+        megabytes
+            The size of the block of numbers that one batch fills.
+
+        Returns
+        -------
+        (index, batches)
+            The index (instrument, datetime) of the rows, and an iterator of (places, block): block[k], float32, holds
+            the values of fields[places[k]] on those rows. The block is used again for the next batch: copy what must
+            outlive it. Equal formulas are computed once, those that share work stand together.
+        """
+        plan = self._plan(fields)
+        query = self._query(plan, instruments, start_time, end_time, freq)
+        if query is None:
+            return empty_frame(plan.fields).index, iter(())
+        batches = compute_batches(plan, query.loaded, query.kept, query.low, query.high, query.threads, megabytes)
+        return index_of(query.labels, query.kept, query.calendar), batches
+
+    def engine(self, instruments: Any, fields: Sequence[Any], end_time: Any = None, freq: str = "day") -> Engine:
+        """Return an engine that knows the stored bars up to `end_time` and goes on with those that you append.
+
+        Parameters
+        ----------
+        instruments
+            A list of names, or what `instruments(...)` returns; one without data can be listed later.
+        fields
+            Formulas that do not look ahead.
+
+        See `qlib.data.expression.Engine`; a bar has one number per instrument, in the order of `engine.instruments`.
+        """
+        plan = self._plan(fields)
+        if plan.compat is not None:
+            raise InputError("compat: Qlib's values depend on where a query began, so there is no engine for them")
+        calendar = self.locate(self.store.stored_freq(freq))
+        _, last = calendar.locate(None, end_time)
+        labels, _ = self._labels(instruments, calendar, 0, max(last, 0), freq)
+        loaded = load(self.store, labels, plan, freq, calendar, last, last, self.settings.threads(freq))
+        self._warn_absent(loaded, freq)
+        return Engine(plan.fields, loaded.panel(0, len(labels)), registry=self.registry)
+
+    def _query(self, plan: Plan, instruments: Any, start_time: Any, end_time: Any, freq: str) -> _Query | None:
+        """Read what a query needs; None, with a warning, where it has no rows."""
         calendar = self.locate(self.store.stored_freq(freq))
         low, high = calendar.locate(start_time, end_time)
         if high < low:
             self._warn_outside(calendar, start_time, end_time)
-            return empty_frame(names)
+            return None
         across = meets_others(plan)
         # An operator across instruments meets everybody who was a member at some bar that is computed, history too.
         bounds = needed(plan, calendar, low, high) if across else (low, high)
@@ -232,13 +313,7 @@ class Provider:
         self._warn_absent(loaded, freq)
         self._warn_elsewhere(plan, freq)
         kept = rows_of(loaded, low, high, members)
-        if not len(kept):
-            return empty_frame(names)
-        block, kept = compute_rows(plan, loaded, kept, low, high, threads)
-        if not len(kept):
-            return empty_frame(names)
-        frame = frame_of(block, index_of(labels, kept, calendar), plan)
-        return _processed(frame, inst_processors) if inst_processors else frame
+        return _Query(labels, calendar, low, high, threads, loaded, kept) if len(kept) else None
 
     def panel(
         self,

@@ -10,15 +10,16 @@ fields, instruments, [start, end]
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
 from qlib.data.calendar import Calendar
+from qlib.data.expression.batches import in_batches
 from qlib.data.expression.engine import Wanted
 from qlib.data.expression.legacy import evaluate_apart
 from qlib.data.expression.plan import Plan
@@ -181,6 +182,17 @@ def compute(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threa
     columns = replace(loaded, around=around).columns()
     wanted = Wanted.ranges(kept.instrument, kept.begin, kept.end, len(loaded.instruments))
     return evaluate_apart(plan, columns, wanted, n_threads=threads, query=(low, high))
+
+
+def compute_batches(
+    plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int, megabytes: float
+) -> Iterator[tuple[list[int], np.ndarray]]:
+    """Yield (places of fields, block) of the kept rows, a few fields at a time; a row that a field lacks is NaN."""
+    plan, around = meeting(plan, loaded.around)
+    columns = replace(loaded, around=around).columns()
+    wanted = Wanted.ranges(kept.instrument, kept.begin, kept.end, len(loaded.instruments))
+    run = partial(evaluate_apart, n_threads=threads, query=(low, high))
+    yield from in_batches(plan, columns, wanted, run, megabytes=megabytes)
 
 
 def compute_rows(

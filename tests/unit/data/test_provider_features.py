@@ -441,3 +441,32 @@ def opened_files(*folders: Path):
             told = told[16 + length :]
     finally:
         os.close(handle)
+
+
+def test_batches_of_formulas_have_the_rows_and_numbers_of_features(root):
+    whole = provider(root).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS, DAYS[3], DAYS[30])
+    index, batches = provider(root).features_in_batches(
+        ["BTC", "LATE", "DEAD", "eth"], FORMULAS, DAYS[3], DAYS[30], megabytes=1e-4
+    )
+    assert index.equals(whole.index)
+    seen = {place: values.copy() for places, block in batches for place, values in zip(places, block, strict=True)}
+    for place in range(len(FORMULAS)):
+        np.testing.assert_array_equal(seen[place], whole.iloc[:, place].to_numpy())
+    index, batches = provider(root).features_in_batches(["NOBODY"], ["$close"])
+    assert not len(index) and not list(batches)
+
+
+def test_an_engine_from_the_store_goes_on_where_the_store_ends(root):
+    p, names, cut = provider(root), ["BTC", "LATE", "DEAD", "eth"], 25
+    fields = ["Mean($close,5)", "EMA($close,3)", "CSRank($close)", "$close/Ref($close,3)-1"]
+    engine = p.engine(names, fields, DAYS[cut - 1])
+    assert list(engine.instruments) == sorted(names) and engine.position == cut
+    whole = p.features(names, fields)
+    for at in range(cut, 40):
+        stored = p.features(names, ["$close"], DAYS[at], DAYS[at]).droplevel(1)
+        got = engine.append(stored)
+        for name, number in zip(engine.instruments, range(len(names)), strict=True):
+            if (name, DAYS[at]) in whole.index and name != "DEAD":
+                np.testing.assert_array_equal(got[:, number], whole.loc[(name, DAYS[at])].to_numpy(), err_msg=name)
+    with pytest.raises(InputError, match="no engine"):
+        provider(root, compat="qlib").engine(names, fields)

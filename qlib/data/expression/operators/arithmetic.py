@@ -16,7 +16,7 @@ from qlib.data.expression.operators.elementwise import One, Two
 from qlib.data.expression.registry import operator
 
 if TYPE_CHECKING:
-    from qlib.data.expression.lowering import Builder, Value
+    from qlib.data.expression.lowering import Builder, Result
 
 
 @operator
@@ -49,7 +49,7 @@ class Sign(One):
     def result_dtype(self) -> str:
         return "float32"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         return build.rows("sign", *arguments, wide=False)  # type: ignore[arg-type]
 
 

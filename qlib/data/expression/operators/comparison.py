@@ -17,7 +17,7 @@ from qlib.data.expression.parameters import Series, Value
 from qlib.data.expression.registry import operator
 
 if TYPE_CHECKING:
-    from qlib.data.expression.lowering import Builder, Value
+    from qlib.data.expression.lowering import Builder, Result
 
 
 @operator
@@ -137,7 +137,7 @@ class If(Operator):
     def kernel_name(self) -> str:
         return "choose"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         condition, left, right = arguments
         kind = self.inputs[0].dtype
         if kind != "bool":

@@ -16,7 +16,7 @@ from qlib.data.expression.node import STORED, Node, NodeError, Operator, Scalar
 from qlib.data.expression.parameters import Series, Value
 
 if TYPE_CHECKING:
-    from qlib.data.expression.lowering import Builder, Value
+    from qlib.data.expression.lowering import Builder, Result
 
 
 class Elementwise(Operator):
@@ -47,7 +47,7 @@ class Elementwise(Operator):
     def kernel_name(self) -> str:
         return self.code
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         kinds = self.kinds()
         if self.dtype == "bool":
             return build.rows(*self.question(kinds), *arguments, wide=_compared_wide(kinds), answer=False, revives=True)  # type: ignore[arg-type]

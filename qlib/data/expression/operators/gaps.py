@@ -20,7 +20,7 @@ from qlib.data.kernels import last_value, next_value
 from qlib.data.panel import Panel
 
 if TYPE_CHECKING:
-    from qlib.data.expression.lowering import Builder, Value
+    from qlib.data.expression.lowering import Builder, Result
 
 
 class OfOne(PanelOperator):
@@ -42,7 +42,7 @@ class IsNull(One):
     function = np.isnan
     code = "ne"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         (x,) = arguments
         assert not isinstance(x, Scalar)
         return build.rows("ne", x, x, wide=x.wide, answer=False, revives=True)  # NaN alone is not itself
@@ -56,7 +56,7 @@ class IsInf(One):
     function = np.isinf
     code = "eq"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         (x,) = arguments
         assert not isinstance(x, Scalar)
         size = build.rows("abs", x, wide=x.wide)

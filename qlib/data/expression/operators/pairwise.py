@@ -13,7 +13,7 @@ from qlib.data.expression.parameters import Series, Window
 from qlib.data.expression.registry import operator
 
 if TYPE_CHECKING:
-    from qlib.data.expression.lowering import Builder, Value
+    from qlib.data.expression.lowering import Builder, Result
 
 
 class PairWindowed(Windowed):
@@ -31,7 +31,7 @@ class PairWindowed(Windowed):
     def window(self) -> int:
         return self.arguments[2]  # type: ignore[return-value]
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         return build.statistic("pair", self.kernel, arguments[0], arguments[1], window=self.window)  # type: ignore[arg-type]
 
 
@@ -50,7 +50,7 @@ class Corr(PairWindowed):
     __slots__ = ()
     kernel = "corr"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         left, right = arguments[:2]
         if self.compat != "qlib":
             return build.statistic("pair", "corr", left, right, window=self.window, parameter=FLAT)  # type: ignore[arg-type]

@@ -17,7 +17,7 @@ from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
 if TYPE_CHECKING:
-    from qlib.data.expression.lowering import Builder, Value
+    from qlib.data.expression.lowering import Builder, Result
 
 # Relative to the level: variation that float32 cannot carry is none.
 FLAT = 1e-7
@@ -62,7 +62,7 @@ class Windowed(Operator):
     def kernel_name(self) -> str:
         return self.family if self.kernel == "best" else self.kernel
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         return build.statistic(self.family, self.kernel, arguments[0], window=self.rows, parameter=self.parameter)  # type: ignore[arg-type]
 
 
@@ -82,7 +82,7 @@ class Weighable(Windowed):
     def kernel_name(self) -> str:
         return "ema" if self.exponential else super().kernel_name()
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         if self.exponential:
             return build.series("ema", arguments[0], parameter=float(self.window))  # type: ignore[arg-type]
         return super().lower(arguments, build)
@@ -172,7 +172,7 @@ class Count(Weighable):
         name = super().kernel_name()
         return "count_infinite_too" if name == "count" and self.compat == "qlib" else name
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         if self.exponential or self.compat != "qlib":
             return super().lower(arguments, build)
         return build.statistic("count_infinite_too", "count", arguments[0], window=self.rows)  # type: ignore[arg-type]
@@ -183,7 +183,7 @@ class Shape(Windowed):
 
     __slots__ = ()
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         tolerance = -1.0 if self.compat == "qlib" else FLAT
         return build.statistic("moments", self.kernel, arguments[0], window=self.rows, parameter=tolerance)  # type: ignore[arg-type]
 
@@ -213,7 +213,7 @@ class Mad(Windowed):
     __slots__ = ()
     kernel = "mad"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         return build.series("mad", arguments[0], window=self.rows, looks_back=self.rows or FOREVER)  # type: ignore[arg-type]
 
 
@@ -234,7 +234,7 @@ class Quantile(Windowed):
     kernel = "quantile"
     parameters = (Series("feature"), Window("N"), Number("qscore", 0, 1))
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         q = float(self.arguments[2])  # type: ignore[arg-type]
         return build.statistic("order", "quantile", arguments[0], window=self.rows, parameter=q)  # type: ignore[arg-type]
 
@@ -253,7 +253,7 @@ class IdxMax(Windowed):
     def kernel_name(self) -> str:
         return f"{self.kernel}_gap_first" if self.compat == "qlib" else self.kernel
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         family = f"{self.family}_place_or_gap" if self.compat == "qlib" else self.family
         return build.statistic(family, "place", arguments[0], window=self.rows)  # type: ignore[arg-type]
 
@@ -274,7 +274,7 @@ class WMA(Windowed):
     __slots__ = ()
     kernel = "wma"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
         what = "wma_again" if self.compat == "qlib" else "wma"
         return build.statistic("moments", what, arguments[0], window=self.rows)  # type: ignore[arg-type]
 
@@ -298,8 +298,8 @@ class EMA(Windowed):
     def kernel_name(self) -> str:
         return "ema" if self.window else "ema_expanding"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
-        x: Value = arguments[0]  # type: ignore[assignment]
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
+        x: Result = arguments[0]  # type: ignore[assignment]
         window = self.window
         if window == 0:
             missing_is_zero = float(self.compat == "qlib")
@@ -312,8 +312,8 @@ class Regression(Windowed):
 
     __slots__ = ()
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
-        x: Value = arguments[0]  # type: ignore[assignment]
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
+        x: Result = arguments[0]  # type: ignore[assignment]
         if self.compat != "qlib":
             return build.statistic("moments", self.kernel, x, window=self.rows, parameter=FLAT)
         return build.series("poison", x, build.statistic("moments", self.kernel, x, window=self.rows))
@@ -342,8 +342,8 @@ class Rsquare(Regression):
     __slots__ = ()
     kernel = "rsquare"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
-        x: Value = arguments[0]  # type: ignore[assignment]
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
+        x: Result = arguments[0]  # type: ignore[assignment]
         if self.compat != "qlib":
             return super().lower(arguments, build)
         value = build.statistic("moments", self.kernel, x, window=self.rows)

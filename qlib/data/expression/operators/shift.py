@@ -10,7 +10,7 @@ from qlib.data.expression.registry import operator
 from qlib.data.expression.span import EVERYTHING, Span
 
 if TYPE_CHECKING:
-    from qlib.data.expression.lowering import Builder, Value
+    from qlib.data.expression.lowering import Builder, Result
 
 
 class Shift(Operator):
@@ -49,8 +49,8 @@ class Ref(Shift):
     def kernel_name(self) -> str:
         return super().kernel_name() if self.rows or self.compat == "qlib" else "copy"
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
-        x: Value = arguments[0]  # type: ignore[assignment]
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
+        x: Result = arguments[0]  # type: ignore[assignment]
         if self.rows:
             return build.shift(x, self.rows)
         return build.series("origin", x, wide=x.wide) if self.compat == "qlib" else x
@@ -76,8 +76,8 @@ class Delta(Shift):
             return inner + Span(back=max(self.rows - 1, 0))
         return inner.shifted(self.rows) if self.rows else inner + Span(back=EVERYTHING)
 
-    def lower(self, arguments: list[Value | Scalar], build: Builder) -> Value:
-        x: Value = arguments[0]  # type: ignore[assignment]
+    def lower(self, arguments: list[Result | Scalar], build: Builder) -> Result:
+        x: Result = arguments[0]  # type: ignore[assignment]
         before = build.shift(x, self.rows) if self.rows else build.series("origin", x, wide=x.wide)
         change = build.rows("sub", x, before, wide=x.wide)
         return build.series("blank_after_query", change, wide=x.wide, window=-self.rows) if self.rows < 0 else change
