@@ -1,4 +1,7 @@
-"""Every fenced python block of the docs and the README runs, page by page, on the sample market."""
+"""Every fenced python block of the docs and the README runs, page by page, on the sample market.
+
+A `text` block right behind a `python` block is what that one prints.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-FENCE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+FENCE = re.compile(r"^```python\n(.*?)^```\n(?:\n?^```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
+END = "-- end of a block --"
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 RUNNABLE = [page for page in PAGES if page.exists() and "_build" not in page.parts and FENCE.search(page.read_text())]
 
@@ -27,7 +31,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("page", RUNNABLE, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_the_python_of_a_page_runs(page: Path, home: Path, tmp_path: Path):
     script = tmp_path / "page.py"
-    script.write_text("\n\n".join(FENCE.findall(page.read_text())))
+    blocks = FENCE.findall(page.read_text())
+    script.write_text("".join(f"{code}\nprint({END!r})\n\n" for code, _ in blocks))
     done = subprocess.run(
         [sys.executable, str(script)],
         cwd=tmp_path,
@@ -38,3 +43,8 @@ def test_the_python_of_a_page_runs(page: Path, home: Path, tmp_path: Path):
         timeout=300,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+    for (code, shown), printed in zip(blocks, done.stdout.split(f"{END}\n"), strict=False):
+        if shown:
+            assert [line.rstrip() for line in printed.splitlines()] == [line.rstrip() for line in shown.splitlines()], (
+                code
+            )
