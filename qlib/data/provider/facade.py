@@ -22,10 +22,10 @@ from qlib.data.calendar import Calendar, timestamp
 from qlib.data.expression.batches import MEGABYTES
 from qlib.data.expression.live import Engine
 from qlib.data.expression.plan import Plan
-from qlib.data.expression.sites import leaves
 from qlib.data.filter import BaseDFilter, SeriesDFilter
 from qlib.data.inst_processor import InstProcessor
 from qlib.data.panel import Panel, Surroundings
+from qlib.data.provider.absent import Absent, warn
 from qlib.data.provider.elsewhere import Stored
 from qlib.data.provider.features import (
     Loaded,
@@ -42,10 +42,10 @@ from qlib.data.provider.features import (
 from qlib.data.provider.pit import Periods
 from qlib.data.provider.plans import Plans
 from qlib.data.provider.store import Store
-from qlib.data.provider.traits import elsewhere_of, meets_others
+from qlib.data.provider.traits import meets_others
 from qlib.data.ranges import Ranges
 from qlib.data.universe import Spans, Universe, clip
-from qlib.errors import InputError, MissingDataError, did_you_mean
+from qlib.errors import InputError, MissingDataError
 from qlib.log import get_module_logger
 from qlib.utils.objects import init_instance_by_config
 
@@ -292,7 +292,7 @@ class Provider:
         _, last = calendar.locate(None, end_time)
         labels, _ = self._labels(instruments, calendar, 0, max(last, 0), freq)
         loaded = load(self.store, labels, plan, freq, calendar, last, last, self.settings.threads(freq))
-        self._warn_absent(loaded, freq)
+        warn(self.store, plan, freq, calendar, labels, Absent.of(loaded, plan))
         return Engine(plan.fields, loaded.panel(0, len(labels)), registry=self.registry)
 
     def _query(self, plan: Plan, instruments: Any, start_time: Any, end_time: Any, freq: str) -> _Query | None:
@@ -310,8 +310,7 @@ class Provider:
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
         if across and members is not None:
             loaded = _with_members(loaded, labels, members)
-        self._warn_absent(loaded, freq)
-        self._warn_elsewhere(plan, freq)
+        warn(self.store, plan, freq, calendar, labels, Absent.of(loaded, plan))
         kept = rows_of(loaded, low, high, members)
         return _Query(labels, calendar, low, high, threads, loaded, kept) if len(kept) else None
 
@@ -358,8 +357,7 @@ class Provider:
         if members is not None and meets_others(plan):
             universe = Universe(_spans(members))
             loaded = _with_members(loaded, universe.names, universe.ranges(calendar))
-        self._warn_absent(loaded, freq, optional)
-        self._warn_elsewhere(plan, freq)
+        warn(self.store, plan, freq, calendar, labels, Absent.of(loaded, plan), optional)
         return computed_panel(plan, loaded, low, high, threads), calendar.times[low : high + 1]
 
     def looks_across(self, fields: Sequence[Any]) -> bool:
@@ -423,43 +421,6 @@ class Provider:
             calendar.check_inside(start_time, end_time)
         except MissingDataError as error:
             logger.warning(f"no rows: {error}")
-
-    def _warn_absent(self, loaded: Loaded, freq: str, optional: Collection[str] = ()) -> None:
-        """Warn of instruments without a folder, and of fields that none of the instruments has."""
-        bare = loaded.unknown()
-        unknown = [loaded.instruments[i] for i in bare if not self.store.has_instrument(loaded.instruments[i], freq)]
-        self._warn_unknown(unknown, freq)
-        missing = [field for field in loaded.missing_fields() if field not in optional]
-        known = next((name for name in loaded.instruments if name not in unknown), None) if missing else None
-        if known is not None:
-            stored = self.store.stored_fields(known, freq)
-            for field in missing:
-                hint = did_you_mean(f"${field}", [f"${name}" for name in stored])
-                shown = f"stored for {known}: {', '.join(stored) or 'nothing'}"
-                logger.warning(f"no instrument has ${field} at {freq}{hint} ({shown})")
-
-    def _warn_elsewhere(self, plan: Plan, freq: str) -> None:
-        """Warn of other instruments that a formula names, where they or their fields are not stored."""
-        asked = elsewhere_of(plan)
-        self._warn_unknown([name for name in asked if not self.store.has_instrument(name, freq)], freq)
-        for name, features in asked.items():
-            stored = self.store.stored_fields(name, freq)
-            for field in leaves(*features).columns if stored else ():
-                if field not in stored:
-                    hint = did_you_mean(f"${field}", [f"${one}" for one in stored])
-                    logger.warning(f"{name} has no ${field} at {freq}{hint} (stored: {', '.join(stored)})")
-
-    def _warn_unknown(self, unknown: Sequence[str], freq: str) -> None:
-        if unknown:
-            stored = self.store.stored_instruments(freq)
-            named = [name + _nearest(name, stored) for name in unknown[:5]]
-            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-            logger.warning(f"no data in {self.store.root(self.store.stored_freq(freq))} for {', '.join(named)}{more}")
-
-
-def _nearest(name: str, stored: Sequence[str]) -> str:
-    hint = did_you_mean(name, [other.upper() if name.isupper() else other for other in stored])
-    return f" ({hint.removeprefix('; ')})" if hint else ""
 
 
 def _short(thing: Any) -> str:

@@ -15,18 +15,14 @@ import numpy as np
 import pandas as pd
 
 from qlib.data.calendar import Calendar
-from qlib.data.expression.operators.pit import PRef
 from qlib.data.expression.pit import OverPeriods
 from qlib.data.expression.plan import Plan
 from qlib.data.periods import Records, complaint
 from qlib.data.provider.store import Store
 from qlib.data.provider.traits import leaves_of, reports_of
 from qlib.data.storage.pit import pit_path, pit_paths, read_many, read_pit
-from qlib.errors import InputError, MissingDataError, did_you_mean
-from qlib.log import get_module_logger
+from qlib.errors import InputError, MissingDataError
 from qlib.utils.time import Freq
-
-logger = get_module_logger("data")
 
 
 class Periods:
@@ -76,28 +72,23 @@ def periods_of(store: Store, plan: Plan, instruments: Sequence[str], freq: str, 
 
     Those of the instruments are in memory then; others are read when a formula asks for them.
     """
-    over = reports_of(plan)
-    if not over:
+    if not reports_of(plan):
         return None
-    for node in over:
-        if isinstance(node, PRef) and node.formula.span.back:
-            logger.warning(f"{node}: PRef sees one period only, and {node.formula} reads earlier ones")
     periods = Periods(store, freq, calendar)
-    sources = [one for node in leaves_of(plan).reported for one in node.sources]
-    fields = sorted({one.field for one in sources if not one.instrument})
-    periods.read(instruments, fields)
-    for field in fields if instruments else ():
-        if all(periods(name, field) is None for name in instruments):
-            _warn_missing(periods, field, instruments)
+    periods.read(instruments, _own_fields(plan))
     return periods
 
 
-def _warn_missing(periods: Periods, field: str, instruments: Sequence[str]) -> None:
-    name = next((name for name in instruments if periods.stored_fields(name)), instruments[0])
-    stored = periods.stored_fields(name)
-    hint = did_you_mean(f"$${field}", [f"$${one}" for one in stored])
-    shown = f"stored in {periods.root / 'financial'} for {name}: {', '.join(stored) or 'nothing'}"
-    logger.warning(f"no instrument has $${field}{hint} ({shown})")
+def lacking(periods: Any, plan: Plan, instruments: Sequence[str]) -> list[str]:
+    """Return the point-in-time fields that a plan reads of its instruments, and that none of them has."""
+    if periods is None:
+        return []
+    return [field for field in _own_fields(plan) if all(periods(name, field) is None for name in instruments)]
+
+
+def _own_fields(plan: Plan) -> list[str]:
+    sources = [one for node in leaves_of(plan).reported for one in node.sources]
+    return sorted({one.field for one in sources if not one.instrument})
 
 
 def pit_root(store: Store, freq: str | None = None) -> Path:
