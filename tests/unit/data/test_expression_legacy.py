@@ -240,6 +240,8 @@ def test_answers_are_questions_where_a_question_is_needed(root):
     above, x = found.iloc[:, 2] == 1, p.features(["AAA", "LATE"], ["$x"]).iloc[:, 0]
     np.testing.assert_array_equal(found.iloc[:, 0], above | (x > 0))
     np.testing.assert_array_equal(found.iloc[:, 1], ~above)
+    sums = p.features(["AAA"], ["Above($close,5)+Above($close,3)-($close>$open)"]).iloc[:, 0]
+    assert set(sums) == {-1, 0, 1, 2}
     with pytest.raises(
         OperatorError, match=r"RelativeTo\(\$close,2\) answered .* for AAA where true or false is needed"
     ):
