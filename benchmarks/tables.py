@@ -15,6 +15,8 @@ ASKED_KUNQUANT = {"alpha158": 3}
 ASKED_THREADS = 1.7
 ASKED_MEMORY = {"alpha158": (1.3, 150)}
 
+NOISY = 0.3  # processors that others kept busy: from there on a ratio bears a ~
+
 Reading = dict[str, Any]
 
 
@@ -57,6 +59,11 @@ def times(slow: float, fast: float, limit: float | None = None, *, most: bool = 
     return text if limit is None else f"{text} ({'<=' if most else '>='} {limit:g})"
 
 
+def unsure(*readings: Reading) -> str:
+    """Return a mark where others disturbed one of the readings."""
+    return "~" if any(reading.get("others", 0) > NOISY for reading in readings) else ""
+
+
 def beside_qlib(results: Results, values: Sequence[Reading]) -> str:
     """Ours and pyqlib, one thread against one process."""
     rows = []
@@ -67,7 +74,7 @@ def beside_qlib(results: Results, values: Sequence[Reading]) -> str:
         row = [title(job), seconds(ours["wall"]), seconds(middle), seconds(ours["cpu"]), f"{ours['peak_mb']:,.0f}"]
         if theirs is not None:
             alone = min(theirs["wall"], theirs["cpu"])  # others may have made it wait: not our merit
-            ratio = times(alone, ours["wall"], ASKED_PEER[job])
+            ratio = unsure(ours, theirs) + times(alone, ours["wall"], ASKED_PEER[job])
             row += [seconds(theirs["wall"]), seconds(theirs["cpu"]), f"{theirs['peak_mb']:,.0f}", ratio]
             row += [f"{abs(ours['check'] / theirs['check'] - 1):.0e}", differing(values, job)]
         rows.append([*row, *["-"] * (11 - len(row))])
@@ -89,16 +96,20 @@ def beside_floor(results: Results) -> str:
         one, two, floor = results.best("ours", job), results.best("ours", job, 2), results.best("floor", job)
         assert one is not None
         row = [title(job), seconds(one["wall"]), seconds(two["wall"]) if two else "-"]
-        row.append(times(one["wall"], two["wall"], ASKED_THREADS) if two else "-")
+        row.append(unsure(one, two) + times(one["wall"], two["wall"], ASKED_THREADS) if two else "-")
         row.append(f"{seconds(floor['wall'])} ({floor['read']:.3f} + {floor['write']:.3f})" if floor else "-")
-        row.append(times(one["wall"], floor["wall"], ASKED_FLOOR.get(job), most=True) if floor else "-")
+        ratio = times(one["wall"], floor["wall"], ASKED_FLOOR.get(job), most=True) if floor else "-"
+        row.append(unsure(one, floor or {}) + ratio)
         kun, polars = results.best("kunquant", job), results.best("polars", job)
         polars_two = results.best("polars", job, 2)
         if kun:
-            row += [f"KunQuant {seconds(kun['wall'])}", times(kun["wall"], one["wall"], ASKED_KUNQUANT.get(job))]
+            row += [
+                f"KunQuant {seconds(kun['wall'])}",
+                unsure(one, kun) + times(kun["wall"], one["wall"], ASKED_KUNQUANT.get(job)),
+            ]
             row += [f"{seconds(kun['two_threads'])}", times(kun["two_threads"], two["wall"]) if two else "-"]
         elif polars:
-            row += [f"polars {seconds(polars['wall'])}", times(polars["wall"], one["wall"])]
+            row += [f"polars {seconds(polars['wall'])}", unsure(one, polars) + times(polars["wall"], one["wall"])]
             if polars_two and two:
                 row += [seconds(polars_two["wall"]), times(polars_two["wall"], two["wall"])]
         rows.append([*row, *["-"] * (10 - len(row))])
@@ -163,7 +174,8 @@ def noise(results: Results) -> str:
         best = [results.best(side, job, kernels) for job in [*LARGE, *SMALL] for kernels in (1, 2)]
         used = [run["others"] for run in best if run]
         parts.append(f"{side} {median(used):.2f} (at most {max(used):.2f})")
-    return f"Processors that others kept busy meanwhile, median over the jobs: {', '.join(parts)}.\n"
+    mark = f"A ratio with ~ has a reading in it that more than {NOISY:g} disturbed."
+    return f"Processors that others kept busy meanwhile, median over the jobs: {', '.join(parts)}. {mark}\n"
 
 
 def heading(result: Reading) -> str:
