@@ -44,7 +44,7 @@ from qlib.data.expression.operators.shift import Shift
 from qlib.data.expression.pit import OverPeriods
 from qlib.data.expression.pit import PFeature as PeriodField
 from qlib.data.expression.sites import Apart
-from qlib.errors import ExpressionError
+from qlib.errors import ExpressionError, did_you_mean
 
 _RULES = (None, "qlib")
 
@@ -298,6 +298,8 @@ class NpElemOperator(ElemOperator):
     def __init__(self, feature: Any, func: str) -> None:
         self.func = func
         super().__init__(feature)
+        if _is_ours(type(self)):
+            _check_ufunc(type(self).__name__, func, 1)
 
     def extended(self, compat: str | None) -> None:
         return None
@@ -328,6 +330,8 @@ class NpPairOperator(PairOperator):
     def __init__(self, feature_left: Any, feature_right: Any, func: str) -> None:
         self.func = func
         super().__init__(feature_left, feature_right)
+        if _is_ours(type(self)):
+            _check_ufunc(type(self).__name__, func, 2)
 
     def extended(self, compat: str | None) -> None:
         return None
@@ -389,6 +393,16 @@ class PairRolling(ExpressionOps):
     def get_extended_window_size(self) -> tuple[float, float]:
         left, right = _widest(self.feature_left, self.feature_right)
         return max(left + self.N - 1, left), right
+
+
+def _check_ufunc(name: str, func: str, sides: int) -> None:
+    """Raise ExpressionError where `func` is no row-by-row function of numpy: a text may say no other."""
+    known = [one for one in dir(np) if isinstance(made := getattr(np, one), np.ufunc) and made.nin == sides]
+    if func not in known:
+        raise ExpressionError(
+            f"{name}: func must be a function of numpy that works row by row, such as {known[0]}, received {func!r}"
+            f"{did_you_mean(str(func), known)}; a class of one's own may name any"
+        )
 
 
 def _check(made: Expression) -> None:

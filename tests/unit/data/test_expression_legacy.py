@@ -388,6 +388,16 @@ def test_old_division_and_the_bases_are_there():
             wrong()
 
 
+def test_a_text_reaches_no_function_of_numpy_but_those_that_work_row_by_row(root):
+    session(root, NpElemOperator, ops.NpPairOperator)
+    found = D.features(["AAA"], ["NpElemOperator($close,'sqrt')", "NpPairOperator($close,2,'fmod')", "$close"])
+    np.testing.assert_allclose(found.iloc[:, 0] ** 2, found.iloc[:, 2], rtol=1e-6)
+    np.testing.assert_allclose(found.iloc[:, 1], found.iloc[:, 2] % 2, rtol=1e-6)
+    for text, hint in (("NpElemOperator($close,'load')", "such as"), ("NpElemOperator($close,'sqrtt')", "mean sqrt")):
+        with pytest.raises(ExpressionError, match=f"function of numpy that works row by row.*{hint}"):
+            D.features(["AAA"], [text])
+
+
 # ------------------------------------------------------------------------------------------------ registering
 def test_operators_by_name(root, told):
     live = session(root)
