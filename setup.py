@@ -15,8 +15,8 @@ UNIX = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"]
 # Without fused multiply-add every instruction set gives the same bits; the two warnings are about gcc's own headers.
 LANES = [*UNIX, "-g0", "-ffp-contract=off", "-Wno-psabi", "-Wno-maybe-uninitialized", "-Wno-ignored-attributes"]
 X86 = sys.platform != "win32" and platform.machine() in ("x86_64", "AMD64")
-# The same code for three instruction sets; the machine is asked which it has when a program is made.
-SETS = {"baseline": [], "v3": ["-march=x86-64-v3"], "v4": ["-march=x86-64-v4"]} if X86 else {"baseline": []}
+# The same code for two instruction sets; the machine is asked which it has when a program is made.
+SETS = {"baseline": [], "v3": ["-march=x86-64-v3"]} if X86 else {"baseline": []}
 
 
 class Build(build_ext):

@@ -84,6 +84,5 @@ class Machine {  // a program on one group of instruments
 // nullptr where the machine has no such instructions, and for a program with a name that is not known (`wrong`).
 Machine* make_baseline(const Code& code, const char** wrong);
 Machine* make_v3(const Code& code, const char** wrong);
-Machine* make_v4(const Code& code, const char** wrong);
 
 }  // namespace qlib_kernels

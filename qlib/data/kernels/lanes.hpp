@@ -4,8 +4,8 @@
 //
 //     F  eight float32      J  their masks      D  eight float64      I  their masks
 //
-// Where the machine has no registers of eight float64, D is two halves: left to itself the compiler takes the eight
-// apart one by one.  Included once per instruction set, inside a namespace of its own (isa.hpp); so no include guard,
+// D is two halves, as wide as the registers of most machines: left to itself the compiler takes eight float64 apart one by
+// one where it has no register for them.  Included once per instruction set, inside a namespace of its own (isa.hpp); so no include guard,
 // and no standard containers, whose code the linker would share between the instruction sets.
 
 constexpr int LANES = 8;
@@ -17,15 +17,6 @@ typedef decltype(F{} < F{}) J;
 static inline F all(float x) { return F{x, x, x, x, x, x, x, x}; }
 static inline F pick(J mask, F yes, F no) { return mask ? yes : no; }
 
-#if defined(__AVX512F__)
-typedef double D __attribute__((vector_size(64), may_alias));
-typedef decltype(D{} < D{}) I;
-static inline D all(double x) { return D{x, x, x, x, x, x, x, x}; }
-static inline D pick(I mask, D yes, D no) { return mask ? yes : no; }
-static inline D root(D x) { return (D)_mm512_sqrt_pd((__m512d)x); }
-static inline D wide(F x) { return __builtin_convertvector(x, D); }
-static inline F narrow(D x) { return __builtin_convertvector(x, F); }
-#else
 typedef double Half __attribute__((vector_size(32), may_alias));
 typedef decltype(Half{} < Half{}) HalfMask;
 typedef float HalfF __attribute__((vector_size(16), may_alias));
@@ -84,7 +75,6 @@ static inline F narrow(D x) {
     return __builtin_shufflevector(__builtin_convertvector(x.low, HalfF), __builtin_convertvector(x.high, HalfF), 0, 1, 2, 3, 4,
                                    5, 6, 7);
 }
-#endif
 static inline D wide(D x) { return x; }
 static inline F narrow(F x) { return x; }
 

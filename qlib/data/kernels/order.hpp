@@ -4,7 +4,7 @@
 // comes is put in by one walk over the sorted rows, without a branch.  A missing value is +infinity, so it stands last.
 // A long window is kept in pieces (sorted.hpp), one instrument after the other.
 
-constexpr Index SHORT = 128;
+constexpr Index SHORT = 512;
 
 template <class V>
 struct MaskOf;

@@ -81,14 +81,10 @@ cdef extern from *:
     #if defined(__x86_64__) && defined(__GNUC__)
     static int instruction_set() {
         __builtin_cpu_init();
-        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512cd"))
-            return 4;
         if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("bmi2")) return 3;
         return 0;
     }
     static qlib_kernels::Machine* make_machine(int level, const qlib_kernels::Code& code, const char** wrong) {
-        if (level == 4) return qlib_kernels::make_v4(code, wrong);
         if (level == 3) return qlib_kernels::make_v3(code, wrong);
         return qlib_kernels::make_baseline(code, wrong);
     }
@@ -112,7 +108,7 @@ WHAT = {
 }
 LANES = 8
 MOST_READINGS = MOST_OUTPUTS
-_LEVELS = {"baseline": 0, "v3": 3, "v4": 4}
+_LEVELS = {"baseline": 0, "v3": 3}
 _BEST = instruction_set()
 
 
