@@ -195,8 +195,9 @@ class QlibDataLoader(DLWParser):
             instruments = provider.instruments(instruments, filter_pipe=self.filter_pipe)
         elif self.filter_pipe is not None:
             log.warning("filter_pipe is only used with the name of a market: ignored")
-        frame = provider.features(instruments, exprs, start, end, freq=freq, inst_processors=processors)
-        return sort_rows(frame) if self.swap_level else frame
+        return provider.features(
+            instruments, exprs, start, end, freq=freq, inst_processors=processors, by_time=self.swap_level
+        )
 
 
 # ----------------------------------------------------------------------------------------------------- frames and files

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Final
 
@@ -42,6 +42,7 @@ class Wanted:
     low: np.ndarray
     high: np.ndarray
     to: np.ndarray
+    row_of: np.ndarray | None = None  # if there, row n of those goes to row row_of[n] instead
 
     @classmethod
     def ranges(cls, instrument: np.ndarray, low: np.ndarray, high: np.ndarray, instruments: int) -> Wanted:
@@ -55,6 +56,24 @@ class Wanted:
         """Return all rows of all instruments."""
         count = len(columns.instruments)
         return cls.ranges(np.arange(count), columns.begin, columns.end, count)
+
+    def by_time(self) -> Wanted:
+        """Return the same rows in order of time, and of instruments within it."""
+        lengths = self.high - self.low
+        if not len(lengths):
+            return self
+        base = int(self.low.min())
+        begin, end = (self.low - base).tolist(), (self.high - base).tolist()
+        steps = np.zeros(max(end) + 1, np.int64)
+        np.add.at(steps, self.low - base, 1)
+        np.subtract.at(steps, self.high - base, 1)
+        here = np.cumsum(steps[:-1])  # instruments at each position
+        free = np.cumsum(here) - here  # the next row of each position
+        row_of = np.empty(int(lengths.sum()), np.int64)
+        for to, low, high in zip(self.to.tolist(), begin, end, strict=True):
+            row_of[to : to + high - low] = free[low:high]
+            free[low:high] += 1
+        return replace(self, row_of=row_of)
 
     @property
     def rows(self) -> int:
@@ -210,7 +229,7 @@ class Job:
                 sources.append((given[node], self.start, columns.begin, columns.end - columns.begin))
         work = Work(
             columns.begin, columns.end, sources, targets, wanted.of, wanted.low, wanted.high, wanted.to, self.start,
-            *self.clip, self.last,
+            *self.clip, self.last, wanted.row_of if targets[0][1] else None,
         )  # fmt: skip
         kept = targets[0][1]
         groups = grouped(columns, np.diff(wanted.of) > 0 if kept else columns.end > columns.begin)
@@ -229,5 +248,8 @@ def grouped(columns: Columns, some: np.ndarray) -> np.ndarray:
     chosen = np.flatnonzero(some)
     order = chosen[np.lexsort((columns.end[chosen], columns.begin[chosen]))]
     groups = np.full((-(-len(order) // LANES), LANES), -1, np.int64)
+    # Inside a group in their own order, so that in order of time they may follow one another.
     groups.reshape(-1)[: len(order)] = order
+    whole = groups[: len(order) // LANES]
+    whole.sort(axis=1)
     return groups

@@ -93,7 +93,7 @@ class Engine:
         bar
             Column (without ``$``) to one number per instrument, in the order of `instruments`; or a frame with
             instruments as index (those that are missing there have no bar) and columns with or without ``$``.  NaN
-            where there is no value; an instrument is listed with its first number.
+            where there is no value; an instrument is listed with its first number, in whatever column.
         members
             The instruments that belong to the universe at this bar, for operators across instruments; all, by default.
 
@@ -104,6 +104,7 @@ class Engine:
         """
         columns = self._columns(bar)
         self._listed = self._listed | np.logical_or.reduce([~np.isnan(values) for values in columns.values()])
+        columns = {name: columns[name] for name in self.plan.reads}
         out = np.full((len(self.fields), len(self.instruments)), np.nan, dtype=np.float32)
         given: dict[Node, np.ndarray] = {}
         for phase, live in self._phases:
@@ -124,11 +125,12 @@ class Engine:
                 raise InputError(f"bar: the engine has no instrument {unknown[0]}{near}; list it in the history")
             bar = {str(name): values for name, values in bar.reindex(list(self.instruments)).items()}
         known = {name.removeprefix("$").lower(): values for name, values in bar.items()}
-        columns = {}
         for name in self.plan.reads:
             if name not in known:
                 near = did_you_mean(name, list(known))
                 raise InputError(f"bar: received {', '.join(known) or 'nothing'}; it lacks {name}{near}")
+        columns = {}
+        for name in known:
             values = np.ascontiguousarray(known[name], dtype=np.float32)
             if values.shape != (len(self.instruments),):
                 raise InputError(

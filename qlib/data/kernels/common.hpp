@@ -60,6 +60,7 @@ struct Job {
     const Target* targets = nullptr;
     const std::int64_t* range_of = nullptr;  // instruments + 1: the wanted ranges of instrument i
     const std::int64_t *range_low = nullptr, *range_high = nullptr, *range_to = nullptr;
+    const std::int64_t* row_of = nullptr;  // if there: what range_to counts in stands at this row instead
     const std::int64_t* start = nullptr;  // row of each instrument where all rows are wanted
     Index low = 0, high = 0;              // clip: positions before and after are not looked at
     Index last = 0;                       // the caller's last position

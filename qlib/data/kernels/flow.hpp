@@ -98,6 +98,46 @@ static void store_lanes(const Run& run, const Job& job, const Target& target, In
     }
 }
 
+// The same, to rows that a table names: where eight instruments of a date follow one another, they go there at once.
+template <class V>
+static void store_by_table(const Run& run, const Job& job, const Target& target, Index low, Index high, const V* x) {
+    typedef typename MaskOf<V>::T T;
+    float* const out = static_cast<float*>(target.base);
+    const T* rows = reinterpret_cast<const T*>(x);
+    const std::int64_t* to[LANES];
+    bool whole = true;
+    for (int l = 0; l < LANES; ++l) {
+        const std::int64_t i = run.lanes[l];
+        bool all_rows = false;
+        for (std::int64_t k = i < 0 ? 0 : job.range_of[i]; i >= 0 && k < job.range_of[i + 1]; ++k) {
+            const Index begin = Index(job.range_low[k]) - run.base, end = Index(job.range_high[k]) - run.base;
+            if (begin <= low && end >= high) to[l] = job.row_of + job.range_to[k] - begin, all_rows = true;
+        }
+        whole = whole && all_rows;
+    }
+    if (whole) {
+        for (Index r = low; r < high; ++r) {
+            const F values = narrow(x[r]);
+            float* const first = out + to[0][r];
+            bool follow = true;
+            for (int l = 1; l < LANES; ++l) follow = follow && to[l][r] == to[0][r] + l;
+            if (follow)
+                memcpy(first, &values, sizeof(F));
+            else
+                for (int l = 0; l < LANES; ++l) out[to[l][r]] = values[l];
+        }
+        return;
+    }
+    for (int l = 0; l < LANES; ++l) {
+        const std::int64_t i = run.lanes[l];
+        for (std::int64_t k = i < 0 ? 0 : job.range_of[i]; i >= 0 && k < job.range_of[i + 1]; ++k) {
+            const Index begin = Index(job.range_low[k]) - run.base, end = Index(job.range_high[k]) - run.base;
+            const std::int64_t* table = job.row_of + job.range_to[k] - begin;
+            for (Index r = low > begin ? low : begin; r < (high < end ? high : end); ++r) out[table[r]] = float(rows[r * LANES + l]);
+        }
+    }
+}
+
 template <class V>
 void store(Run& run, const Instruction& it, State*) {
     typedef typename MaskOf<V>::T T;
@@ -108,6 +148,7 @@ void store(Run& run, const Instruction& it, State*) {
     if (low >= high) return;
     const V* x = run.rows_of<V>(step.in[0]);
     const T* rows = reinterpret_cast<const T*>(x);
+    if (target.kept && job.row_of != nullptr) return store_by_table<V>(run, job, target, low, high, x);
     if (target.wide) return store_lanes<T, double>(run, job, target, low, high, rows);
     // All eight lanes want all of these rows: whole squares are turned over.
     float* to[LANES];

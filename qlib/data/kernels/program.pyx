@@ -58,6 +58,7 @@ cdef extern from "common.hpp" namespace "qlib_kernels" nogil:
         const int64_t* range_low
         const int64_t* range_high
         const int64_t* range_to
+        const int64_t* row_of
         const int64_t* start
         Py_ssize_t low, high, last
 
@@ -252,6 +253,8 @@ cdef class Work:
     range_of, range_low, range_high, range_to
         Instrument i wants the calendar positions range_low[k] ... range_high[k] - 1 at range_to[k], for
         range_of[i] <= k < range_of[i + 1].
+    row_of
+        If given, what range_to counts is looked up in this table: the row where the value goes.
     start
         Row of each instrument where every row of the hull is written.
     low, high
@@ -266,7 +269,7 @@ cdef class Work:
     cdef list held, source_sizes, source_counts, target_sizes
     cdef Py_ssize_t instruments
 
-    def __cinit__(self, begin, end, sources, targets, range_of, range_low, range_high, range_to, start, low, high, last):
+    def __cinit__(self, begin, end, sources, targets, range_of, range_low, range_high, range_to, start, low, high, last, row_of=None):
         cdef Py_ssize_t i
         cdef _Flat flat
         cdef const int64_t[:] view
@@ -302,7 +305,30 @@ cdef class Work:
         self.job.range_to = self.column(range_to, &one)
         self.job.start = self.column(start, &one)
         self.job.low, self.job.high, self.job.last = low, high, last
+        if row_of is not None:
+            self.job.row_of = self.column(row_of, &one)
+            if one != 1:
+                raise ValueError("row_of must be contiguous")
+        self.check_table(row_of)
         self.check(len(begin), len(end), len(range_of), len(range_low), len(range_high), len(range_to), len(start))
+
+    cdef int check_table(self, object row_of) except -1:
+        """The table of rows names rows that are there, and the ranges keep to the table."""
+        if row_of is None:
+            return 0
+        cdef const int64_t[:] table = row_of
+        cdef Py_ssize_t k, last = -1
+        for k in range(table.shape[0]):
+            if table[k] < 0:
+                raise ValueError(f"row_of: received row {table[k]}")
+            last = max(last, table[k])
+        for k in range(len(self.target_sizes)):
+            if self.targets[k].wide or not self.targets[k].kept:
+                raise ValueError("row_of: only wanted rows of float32 can be placed by a table")
+            if last >= self.target_sizes[k]:
+                raise ValueError(f"target {k}: row {last} does not fit into {self.target_sizes[k]} rows")
+            self.target_sizes[k] = table.shape[0]
+        return 0
 
     cdef int check(
         self, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t of, Py_ssize_t low, Py_ssize_t high, Py_ssize_t to,

@@ -29,16 +29,20 @@ from qlib.data.provider.absent import Absent, warn
 from qlib.data.provider.elsewhere import Stored
 from qlib.data.provider.features import (
     Loaded,
+    Query,
     compute_batches,
     compute_rows,
     computed_panel,
     empty_frame,
     frame_of,
+    index_by_time,
     index_of,
+    leaves_rows_out,
     load,
     needed,
     rows_of,
 )
+from qlib.data.provider.features import by_time as computed_by_time
 from qlib.data.provider.pit import Periods
 from qlib.data.provider.plans import Plans
 from qlib.data.provider.store import Store
@@ -53,16 +57,13 @@ logger = get_module_logger("data")
 
 
 @dataclass(frozen=True, slots=True)
-class _Query:
+class _Found:
     """What was read for a query, and which rows it has."""
 
-    labels: tuple[str, ...]
-    calendar: Calendar
-    low: int
-    high: int
-    threads: int
+    query: Query
     loaded: Loaded
     kept: Ranges
+    threads: int
 
 
 class Provider:
@@ -196,6 +197,8 @@ class Provider:
         freq: str = "day",
         disk_cache: int | None = None,
         inst_processors: Sequence[Any] = (),
+        *,
+        by_time: bool = False,
     ) -> pd.DataFrame:
         """Return formulas over instruments and times.
 
@@ -212,6 +215,8 @@ class Provider:
         inst_processors
             Called one after the other with each instrument's frame (index datetime) and `instrument=name`;
             `InstProcessor` objects or their configurations.
+        by_time
+            Rows are (datetime, instrument), as data loaders want them; they are computed in that order.
 
         Returns
         -------
@@ -230,15 +235,18 @@ class Provider:
         StoreError
             A file is damaged.
         """
-        plan = self._plan(fields)
-        query = self._query(plan, instruments, start_time, end_time, freq)
-        if query is None:
-            return empty_frame(plan.fields)
-        block, kept = compute_rows(plan, query.loaded, query.kept, query.low, query.high, query.threads)
-        if not len(kept):
-            return empty_frame(plan.fields)
-        frame = frame_of(block, index_of(query.labels, kept, query.calendar), plan)
-        return _processed(frame, inst_processors) if inst_processors else frame
+        query = self.query(instruments, fields, start_time, end_time, freq)
+        found = self._find(query)
+        if query is None or found is None:
+            none = empty_frame(tuple(map(str, fields)))
+            return none.swaplevel() if by_time else none
+        work = (query.plan, found.loaded, found.kept, query.low, query.high, found.threads)
+        if by_time and not inst_processors and not leaves_rows_out(query.plan):
+            block, row_of = computed_by_time(*work)
+            index = index_of(query.instruments, found.kept, query.calendar)
+            return frame_of(block, index_by_time(index, row_of), query.plan)
+        frame = self.framed(query, *compute_rows(*work), inst_processors)
+        return frame.swaplevel().sort_index() if by_time else frame
 
     def features_in_batches(
         self,
@@ -266,12 +274,12 @@ class Provider:
             the values of fields[places[k]] on those rows. The block is used again for the next batch: copy what must
             outlive it. Equal formulas are computed once, those that share work stand together.
         """
-        plan = self._plan(fields)
-        query = self._query(plan, instruments, start_time, end_time, freq)
-        if query is None:
-            return empty_frame(plan.fields).index, iter(())
-        batches = compute_batches(plan, query.loaded, query.kept, query.low, query.high, query.threads, megabytes)
-        return index_of(query.labels, query.kept, query.calendar), batches
+        found = self._find(self.query(instruments, fields, start_time, end_time, freq))
+        if found is None:
+            return empty_frame(tuple(map(str, fields))).index, iter(())
+        query = found.query
+        batches = compute_batches(query.plan, found.loaded, found.kept, query.low, query.high, found.threads, megabytes)
+        return index_of(query.instruments, found.kept, query.calendar), batches
 
     def engine(self, instruments: Any, fields: Sequence[Any], end_time: Any = None, freq: str = "day") -> Engine:
         """Return an engine that knows the stored bars up to `end_time` and goes on with those that you append.
@@ -295,24 +303,39 @@ class Provider:
         warn(self.store, plan, freq, calendar, labels, Absent.of(loaded, plan))
         return Engine(plan.fields, loaded.panel(0, len(labels)), registry=self.registry)
 
-    def _query(self, plan: Plan, instruments: Any, start_time: Any, end_time: Any, freq: str) -> _Query | None:
-        """Read what a query needs; None, with a warning, where it has no rows."""
+    def query(
+        self, instruments: Any, fields: Sequence[Any], start_time: Any = None, end_time: Any = None, freq: str = "day"
+    ) -> Query | None:
+        """Return what `features` is asked for, nothing read yet; None, with a warning, where the range has no bar."""
+        plan = self._plan(fields)
         calendar = self.locate(self.store.stored_freq(freq))
         low, high = calendar.locate(start_time, end_time)
         if high < low:
             self._warn_outside(calendar, start_time, end_time)
             return None
-        across = meets_others(plan)
         # An operator across instruments meets everybody who was a member at some bar that is computed, history too.
-        bounds = needed(plan, calendar, low, high) if across else (low, high)
-        labels, members = self._labels(instruments, calendar, *bounds, freq)
-        threads = self.settings.threads(freq)
-        loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
-        if across and members is not None:
-            loaded = _with_members(loaded, labels, members)
-        warn(self.store, plan, freq, calendar, labels, Absent.of(loaded, plan))
-        kept = rows_of(loaded, low, high, members)
-        return _Query(labels, calendar, low, high, threads, loaded, kept) if len(kept) else None
+        bounds = needed(plan, calendar, low, high) if meets_others(plan) else (low, high)
+        return Query(plan, freq, calendar, low, high, *self._labels(instruments, calendar, *bounds, freq))
+
+    def _find(self, query: Query | None) -> _Found | None:
+        """Read what a query needs; None where it has no rows."""
+        if query is None:
+            return None
+        plan, threads = query.plan, self.settings.threads(query.freq)
+        loaded = load(self.store, query.instruments, plan, query.freq, query.calendar, query.low, query.high, threads)
+        if query.members is not None and meets_others(plan):
+            loaded = _with_members(loaded, query.instruments, query.members)
+        warn(self.store, plan, query.freq, query.calendar, query.instruments, Absent.of(loaded, plan))
+        kept = rows_of(loaded, query.low, query.high, query.members)
+        return _Found(query, loaded, kept, threads) if len(kept) else None
+
+    @staticmethod
+    def framed(query: Query, block: np.ndarray, kept: Ranges, inst_processors: Sequence[Any] = ()) -> pd.DataFrame:
+        """Return the computed rows of a query as the frame that `features` returns."""
+        if not len(kept):
+            return empty_frame(query.plan.fields)
+        frame = frame_of(block, index_of(query.instruments, kept, query.calendar), query.plan)
+        return _processed(frame, inst_processors) if inst_processors else frame
 
     def panel(
         self,

@@ -37,6 +37,22 @@ _SHORT: Final = 32  # ranges of fewer rows are copied together, longer ones one 
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """What is asked: the fields of a plan, over instruments (ascending) at calendar positions low ... high.
+
+    With `members`, ranges of calendar positions by the number of the instrument, rows outside them are left out.
+    """
+
+    plan: Plan
+    freq: str
+    calendar: Calendar
+    low: int
+    high: int
+    instruments: tuple[str, ...]
+    members: Ranges | None
+
+
+@dataclass(frozen=True, slots=True)
 class Loaded:
     """What is stored for a query: per instrument and field, values from a calendar position on.
 
@@ -176,12 +192,26 @@ def rows_of(loaded: Loaded, low: int, high: int, members: Ranges | None) -> Rang
     return kept if members is None else kept.common(members)
 
 
-def compute(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int) -> np.ndarray:
-    """Return the float32 block (fields, kept rows), instruments one after the other."""
+def compute(
+    plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int, wanted: Wanted | None = None
+) -> np.ndarray:
+    """Return the float32 block (fields, kept rows), instruments one after the other, or as `wanted` says."""
     plan, around = meeting(plan, loaded.around)
     columns = replace(loaded, around=around).columns()
-    wanted = Wanted.ranges(kept.instrument, kept.begin, kept.end, len(loaded.instruments))
-    return evaluate_apart(plan, columns, wanted, n_threads=threads, query=(low, high))
+    wanted = wanted_of(loaded, kept) if wanted is None else wanted
+    return evaluate_apart(plan, columns, wanted, n_threads=threads, query=(low, high), rows=around.rows)
+
+
+def wanted_of(loaded: Loaded, kept: Ranges) -> Wanted:
+    """Return where the kept rows go: instruments one after the other."""
+    return Wanted.ranges(kept.instrument, kept.begin, kept.end, len(loaded.instruments))
+
+
+def by_time(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return the block of the kept rows in order of time, and the row of each: for no formula that leaves rows out."""
+    wanted = wanted_of(loaded, kept).by_time()
+    assert wanted.row_of is not None
+    return compute(plan, loaded, kept, low, high, threads, wanted), wanted.row_of
 
 
 def compute_batches(
@@ -190,8 +220,8 @@ def compute_batches(
     """Yield (places of fields, block) of the kept rows, a few fields at a time; a row that a field lacks is NaN."""
     plan, around = meeting(plan, loaded.around)
     columns = replace(loaded, around=around).columns()
-    wanted = Wanted.ranges(kept.instrument, kept.begin, kept.end, len(loaded.instruments))
-    run = partial(evaluate_apart, n_threads=threads, query=(low, high))
+    wanted = wanted_of(loaded, kept)
+    run = partial(evaluate_apart, n_threads=threads, query=(low, high), rows=around.rows)
     yield from in_batches(plan, columns, wanted, run, megabytes=megabytes)
 
 
@@ -235,6 +265,22 @@ def index_of(instruments: tuple[str, ...], kept: Ranges, calendar: Calendar) -> 
             times = times[used]
             of_time = (np.cumsum(used) - 1).astype(_code(len(times)))[of_time]
     return _multi_index(names, times, of_name, of_time)
+
+
+def index_by_time(index: pd.MultiIndex, row_of: np.ndarray) -> pd.MultiIndex:
+    """Return an index (instrument, datetime) as (datetime, instrument), each entry at its row."""
+    codes = []
+    for given in index.codes:
+        placed = np.empty_like(given)
+        placed[row_of] = given
+        codes.append(placed)
+    levels: list[Any] = [index.levels[1], index.levels[0]]
+    return pd.MultiIndex(levels=levels, codes=codes[::-1], names=["datetime", "instrument"], verify_integrity=False)
+
+
+def leaves_rows_out(plan: Plan) -> bool:
+    """Tell whether a formula has fewer rows than its columns."""
+    return bool(masks_of(plan) or returned_of(plan))
 
 
 def _time_codes(kept: Ranges, low: int, high: int) -> np.ndarray:

@@ -443,6 +443,38 @@ def opened_files(*folders: Path):
         os.close(handle)
 
 
+@given(
+    spans=st.dictionaries(st.sampled_from(["BTC", "LATE", "DEAD", "eth"]), st.lists(ranges, max_size=3)), window=ranges
+)
+@settings(max_examples=40, deadline=None)
+def test_rows_can_be_computed_in_order_of_time(root, spans, window):
+    low, high = window
+    universe = {name: [(DAYS[a], DAYS[b]) for a, b in pairs] for name, pairs in spans.items()}
+    for fields in (FORMULAS, [*FORMULAS, "Select($close>1,$close)"]):
+        plain = provider(root).features(universe, fields, DAYS[low], DAYS[high])
+        got = provider(root).features(universe, fields, DAYS[low], DAYS[high], by_time=True)
+        wanted = plain.swaplevel().sort_index()
+        assert list(got.index) == list(wanted.index) and list(got.index.names) == ["datetime", "instrument"]
+        np.testing.assert_array_equal(got.to_numpy(), wanted.to_numpy())
+
+
+def test_many_instruments_in_order_of_time(tmp_path):
+    """Groups of eight that follow one another, and groups that do not."""
+    rng, days = np.random.default_rng(3), 700
+    times = pd.date_range("2020-01-01", periods=days)
+    frames = {}
+    for i in range(37):
+        low, high = (0, days) if i % 5 else sorted(rng.integers(0, days, 2).tolist())
+        frames[f"S{i:02}"] = pd.DataFrame({"close": rng.random(high - low)}, index=times[low:high])
+    p = provider(write_store(frames, tmp_path / "s", "day"))
+    names = list(frames)
+    fields = ["$close", "Mean($close,20)", "Ref($close,-3)", "CSRank($close)"]
+    wanted = p.features(names, fields).swaplevel().sort_index()
+    for threads in (1, 2):
+        got = provider(tmp_path / "s", kernels=threads).features(names, fields, by_time=True)
+        pd.testing.assert_frame_equal(got, wanted)
+
+
 def test_batches_of_formulas_have_the_rows_and_numbers_of_features(root):
     whole = provider(root).features(["BTC", "LATE", "DEAD", "eth"], FORMULAS, DAYS[3], DAYS[30])
     index, batches = provider(root).features_in_batches(
