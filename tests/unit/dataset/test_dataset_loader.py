@@ -40,11 +40,12 @@ class Store:
     def instruments(self, market, filter_pipe=None):
         return {"market": market, "filter_pipe": filter_pipe}
 
-    def features(self, instruments, fields, start, end, freq, inst_processors):
+    def features(self, instruments, fields, start, end, freq, inst_processors, *, by_time=False):
         self.calls.append((instruments, tuple(fields), start, end, freq, inst_processors))
         index = pd.MultiIndex.from_product([["B", "A"], DATES], names=["instrument", "datetime"])
         values = {f: (np.arange(len(index)) + 100 * len(f)).astype("f4") for f in fields}
-        return pd.DataFrame(values, index=index)
+        frame = pd.DataFrame(values, index=index)
+        return frame.swaplevel().sort_index() if by_time else frame
 
 
 @pytest.fixture
