@@ -21,7 +21,7 @@ import copyreg
 import inspect
 import math
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Final
@@ -36,7 +36,7 @@ from qlib.data.expression.node import Node, NodeError, PanelOperator, Scalar, is
 from qlib.data.expression.once import once
 from qlib.data.expression.parameters import Series
 from qlib.data.expression.plan import Plan
-from qlib.data.expression.sites import Sites
+from qlib.data.expression.sites import Apart, Sites, cut
 from qlib.data.expression.span import Span
 from qlib.data.panel import Columns, Panel
 from qlib.errors import ExpressionError
@@ -333,18 +333,77 @@ def evaluate_apart(
     n_threads: int = 1,
     query: tuple[int, int] | None = None,
     out: Sequence[np.ndarray] | None = None,
+    rows: RowsOf | None = None,
 ) -> np.ndarray:
-    """Do what `evaluate_columns` does, and show every field the rows that `shown` says."""
-    parts = shown(plan, query)
-    if [clip for _, clip in parts] == [None]:
-        return evaluate_columns(plan, columns, wanted, n_threads=n_threads, query=query, out=out)
+    """Do what `evaluate_columns` does, and show every field the rows that `shown` says.
+
+    With `rows` (see `Surroundings`), a field that is Apart is computed over its own rows at once, as if it were alone.
+    """
     block = np.empty((len(plan.fields) if out is None else 0, wanted.rows), dtype=np.float32)
     out = list(block) if out is None else out
-    for places, clip in parts:
-        part, rows = plan.part(places), [out[i] for i in places]
-        own = replace(columns, panel=partial(_meeting_alone, columns, part))
-        evaluate_columns(part, own, wanted, n_threads=n_threads, query=query, out=rows, clip=clip)
+    for places, clip in shown(plan, query):
+        for some, own in _by_rows(plan, places, columns, rows):
+            part, to = _part(plan, tuple(some), inside=own is not None), [out[i] for i in some]
+            here, there = replace(columns, panel=partial(_meeting_alone, columns, part)), wanted
+            if own is not None:
+                for values in to:
+                    values.fill(np.nan)
+                here, there = _of_rows(here, *own), _inside(wanted, *own)
+            evaluate_columns(part, here, there, n_threads=n_threads, query=query, out=to, clip=clip)
     return block
+
+
+RowsOf = Callable[[Any, Sequence[str]], tuple[np.ndarray, np.ndarray]]
+Own = tuple[np.ndarray, np.ndarray] | None
+
+
+def _by_rows(plan: Plan, places: list[int], columns: Columns, rows: RowsOf | None) -> list[tuple[list[int], Own]]:
+    """Return which fields have the same rows, as half-open ranges of positions; None for those of all columns."""
+    if rows is None or not any(isinstance(plan.roots[i], Apart) for i in places):
+        return [(places, None)]
+    alike: dict[tuple[bytes, bytes] | None, tuple[list[int], Own]] = {}
+    for i in places:
+        root, own, key = plan.roots[i], None, None
+        if isinstance(root, Apart):
+            begin, end = rows(root.feature, columns.instruments)
+            begin, end = np.maximum(begin, columns.begin), np.minimum(end, columns.end)
+            own = np.where(begin < end, begin, columns.begin), np.where(begin < end, end, columns.begin)
+            key = own[0].tobytes(), own[1].tobytes()
+        alike.setdefault(key, ([], own))[0].append(i)
+    return list(alike.values())
+
+
+@once
+def _parts(plan: Plan) -> dict[tuple[tuple[int, ...], bool], Plan]:
+    """Return where the parts of a plan are kept, so that asking again compiles nothing."""
+    return {}
+
+
+def _part(plan: Plan, places: tuple[int, ...], *, inside: bool) -> Plan:
+    """Return the plan of some fields; with `inside`, of what is inside those that are Apart."""
+    if len(places) == len(plan.fields) and not inside:
+        return plan
+    parts = _parts(plan)
+    if (places, inside) not in parts:
+        part = plan.part(places)
+        if inside:
+            part = Plan(part.fields, [r.feature if isinstance(r, Apart) else r for r in part.roots], part.compat)
+        parts[places, inside] = part
+    return parts[places, inside]
+
+
+def _of_rows(columns: Columns, begin: np.ndarray, end: np.ndarray) -> Columns:
+    """Return the columns as if each instrument had the positions begin ... end - 1 only."""
+    return replace(columns, begin=begin, end=end, panel=lambda: cut(columns.panel(), begin, end))
+
+
+def _inside(wanted: Wanted, begin: np.ndarray, end: np.ndarray) -> Wanted:
+    """Return those of the wanted rows at positions begin ... end - 1 of their instruments."""
+    number = np.repeat(np.arange(len(begin)), np.diff(wanted.of))
+    low, high = np.maximum(wanted.low, begin[number]), np.minimum(wanted.high, end[number])
+    some = low < high
+    of = np.searchsorted(number[some], np.arange(len(begin) + 1))
+    return replace(wanted, of=of, low=low[some], high=high[some], to=(wanted.to + low - wanted.low)[some])
 
 
 def _meeting_alone(columns: Columns, part: Plan) -> Panel:

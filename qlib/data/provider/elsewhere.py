@@ -45,8 +45,17 @@ class _Extent:
     def __init__(self, loaded: Loaded) -> None:
         self._loaded = loaded
         self._place = {name: i for i, name in enumerate(loaded.instruments)}
+        self._whole: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self, column: str, instruments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        if instruments is not self._loaded.instruments:
+            return self._of(column, instruments)
+        if column not in self._whole:
+            self._whole[column] = self._of(column, instruments)
+        begin, end = self._whole[column]
+        return begin.copy(), end.copy()
+
+    def _of(self, column: str, instruments: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         loaded = self._loaded
         begin, end = np.full((2, len(instruments)), -1)
         known = [(i, self._place[name]) for i, name in enumerate(instruments) if name in self._place]

@@ -126,6 +126,13 @@ def test_threads_and_company_change_no_bit(p, root, threads):
         pd.testing.assert_frame_equal(whole.loc[[name]], own)
 
 
+def test_rows_in_order_of_time_are_the_same_rows(p):
+    fields = [*NESTED, "WMA($close,4)", "Count($open,3)"]
+    frame = p.features(sorted(SPANS), fields, DAYS[2], DAYS[35])
+    by_time = p.features(sorted(SPANS), fields, DAYS[2], DAYS[35], by_time=True)
+    pd.testing.assert_frame_equal(by_time, frame.swaplevel().sort_index(), check_exact=True)
+
+
 def test_compared_with_others_inside_and_outside(p, frames):
     """A rank among instruments beside, and around, what is read elsewhere."""
     found = p.features(["NEW", "OLD"], ["CSRank($close-Mask($close,'INDEX'))", "CSRank($close)*Mask($close,'INDEX')"])
