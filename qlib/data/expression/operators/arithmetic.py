@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from qlib.data.expression.node import Scalar
+from qlib.data.expression.node import Node, Operator, PanelOperator, Scalar
 from qlib.data.expression.operators.elementwise import One, Two
 from qlib.data.expression.registry import operator
 
 if TYPE_CHECKING:
     from qlib.data.expression.lowering import Builder, Result
+    from qlib.data.panel import Panel
 
 
 @operator
@@ -31,11 +32,40 @@ class Abs(One):
 
 @operator
 class Log(One):
-    """Natural logarithm."""
+    """Natural logarithm.
+
+    compat="qlib": of float32 values it is numpy's, whose last digit is its own; a correlation near 0 shows it.
+    """
 
     __slots__ = ()
     function = np.log
     code = "log"
+
+    @classmethod
+    def bind(
+        cls, positional: list[Node | Scalar], named: dict[str, Node | Scalar], *, compat: str | None = None
+    ) -> Operator:
+        node = super().bind(positional, named, compat=compat)
+        numpys = compat == "qlib" and node.inputs[0].dtype == "float32"
+        return LogOfNumpy(*node.arguments, compat=compat) if numpys else node
+
+
+class LogOfNumpy(PanelOperator):
+    """`Log` as numpy computes it of float32 values."""
+
+    __slots__ = ()
+    name = "Log"
+    parameters = Log.parameters
+
+    def result_dtype(self) -> str:
+        return "float32"
+
+    def kernel_name(self) -> str:
+        return "numpy.log"
+
+    def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:  # noqa: ARG002
+        with np.errstate(all="ignore"):
+            return np.log(arguments[0])  # type: ignore[arg-type, no-any-return]
 
 
 @operator
