@@ -130,8 +130,8 @@ class Engine:
                 near = did_you_mean(name, list(known))
                 raise InputError(f"bar: received {', '.join(known) or 'nothing'}; it lacks {name}{near}")
         columns = {}
-        for name in known:
-            values = np.ascontiguousarray(known[name], dtype=np.float32)
+        for name, given in known.items():
+            values = np.ascontiguousarray(given, dtype=np.float32)
             if values.shape != (len(self.instruments),):
                 raise InputError(
                     f"bar: {name} has shape {values.shape}; one number for each of the {len(self.instruments)} "
