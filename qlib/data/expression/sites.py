@@ -40,6 +40,7 @@ class Remote(PanelOperator):
 
     __slots__ = ()
     place: ClassVar[int] = 0  # of the formula among the arguments
+    stands: ClassVar[bool] = False  # whether its values stand in the panel already
 
     @property
     def feature(self) -> Node:
@@ -59,6 +60,10 @@ class Remote(PanelOperator):
 
     def reach(self, inner: Span) -> Span:  # noqa: ARG002  nothing is read from the panel's rows
         return self.feature.span
+
+    def as_question(self) -> Node:
+        asked = self.feature.as_question()
+        return self if asked is self.feature else type(asked)(self, compat=self.compat)
 
     def compute(self, arguments: list[np.ndarray | Scalar], panel: Panel) -> np.ndarray:  # noqa: ARG002
         around = panel.around.elsewhere
@@ -154,7 +159,7 @@ class Sites(Mapping[str, Panel]):
         self._asked: dict[str, dict[Node, None]] = {}
         self._remote: set[Node] = set()
         for node in walk(*formulas):
-            if isinstance(node, Remote):
+            if isinstance(node, Remote) and not node.stands:
                 self._remote.add(node)
                 self._asked.setdefault(node.site, {})[node.feature] = None
         self._done: dict[tuple[str, float, float], dict[Node, tuple[Panel, np.ndarray]]] = {}

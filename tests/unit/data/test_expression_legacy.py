@@ -240,6 +240,12 @@ def test_answers_are_questions_where_a_question_is_needed(root):
     above, x = found.iloc[:, 2] == 1, p.features(["AAA", "LATE"], ["$x"]).iloc[:, 0]
     np.testing.assert_array_equal(found.iloc[:, 0], above | (x > 0))
     np.testing.assert_array_equal(found.iloc[:, 1], ~above)
+    moved = p.features(
+        ["AAA"], ["Ref(Above($close,5),1)&($x>0)", "Mask(Above($close,5),'AAA')|(1>$x)", "Above($close,5)"]
+    )
+    before, positive = moved.iloc[:, 2].shift(1) == 1, (x > 0).loc[["AAA"]]
+    np.testing.assert_array_equal(moved.iloc[:, 0], before & positive)
+    np.testing.assert_array_equal(moved.iloc[:, 1], (moved.iloc[:, 2] == 1) | (x < 1).loc[["AAA"]])
     sums = p.features(["AAA"], ["Above($close,5)+Above($close,3)-($close>$open)"]).iloc[:, 0]
     assert set(sums) == {-1, 0, 1, 2}
     with pytest.raises(

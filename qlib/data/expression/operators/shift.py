@@ -46,6 +46,10 @@ class Ref(Shift):
     def reach(self, inner: Span) -> Span:
         return inner.shifted(self.rows)
 
+    def as_question(self) -> Node:
+        asked = self.feature.as_question()
+        return self if asked is self.feature else type(asked)(self, compat=self.compat)
+
     def kernel_name(self) -> str:
         return super().kernel_name() if self.rows or self.compat == "qlib" else "copy"
 
