@@ -4,7 +4,7 @@
 
     stage       each group      Mean($close,5), what the operator reads          answer(questions, ...)
                 all together    CSRank of it                                     Meetings.meet
-    fields      each group      Mean(what was met, 10)                           evaluate_met
+    fields      each group      Mean(what was met, 10)                           Meetings.plan, evaluate_met
 
 An operator across instruments inside another gives one more stage.  Between stages only arrays travel, and nodes that
 stand for them (`Met`): a group may be computed anywhere, and the result has the bits of one panel.
@@ -18,12 +18,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, TypeGuard
 
 import numpy as np
 
 from qlib.data.expression.engine import Wanted, evaluate_columns
-from qlib.data.expression.legacy import shown
+from qlib.data.expression.legacy import evaluate_apart, shown
 from qlib.data.expression.node import STORED, Node, Operator, PanelOperator, Scalar, looks_across, walk
 from qlib.data.expression.operators.crosssection import CrossSection
 from qlib.data.expression.operators.fewer_rows import FewerRows
@@ -49,6 +49,7 @@ class Met(Apart):
 
     __slots__ = ()
     name = "Met"
+    stands = True
     parameters = (Series("feature"), Text("column"))  # type: ignore[assignment]
 
     @property
@@ -67,10 +68,18 @@ class Met(Apart):
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """Where operators are met: the positions that are shown, and the formulas apart that hold them, outermost first."""
+    """Where operators are met: the positions that are shown, and the formulas apart that hold them, outermost first.
+
+    `alone`: the outermost is a field, which `evaluate_apart` computes as if it were alone.
+    """
 
     clip: Clip
     inside: tuple[Node, ...] = ()
+    alone: bool = False
+
+    def within(self, apart: Apart) -> Room:
+        """Return the room of the formula that is apart in this one."""
+        return replace(self, inside=(*self.inside, apart.feature))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,18 +125,9 @@ class Values:
         return np.array_equal(self.lengths, lengths) and np.array_equal(self.first[filled], other.first[filled])
 
 
-@dataclass(frozen=True, slots=True)
-class Work:
-    """Some of the fields: their places, and what a group of instruments computes of them when all is met."""
-
-    places: tuple[int, ...]
-    plan: Plan
-    clip: Clip
-
-
 # ------------------------------------------------------------------------------------------- where all meet
 class Meetings:
-    """The stages of a plan, see the module: `questions` of each, and `works`, the fields behind the last one.
+    """The stages of a plan, see the module: `questions` of each, and `plan`, the fields behind the last one.
 
     Parameters
     ----------
@@ -142,29 +142,33 @@ class Meetings:
     def __init__(self, plan: Plan, query: tuple[int, int]) -> None:
         self.why_not: str | None = None
         self.questions: list[list[Question]] = []
-        self.works: list[Work] = []
-        self._nodes: list[list[dict[str, PanelOperator]]] = []
+        self._operators: list[list[dict[str, PanelOperator]]] = []
         self._level: dict[tuple[Room, Node], int] = {}
         names: Names = {}
-        parts = [(Room(clip), tuple(places), [plan.roots[i] for i in places]) for places, clip in shown(plan, query)]
-        for room, _, roots in parts:
-            self._find(room, roots, names)
-        if self.why_not is None:
-            for stage in range(1, max((self._level[key] for key in names), default=0) + 1):
-                self._ask({key: name for key, name in names.items() if self._level[key] <= stage}, stage)
-            for room, places, roots in parts:
-                made = _rewritten(room, roots, names)
-                part = Plan([plan.fields[i] for i in places], [made[root] for root in roots], plan.compat)
-                self.works.append(Work(places, part, room.clip))
+        rooms: dict[Room, list[int]] = {}
+        for places, clip in shown(plan, query):
+            for i in places:
+                root = plan.roots[i]
+                rooms.setdefault(Room(clip, (root.feature,), alone=True) if _apart(root) else Room(clip), []).append(i)
+        below = {i: root.feature if _apart(root) else root for i, root in enumerate(plan.roots)}
+        for room, places in rooms.items():
+            self._find(room, [below[i] for i in places], names)
+        for stage in range(1, max((self._level[key] for key in names), default=0) + 1):
+            self._ask({key: name for key, name in names.items() if self._level[key] <= stage}, stage)
+        roots = list(plan.roots)
+        for room, places in rooms.items():
+            made = _rewritten(room, [below[i] for i in places], names)
+            for i in places:
+                roots[i] = Apart(made[below[i]], compat=plan.compat) if room.alone else made[below[i]]
+        self.plan = Plan(plan.fields, roots, plan.compat)
 
     def _find(self, room: Room, roots: Sequence[Node], names: Names) -> None:
         """Name every operator that needs all instruments, and note in which stage it can have what it reads."""
         for node in walk(*roots):
             level = max((self._level[room, child] for child in node.inputs), default=0)
-            if isinstance(node, Apart) and looks_across(node.feature):
-                inside = Room(room.clip, (*room.inside, node.feature))
-                self._find(inside, [node.feature], names)
-                level = self._level[inside, node.feature]
+            if _apart(node):
+                self._find(room.within(node), [node.feature], names)
+                level = self._level[room.within(node), node.feature]
             elif needs_all(node):
                 level += 1
                 names.setdefault((room, node), f"met {len(names)}")
@@ -188,7 +192,7 @@ class Meetings:
             )
             operators.append(here)
         self.questions.append(questions)
-        self._nodes.append(operators)  # type: ignore[arg-type]
+        self._operators.append(operators)  # type: ignore[arg-type]
 
     def meet(
         self,
@@ -216,7 +220,7 @@ class Meetings:
             By room, what is met up to now.
         """
         after = dict(met)
-        everything = zip(self.questions[stage], self._nodes[stage], zip(*answers, strict=True), strict=True)
+        everything = zip(self.questions[stage], self._operators[stage], zip(*answers, strict=True), strict=True)
         for question, nodes, of_groups in everything:
             here = Values.joined(of_groups)
             before = met.get(question.room)
@@ -264,15 +268,19 @@ def needs_all(node: Node) -> bool:
     return node.across or looks_across(*(child for child in node.children if child not in inputs))
 
 
+def _apart(node: Node) -> TypeGuard[Apart]:
+    """Tell whether a node is a formula apart in which instruments meet."""
+    return isinstance(node, Apart) and looks_across(node.feature)
+
+
 def _rewritten(room: Room, roots: Sequence[Node], names: Mapping[tuple[Room, Node], str]) -> dict[Node, Node]:
     """Return for every node below the roots what it is when those that have names are met."""
     made: dict[Node, Node] = {}
     for node in walk(*roots):
         if (room, node) in names:
             made[node] = Met(node, names[room, node], compat=node.compat)
-        elif isinstance(node, Apart) and looks_across(node.feature):
-            inside = Room(room.clip, (*room.inside, node.feature))
-            made[node] = Apart(_rewritten(inside, [node.feature], names)[node.feature], compat=node.compat)
+        elif _apart(node):
+            made[node] = Apart(_rewritten(room.within(node), [node.feature], names)[node.feature], compat=node.compat)
         else:
             inputs = set(node.inputs)
             arguments = [made[a] if isinstance(a, Node) and a in inputs else a for a in node.arguments]
@@ -317,22 +325,26 @@ def answer(
 
 def _answer(question: Question, columns: Columns, compat: str | None, query: tuple[int, int], n_threads: int) -> Values:
     room, needs, values = question.room, list(question.needs.values()), dict[Node, np.ndarray]()
-    if room.inside:
-        panel = _in_room(columns.panel(), room)
-        if needs:
-            values = exactly(needs, replace(panel, around=replace(panel.around, elsewhere=_sites(panel.around, needs))))
-    else:
-        panel = _in_room(replace(columns.panel(), columns={}), room)
-        if needs:
-            plan = Plan([""] * len(needs), [Kept(node, compat=node.compat) for node in needs], compat)
-            nothing = Wanted.ranges(_NONE, _NONE, _NONE, len(columns.instruments))
-            there = _around(columns, needs, values)
-            evaluate_columns(plan, there, nothing, n_threads=n_threads, query=query, clip=room.clip)
-    return Values(panel.lengths(), panel.first, {name: values[node] for name, node in question.needs.items()})
+    panel = columns.panel()
+    there = _in_room(replace(panel, columns={}), room)
+    if needs and len(room.inside) > room.alone:  # somewhere inside, as `exactly` computes what is apart
+        there = _in_room(panel, room)
+        values = exactly(needs, replace(there, around=_around(panel.around, needs)))
+    elif needs:
+        if room.alone:
+            begin, end = own_rows(room.inside[0], panel)
+            panel = cut(panel, begin, end)
+            columns = replace(columns, begin=begin, end=end)
+        panel = replace(panel, around=replace(_around(panel.around, needs), kept=values))
+        plan = Plan([""] * len(needs), [Kept(node, compat=node.compat) for node in needs], compat)
+        nothing = Wanted.ranges(_NONE, _NONE, _NONE, len(columns.instruments))
+        columns = replace(columns, panel=lambda: panel)
+        evaluate_columns(plan, columns, nothing, n_threads=n_threads, query=query, clip=room.clip)
+    return Values(there.lengths(), there.first, {name: values[node] for name, node in question.needs.items()})
 
 
 def evaluate_met(
-    works: Sequence[Work],
+    plan: Plan,
     columns: Columns,
     wanted: Wanted,
     met: Mapping[Room, Values],
@@ -340,13 +352,15 @@ def evaluate_met(
     query: tuple[int, int],
     n_threads: int = 1,
 ) -> np.ndarray:
-    """Return what `legacy.evaluate_apart` does, for a group of instruments, when everything is met."""
+    """Return what `legacy.evaluate_apart` does, for a group of instruments, when all is met; `plan` is `Meetings.plan`.
+
+    Raises RunError where the instruments have other rows than when `met` was made.
+    """
     columns = _with_met(columns, met)
-    block = np.empty((sum(len(work.places) for work in works), wanted.rows), dtype=np.float32)
-    for work in works:
-        there, out = _around(columns, work.plan.roots), [block[i] for i in work.places]
-        evaluate_columns(work.plan, there, wanted, n_threads=n_threads, query=query, out=out, clip=work.clip)
-    return block
+    panel = columns.panel()
+    panel = replace(panel, around=_around(panel.around, plan.roots))
+    columns = replace(columns, panel=lambda: panel)
+    return evaluate_apart(plan, columns, wanted, n_threads=n_threads, query=query, rows=panel.around.rows)
 
 
 def _in_room(panel: Panel, room: Room) -> Panel:
@@ -356,6 +370,11 @@ def _in_room(panel: Panel, room: Room) -> Panel:
     for feature in room.inside:
         panel = cut(panel, *own_rows(feature, panel))
     return panel
+
+
+def _around(around: Surroundings, formulas: Sequence[Node]) -> Surroundings:
+    """Return the surroundings in which formulas meet their sites."""
+    return replace(around, elsewhere=Sites(around.elsewhere or {}, formulas))
 
 
 def _with_met(columns: Columns, met: Mapping[Room, Values]) -> Columns:
@@ -374,16 +393,3 @@ def _with_met(columns: Columns, met: Mapping[Room, Values]) -> Columns:
             added[name][rows] = own
     panel = replace(panel, columns={**panel.columns, **added})
     return replace(columns, panel=lambda: panel)
-
-
-def _around(columns: Columns, formulas: Sequence[Node], kept: dict[Node, np.ndarray] | None = None) -> Columns:
-    """Return the columns with the surroundings in which formulas meet their sites, and leave what is kept."""
-    panel = columns.panel()
-    panel = replace(panel, around=replace(panel.around, elsewhere=_sites(panel.around, formulas), kept=kept))
-    return replace(columns, panel=lambda: panel)
-
-
-def _sites(around: Surroundings, formulas: Sequence[Node]) -> Sites:
-    """Return who meets whom elsewhere; what all instruments met is at hand."""
-    asked = [node for node in walk(*formulas) if isinstance(node, Remote) and not isinstance(node, Met)]
-    return Sites(around.elsewhere or {}, asked)

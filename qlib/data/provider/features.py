@@ -10,7 +10,7 @@ fields, instruments, [start, end]
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from typing import Any, Final
@@ -22,6 +22,7 @@ from qlib.data.calendar import Calendar
 from qlib.data.expression.batches import in_batches
 from qlib.data.expression.engine import Wanted
 from qlib.data.expression.legacy import evaluate_apart
+from qlib.data.expression.once import once
 from qlib.data.expression.plan import Plan
 from qlib.data.expression.reach import positions_needed
 from qlib.data.expression.sites import leaves
@@ -207,7 +208,9 @@ def wanted_of(loaded: Loaded, kept: Ranges) -> Wanted:
     return Wanted.ranges(kept.instrument, kept.begin, kept.end, len(loaded.instruments))
 
 
-def by_time(plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int) -> tuple[np.ndarray, np.ndarray]:
+def by_time(
+    plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the block of the kept rows in order of time, and the row of each: for no formula that leaves rows out."""
     wanted = wanted_of(loaded, kept).by_time()
     assert wanted.row_of is not None
@@ -225,22 +228,39 @@ def compute_batches(
     yield from in_batches(plan, columns, wanted, run, megabytes=megabytes)
 
 
+def marked(plan: Plan) -> Plan:
+    """Return the plan, and behind its fields, what tells which rows those have that leave some out."""
+    return _with_marks(plan) or plan
+
+
+@once
+def _with_marks(plan: Plan) -> Plan | None:
+    marks = [*masks_of(plan).values(), *returned_of(plan)]
+    return Plan([*plan.fields, *map(str, marks)], [*plan.roots, *marks], plan.compat) if marks else None
+
+
 def compute_rows(
-    plan: Plan, loaded: Loaded, kept: Ranges, low: int, high: int, threads: int
+    plan: Plan,
+    loaded: Loaded,
+    kept: Ranges,
+    low: int,
+    high: int,
+    threads: int,
+    evaluate: Callable[[Plan, Loaded, Ranges, int, int, int], np.ndarray] | None = None,
 ) -> tuple[np.ndarray, Ranges]:
     """Return the block, and which rows it has: those of `kept`, less where every field leaves some out.
 
     So does `Select`, and a user's operator that reads no formula: it is asked for every bar.
 
-    As in Qlib, a row is there if one of the fields has it.
+    As in Qlib, a row is there if one of the fields has it.  `evaluate` does what `compute` does, for the plan and its
+    marks.
     """
-    masks, returned = masks_of(plan), returned_of(plan)
-    if not masks and not returned:
-        return compute(plan, loaded, kept, low, high, threads), kept
-    wanted, marks = len(plan.fields), [*masks.values(), *returned]
-    both = Plan([*plan.fields, *map(str, marks)], [*plan.roots, *marks], plan.compat)
-    block = compute(both, loaded, kept, low, high, threads)
+    block = (evaluate or compute)(marked(plan), loaded, kept, low, high, threads)
+    wanted = len(plan.fields)
+    if len(block) == wanted:
+        return block, kept
     there = (block[wanted:] == 1).any(axis=0)
+    masks = masks_of(plan)
     if others := [root for root in plan.roots if root not in masks]:
         has = leaves(*others)
         there |= bool(has.elsewhere or has.reported) or kept.inside(loaded.part(has.columns).stored())

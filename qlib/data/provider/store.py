@@ -12,9 +12,11 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+
 from qlib.config import DataPathManager, Settings
 from qlib.data.calendar import Calendar, read_calendar, source_of
-from qlib.data.storage.arena import Raw, read_many
+from qlib.data.storage.arena import Raw, lengths, read_many
 from qlib.data.storage.file_storage import calendar_freqs, same_freq
 from qlib.data.storage.instruments import read_instruments
 from qlib.data.universe import Spans, Universe
@@ -189,6 +191,12 @@ class Store:
 
     def has_instrument(self, instrument: str, freq: str) -> bool:
         return (self.root(self.stored_freq(freq)) / "features" / instrument_folder(instrument)).is_dir()
+
+    def lengths(self, instruments: Sequence[str], field: str, freq: str) -> np.ndarray:
+        """Return how many values of a field are stored for each instrument, at most, without opening a file (int64)."""
+        stored = self.stored_freq(freq)
+        folders = [_folder_of(name) for name in instruments]
+        return lengths(self._inside(stored, "features"), folders, [f"{field}.{stored.lower()}.bin"])[:, 0]
 
     def read(
         self,

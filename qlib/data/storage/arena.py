@@ -15,6 +15,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from pathlib import Path
 from typing import Final
 
 import numpy as np
@@ -91,6 +92,21 @@ def read_many(
         raw = _judged(raw, top, folders, endings, first, last, entries)
     raw.values.setflags(write=False)
     return raw
+
+
+def lengths(top: str, folders: Sequence[str], endings: Sequence[str]) -> np.ndarray:
+    """Return how many values each file holds at most, by its size: int64 of shape (folders, endings), 0 for no file."""
+    most = np.zeros((len(folders), len(endings)), np.int64)
+    if AVAILABLE:
+        measure_files(
+            os.fsencode(top), [_encoded(name) for name in folders], [_encoded(name) for name in endings], most
+        )
+        return most
+    for i, folder in enumerate(folders):
+        for j, ending in enumerate(endings):
+            path = Path(_path(top, folder, ending))
+            most[i, j] = max(path.stat().st_size // 4 - 1, 0) if path.is_file() else 0
+    return most
 
 
 def _room(top: bytes, folders: list[bytes], endings: list[bytes], width: int) -> np.ndarray:
