@@ -14,6 +14,7 @@ from formulas import NAIVE, market
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from proof import cases
 
 from qlib.data.expression import OPERATORS, build_plan, evaluate, parse
 from qlib.data.expression.inner import SomeRows
@@ -404,7 +405,7 @@ def one_bar(kernel: str, columns: list[np.ndarray], parameter: float) -> np.ndar
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("n", [1, 2, 3, 5, 48, 49, 300, 3000])
+@pytest.mark.parametrize("n", [1, 2, 3, 5, 48, 49, 300, *cases([], [3000])])
 @pytest.mark.parametrize("level", [0.0, 1.0, 1e5, -1e-8])
 def test_a_kernel_equals_its_sentence(kernel, n, level):
     count, parameters = KERNELS[kernel]
