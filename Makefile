@@ -31,7 +31,7 @@ test: $(STAMP)  ## Run every test
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 proof: $(STAMP)  ## Run the proofs in full: the parser fuzzed, a million rows exactly, all operators blind to the future
-	QLIB_PROOF=1 $(BIN)/python -m pytest -n $(WORKERS) --timeout=3600 --durations=0 --durations-min=5 tests/oracle/test_proof_*.py
+	QLIB_PROOF=1 $(BIN)/python -m pytest -n $(WORKERS) -rP --timeout=3600 --durations=0 --durations-min=5 tests/oracle
 
 test-lowest:  ## Run the tests on the oldest packages that are allowed (pandas 2.2)
 	$(PYTHON) -m venv .venv-lowest
@@ -58,9 +58,9 @@ docs: $(STAMP)  ## Build docs/_build/html; a warning is an error
 
 lock:  ## Export the pinned requirement files anew (needs uv)
 	uv pip compile -q --no-header --python-version 3.11 pyproject.toml -o requirements.txt
-	uv pip compile -q --no-header --python-version 3.11 --extra dev pyproject.toml -c requirements.txt -o requirements-dev.txt
+	uv pip compile -q --no-header --python-version 3.11 --extra dev --extra distributed pyproject.toml -c requirements.txt -o requirements-dev.txt
 	uv pip compile -q --no-header --python-version 3.11 --extra docs pyproject.toml -c requirements-dev.txt -o requirements-docs.txt
-	uv pip compile -q --no-header --python-version 3.11 --extra dev --resolution lowest-direct pyproject.toml -o requirements-lowest.txt
+	uv pip compile -q --no-header --python-version 3.11 --extra dev --extra distributed --resolution lowest-direct pyproject.toml -o requirements-lowest.txt
 
 clean:  ## Remove what was built (the environments too)
 	rm -rf $(VENV) .venv-lowest build dist htmlcov .coverage docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,7 +18,7 @@ UPSTAIRS = {"qlib.model.trainer -> qlib.workflow.train"}
 # Heavy libraries that may be imported inside a function, because a user who only reads prices must not wait for them.
 HEAVY = {
     "alembic", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "pyarrow",
-    "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml", "filelock",
+    "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml", "filelock",
 }  # fmt: skip
 
 # Our own modules imported inside a function, each with its reason.

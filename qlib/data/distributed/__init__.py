@@ -9,6 +9,7 @@ features.py     the query: cut into shards, computed, put together again
 work.py         what a worker does with a shard: it opens the store by itself, and reads its instruments
 shards.py       groups of instruments of about the same number of rows
 executors.py    who computes them: joblib, Ray, or anything with a `map`
+lending.py      how a process of this machine hands over what it computed
 
 Above the provider, whose queries it takes apart, and below whoever asks.  The frame is that of
 `D.features`, bit for bit.

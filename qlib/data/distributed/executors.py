@@ -11,11 +11,14 @@ on a CPU: `workers` times `threads` are at most the CPUs there are.
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Sequence
 from concurrent.futures import BrokenExecutor
+from pathlib import Path
 from typing import Any, Protocol, Self, TypeVar
 
 from qlib.config import usable_cpus
+from qlib.data.distributed.lending import lent, received, shared_folder
 from qlib.errors import ConfigError, RunError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.utils.objects import UnknownModuleError
@@ -112,11 +115,13 @@ class JoblibExecutor(_Closing):
         import joblib  # noqa: PLC0415  heavy: only who shards needs it
 
         self._check_open()
-        limit = {"inner_max_num_threads": self.threads} if self.backend == "loky" else {}
-        calls = (joblib.delayed(function)(shard) for shard in shards)
+        if self.backend == "threading" or self.workers == 1:
+            return joblib.Parallel(self.workers, backend="threading")(joblib.delayed(function)(one) for one in shards)
+        limits = joblib.parallel_config("loky", n_jobs=self.workers, inner_max_num_threads=self.threads)
         try:
-            with joblib.parallel_config(self.backend, n_jobs=self.workers, **limit):
-                return joblib.Parallel(batch_size=1)(calls)
+            with limits, shared_folder() as folder:
+                calls = (joblib.delayed(_lending)(function, folder, shard) for shard in shards)
+                return [received(result) for result in joblib.Parallel(batch_size=1)(calls)]
         except BrokenExecutor as problem:
             raise RunError(
                 f"a worker of {self!r} died ({problem}); where that was for want of memory, use fewer workers"
@@ -168,7 +173,8 @@ class RayExecutor(_Closing):
     def _connect(self, address: str | None, options: dict[str, Any]) -> None:
         if address is None and not os.environ.get("RAY_ADDRESS"):
             os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # a cluster of our own tells nobody about itself
-            options = {"num_cpus": usable_cpus(), "include_dashboard": False} | options
+            modules = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}  # what is imported here
+            options = {"num_cpus": usable_cpus(), "include_dashboard": False, "runtime_env": modules} | options
         try:
             self._ray.init(address=address, **options)
         except (ConnectionError, TimeoutError) as problem:
@@ -189,11 +195,9 @@ class RayExecutor(_Closing):
         waiting = [task.remote(shared, shard) for shard in shards]
         try:
             return ray.get(waiting)
+        except ray.exceptions.RayTaskError as problem:  # the other tasks end by themselves, and nobody looks at them
+            raise problem.cause from problem
         except ray.exceptions.RayError as problem:
-            for one in waiting:
-                ray.cancel(one)
-            if isinstance(problem, ray.exceptions.RayTaskError):
-                raise problem.cause from problem
             raise RunError(f"the Ray cluster lost a task: {problem}") from problem
 
     def close(self) -> None:
@@ -204,6 +208,10 @@ class RayExecutor(_Closing):
 
     def __repr__(self) -> str:
         return f"RayExecutor(workers={self.workers}, threads={self.threads})"
+
+
+def _lending(function: Callable[[Any], Any], folder: Path, shard: Any) -> Any:
+    return lent(function(shard), folder)
 
 
 def _apply(function: Callable[[Any], Any], shard: Any) -> Any:

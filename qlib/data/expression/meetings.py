@@ -41,7 +41,7 @@ Names = dict[tuple["Room", Node], str]
 _NONE: Final = np.empty(0, np.int64)
 
 
-class Met(Apart):
+class Met(Remote):
     """An operator that was computed where all instruments met: its values stand in the panel, in a column of their own.
 
     It has the text, the dtype, the span and the rows of the operator.
@@ -50,11 +50,18 @@ class Met(Apart):
     __slots__ = ()
     name = "Met"
     stands = True
-    parameters = (Series("feature"), Text("column"))  # type: ignore[assignment]
+    parameters = (Series("feature"), Text("column"))
+
+    @property
+    def site(self) -> str:
+        return ""
 
     @property
     def column(self) -> str:
         return str(self.arguments[1])
+
+    def write(self, arguments: list[str]) -> str:
+        return arguments[0]
 
     def result_dtype(self) -> str:
         return self.feature.dtype

@@ -43,7 +43,7 @@ from qlib.data.expression.operators.rolling import Windowed, rows_that_weigh
 from qlib.data.expression.operators.shift import Shift
 from qlib.data.expression.pit import OverPeriods
 from qlib.data.expression.pit import PFeature as PeriodField
-from qlib.data.expression.sites import Apart
+from qlib.data.expression.sites import Remote
 from qlib.errors import ExpressionError, did_you_mean
 
 _RULES = (None, "qlib")
@@ -87,7 +87,7 @@ class Expression:
     @staticmethod
     def of(node: Node) -> Expression:
         """Return an object that stands for a node, with the class and the attributes of its operator."""
-        inner = node.feature if isinstance(node, Apart) else node
+        inner = node.feature if isinstance(node, Remote) and not node.site else node
         made: Expression
         if isinstance(inner, Opaque):
             made = copy.copy(inner.made)
