@@ -5,6 +5,7 @@ node.py         interned trees           span.py        how far a formula looks
 operators/      one class per operator   registry.py    operators by name
 plan.py         fields -> steps          engine.py      steps + panel -> float32 rows
 batches.py      thousands of formulas    live.py         bar after bar
+meetings.py     groups of instruments that are computed apart, and meet
 explain.py      the plan in words        instructions.py  what runs, in words
 """
 

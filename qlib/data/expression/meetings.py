@@ -394,8 +394,11 @@ def _with_met(columns: Columns, met: Mapping[Room, Values]) -> Columns:
             raise _changed()
         lengths = here.lengths()
         begin = panel.start[:-1] + np.where(lengths > 0, here.first - panel.first, 0)
-        rows = Ranges(_NONE, begin, begin + lengths).positions()
+        rows = None if here.rows == panel.rows else Ranges(_NONE, begin, begin + lengths).positions()
         for name, own in values.columns.items():
+            if rows is None:
+                added[name] = own
+                continue
             added[name] = np.full(panel.rows, np.nan if own.dtype.kind == "f" else 0, dtype=own.dtype)
             added[name][rows] = own
     panel = replace(panel, columns={**panel.columns, **added})
