@@ -110,7 +110,7 @@ def test_a_unit_changes_no_column_by_a_millionth(prices, volumes):
     np.testing.assert_array_equal(close.astype("f4").astype("f8"), close)
     worst = movement(panel, prices, volumes)
     if volumes != 1:  # the logarithm of a larger volume is rounded to float32 elsewhere
-        assert worst.pop("CORR") <= 1e-5
+        assert worst.pop("CORR") <= 5e-5
     assert max(worst.values()) <= 1e-6
 
 

@@ -164,11 +164,13 @@ class RayExecutor(_Closing):
             self._connect(address, options)
         elif address is not None or options:
             logger.info("this program is connected to a Ray cluster already, and that one is used")
-        cpus = int(self._ray.cluster_resources().get("CPU", 0))
-        if cpus < self.threads:
+        cpus = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
+        self.workers = sum(own // self.threads for own in cpus)
+        if not self.workers:  # Ray would wait for such a machine for ever
             self.close()
-            raise ConfigError(f"threads: received {threads}; the Ray cluster has {cpus} CPUs")
-        self.workers = cpus // self.threads
+            raise ConfigError(
+                f"threads: received {threads}; the largest machine of the Ray cluster has {max(cpus, default=0)} CPUs"
+            )
 
     def _connect(self, address: str | None, options: dict[str, Any]) -> None:
         if address is None and not os.environ.get("RAY_ADDRESS"):

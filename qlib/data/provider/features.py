@@ -289,7 +289,7 @@ def index_of(instruments: tuple[str, ...], kept: Ranges, calendar: Calendar) -> 
 
 def index_by_time(index: pd.MultiIndex, row_of: np.ndarray) -> pd.MultiIndex:
     """Return an index (instrument, datetime) as (datetime, instrument), each entry at its row."""
-    codes = []
+    codes: list[Any] = []
     for given in index.codes:
         placed = np.empty_like(given)
         placed[row_of] = given

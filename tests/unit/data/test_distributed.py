@@ -323,6 +323,18 @@ def test_a_worker_has_as_many_threads_as_it_is_given(executor):
     assert executor.workers * executor.threads <= max(usable_cpus(), 2)
 
 
+def test_a_second_ray_executor_uses_the_cluster_and_leaves_it(executor, p, told):
+    if isinstance(executor, JoblibExecutor):
+        pytest.skip("of Ray only")
+    with RayExecutor("auto") as second:
+        assert second.workers == executor.workers
+        same(distributed_features(NAMES, OWN, executor=second, provider=p), p.features(NAMES, OWN))
+    assert any("connected to a Ray cluster already" in message for message in told)
+    with pytest.raises(ConfigError, match="threads: received 99; the largest machine of the Ray cluster has 2 CPUs"):
+        RayExecutor(threads=99)
+    assert executor.map(abs, [-3]) == [3]
+
+
 def test_an_operator_that_asks_the_session_finds_it_in_a_worker(executor, root):
     qlib.init(provider_uri=str(root), custom_ops=[AsksTheSession], logging_level=logging.WARNING)
     wanted = active_provider().features(NAMES, ["AsksTheSession($open)"])

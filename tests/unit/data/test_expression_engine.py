@@ -197,6 +197,14 @@ def test_numbers_and_booleans_mix_as_numpy_has_it():
     assert value("Delta($x>0,1)", panel)[1:] == [-1, 0, 0]
 
 
+@pytest.mark.parametrize("text", ["$x**0", "1**$x", "Or(2,$x>1)", "And(3,$x>1)", "Not(If($x>1,1,0))"])
+def test_what_makes_numbers_of_missing_values_makes_none_before_the_listing(text):
+    """A instrument that stands beside an older one: the rows that it does not have count nowhere."""
+    panel = Panel(("A", "B"), np.array([0, 4, 6]), np.array([3, 0]), {"x": np.arange(1, 7).astype("f4")})
+    assert value(f"Count({text},3)", panel) == [1, 2, 3, 3, 1, 2]
+    assert np.isnan(value(f"Ref({text},1)", panel)).tolist() == [True, False, False, False, True, False]
+
+
 def test_windows_stop_at_the_borders_of_an_instrument():
     panel = Panel(("A", "B"), np.array([0, 3, 5]), np.array([0, 7]), {"x": np.array([1, 2, 3, 10, 20], "f4")})
     assert value("Sum($x,3)", panel) == [1, 3, 6, 10, 30]

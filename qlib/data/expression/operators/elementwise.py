@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 import numpy as np
 
@@ -17,6 +17,9 @@ from qlib.data.expression.parameters import Series, Value
 
 if TYPE_CHECKING:
     from qlib.data.expression.lowering import Builder, Result
+
+# What makes a number of a missing value: NaN ** 0 is 1, and no whole number is NaN.
+REVIVING: Final = frozenset(("pow", "bitand", "bitor", "bitnot"))
 
 
 class Elementwise(Operator):
@@ -52,7 +55,7 @@ class Elementwise(Operator):
         if self.dtype == "bool":
             return build.rows(*self.question(kinds), *arguments, wide=_compared_wide(kinds), answer=False, revives=True)  # type: ignore[arg-type]
         wide = self.dtype in WIDE
-        return build.rows(self.code, *arguments, wide=wide, answer=wide)  # type: ignore[arg-type]
+        return build.rows(self.code, *arguments, wide=wide, answer=wide, revives=self.code in REVIVING)  # type: ignore[arg-type]
 
     def question(self, kinds: list[Scalar]) -> tuple[str]:
         """Return the instruction where the result is a boolean."""
