@@ -108,27 +108,37 @@ def test_no_formula_of_formulas_knows_what_it_does_not_declare(compat):
             check_prefix(plan, panel, moments)
 
 
+def check_beside(plan: Plan, panel: Panel) -> None:
+    """Check that each instrument alone has the bits that it has among the others."""
+    together = evaluate(plan, panel)
+    for i in range(len(panel.instruments)):
+        low, high = panel.start[i : i + 2]
+        own = {name: values[low:high] for name, values in panel.columns.items()}
+        start, first = np.array([0, high - low]), panel.first[i : i + 1]
+        alone = evaluate(plan, Panel(panel.instruments[i : i + 1], start, first, own, panel.around))
+        for text, one, other in zip(plan.fields, alone, together, strict=True):
+            same_bits(one, other[low:high], f"{text} of i{i}")
+
+
 @pytest.mark.parametrize("compat", [None, "qlib"])
 def test_no_formula_knows_which_instruments_stand_beside(compat):
-    """Random formulas of all operators but those across: 300 in CI, 6,000 in `make proof`, in each mode.
+    """Every call of every operator but those across, what counts and what shifts it; and random formulas.
 
     Instruments run side by side, and those that are listed late wait for the others: nothing may come of that.  (By
-    Qlib's rules another instrument is read over the rows that are loaded, so it stands aside there.)
+    Qlib's rules another instrument is read over the rows that are loaded, so it stands aside there.)  300 random
+    formulas in CI, 6,000 in `make proof`, in each mode.
     """
     aside = ("DayCumsum", "ChangeInstrument", "Mask") if compat else ()
     names = [name for name, operator in OPERATORS.items() if not operator.across and name not in aside]
+    for name, text in calls(5):
+        if name in names:
+            for plan in plans([text, f"Count({text},3)", f"Ref({text},1)"], compat):
+                check_beside(plan, world(1, instruments=5, days=8))
     for seed in range(cases(3, 60)):
         r = random.Random(f"beside {seed}")
         panel = world(seed, instruments=6, days=16)
         for plan in plans([formula(r, r.randrange(1, 5), names=names) for _ in range(100)], compat):
-            together = evaluate(plan, panel)
-            for i in range(len(panel.instruments)):
-                low, high = panel.start[i : i + 2]
-                own = {name: values[low:high] for name, values in panel.columns.items()}
-                start, first = np.array([0, high - low]), panel.first[i : i + 1]
-                alone = evaluate(plan, Panel(panel.instruments[i : i + 1], start, first, own, panel.around))
-                for text, one, other in zip(plan.fields, alone, together, strict=True):
-                    same_bits(one, other[low:high], f"{text} of i{i}")
+            check_beside(plan, panel)
 
 
 @pytest.mark.parametrize("window", [1, 5])

@@ -165,9 +165,10 @@ def written(parameter: Parameter, place: int, operator: type[Operator], window: 
         case Series() | Value():
             if issubclass(operator, OverPeriods):
                 return list(REPORTED)
+            numbers = ["0", "2"] if isinstance(parameter, Value) else []
             if operator.name in LOGICAL or parameter.name == "condition":
-                return [QUESTIONS[place % 2]]
-            return [COLUMNS[place % 3], *([QUESTIONS[0]] if place == 0 else [])]
+                return [QUESTIONS[place % 2], *numbers]
+            return [COLUMNS[place % 3], *([QUESTIONS[0]] if place == 0 else []), *numbers]
     raise AssertionError(f"no argument is known for {operator.name}({parameter!r}): write one in tests/oracle/world.py")
 
 
