@@ -162,8 +162,8 @@ class RayExecutor(_Closing):
         self._own = not self._ray.is_initialized()
         if self._own:
             self._connect(address, options)
-        elif address is not None or options:
-            logger.info("this program is connected to a Ray cluster already, and that one is used")
+        elif address not in (None, "auto") or options:
+            logger.warning("this program is connected to a Ray cluster already, and that one is used")
         cpus = [int(node["Resources"].get("CPU", 0)) for node in self._ray.nodes() if node["Alive"]]
         self.workers = sum(own // self.threads for own in cpus)
         if not self.workers:  # Ray would wait for such a machine for ever

@@ -323,13 +323,12 @@ def test_a_worker_has_as_many_threads_as_it_is_given(executor):
     assert executor.workers * executor.threads <= max(usable_cpus(), 2)
 
 
+@pytest.mark.parametrize("executor", ["ray"], indirect=True)
 def test_a_second_ray_executor_uses_the_cluster_and_leaves_it(executor, p, told):
-    if isinstance(executor, JoblibExecutor):
-        pytest.skip("of Ray only")
-    with RayExecutor("auto") as second:
+    with RayExecutor("ray://elsewhere:10001") as second:
         assert second.workers == executor.workers
         same(distributed_features(NAMES, OWN, executor=second, provider=p), p.features(NAMES, OWN))
-    assert any("connected to a Ray cluster already" in message for message in told)
+    assert told == ["this program is connected to a Ray cluster already, and that one is used"]
     with pytest.raises(ConfigError, match="threads: received 99; the largest machine of the Ray cluster has 2 CPUs"):
         RayExecutor(threads=99)
     assert executor.map(abs, [-3]) == [3]
