@@ -1,1 +1,1 @@
-"""What speaks to people: `qrun` (run.py, check.py), the getting of data (data.py)."""
+"""What speaks to people: the command `qlib` (main.py) and what it calls: `run` (`qrun`; run.py, check.py), `data`, ..."""
