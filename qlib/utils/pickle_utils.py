@@ -243,9 +243,9 @@ def restricted_pickle_load(file: IO[bytes]) -> Any:
 
     >>> restricted_pickle_load(io.BytesIO(pickle.dumps({"a": [1, 2.5]})))
     {'a': [1, 2.5]}
-    >>> restricted_pickle_load(io.BytesIO(pickle.dumps(print)))  # doctest: +ELLIPSIS
+    >>> restricted_pickle_load(io.BytesIO(pickle.dumps(len)))  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    _pickle.UnpicklingError: the pickle names builtins.print, which is not in the list ...
+    _pickle.UnpicklingError: the pickle names builtins.len, which is not in the list ...
     """
     return RestrictedUnpickler(file).load()
 

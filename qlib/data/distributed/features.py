@@ -75,15 +75,9 @@ def distributed_features(
     >>> frames = {name: pd.DataFrame({"close": np.float32([1, 2, i])}, days) for i, name in enumerate("AB")}
     >>> settings = build_settings(provider_uri=write_store(frames, tempfile.mkdtemp() + "/store", "day"))
     >>> with JoblibExecutor(1) as executor:
-    ...     distributed_features(["A", "B"], ["CSRank(Ref($close,-2))"], executor=executor, provider=settings)
-                           CSRank(Ref($close,-2))
-    instrument datetime
-    A          2024-01-01                     0.5
-               2024-01-02                     NaN
-               2024-01-03                     NaN
-    B          2024-01-01                     1.0
-               2024-01-02                     NaN
-               2024-01-03                     NaN
+    ...     found = distributed_features(["A", "B"], ["CSRank(Ref($close,-2))"], executor=executor, provider=settings)
+    >>> found.squeeze().unstack().to_numpy().tolist()
+    [[0.5, nan, nan], [1.0, nan, nan]]
     """
     provider = Provider(provider) if isinstance(provider, Settings) else provider or active_provider()
     query = provider.query(instruments, fields, start_time, end_time, freq)

@@ -321,7 +321,7 @@ def _code(count: int) -> type[np.signedinteger]:
 @lru_cache(maxsize=64)
 def _names(names: tuple[str, ...]) -> pd.Index:
     """Return names as an index of pandas, which is never handed out itself."""
-    return pd.Index(names) if names else pd.Index([], dtype=object)
+    return pd.Index(names) if names else pd.Index(["none"])[:0]  # of the dtype that names have in this pandas
 
 
 def _multi_index(names: pd.Index, times: pd.DatetimeIndex, of_name: np.ndarray, of_time: np.ndarray) -> pd.MultiIndex:

@@ -259,6 +259,9 @@ def test_only_unknown_instruments_give_an_empty_frame_of_the_right_shape(p, told
     found = p.features(["XXXX", "YYYY"], ["$close", "$open"])
     assert found.shape == (0, 2) and list(found.index.names) == ["instrument", "datetime"]
     assert set(found.dtypes) == {np.dtype("float32")} and "XXXX" in told[0] and "YYYY" in told[0]
+    some = p.features(["BTC"], ["$close", "$open"])
+    pd.testing.assert_frame_equal(found, some[:0].loc[some.index[:0]], check_exact=True)
+    assert [level.dtype for level in found.index.levels] == [level.dtype for level in some.index.levels]
 
 
 def test_a_field_that_nobody_has_is_nan_and_named_with_the_nearest(p, told):
