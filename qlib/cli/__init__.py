@@ -1,1 +1,1 @@
-"""What speaks to people: the command `qlib` (main.py) and what it calls: run.py (`qrun`), check.py, data.py, explain."""
+"""What speaks to people: the command `qlib` (main.py) and what it calls: run.py (`qrun`), check.py, data.py ..."""
