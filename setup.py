@@ -77,6 +77,13 @@ setup(
                 language="c++",
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
             ),
+            Extension(
+                "qlib.data.dataset.kernels.dates",
+                ["qlib/data/dataset/kernels/dates.pyx"],
+                depends=["qlib/data/dataset/kernels/dates.hpp"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else [*UNIX, "-ffp-contract=off"],
+            ),
         ],
         compiler_directives={"language_level": 3},
     ),
