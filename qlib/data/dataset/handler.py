@@ -25,7 +25,7 @@ from qlib.data.dataset import processor as processor_module
 from qlib.data.dataset.loader import DataLoader, StaticDataLoader
 from qlib.data.dataset.processor import ColumnProcessor, DropnaProcessor, Processor
 from qlib.data.dataset.storage import BaseHandlerStorage
-from qlib.data.dataset.utils import CS_ALL, CS_RAW, fetch_df_by_col, fetch_df_by_index, sort_rows, unique_dates
+from qlib.data.dataset.utils import CS_ALL, CS_RAW, LEVELS, fetch_df_by_col, fetch_df_by_index, sort_rows, unique_dates
 from qlib.errors import ConfigError, InputError, MissingDataError, did_you_mean
 from qlib.log import TimeInspector, get_module_logger
 from qlib.utils.objects import init_instance_by_config
@@ -112,7 +112,9 @@ class DataHandler(DataHandlerABC):
     def setup_data(self, enable_cache: bool = False) -> None:
         """Load the data; `enable_cache` is accepted for Qlib's callers and changes nothing."""
         with TimeInspector.logt("Loading data"):
-            self._data = sort_rows(self.data_loader.load(self.instruments, self.start_time, self.end_time))
+            loaded = self.data_loader.load(self.instruments, self.start_time, self.end_time)
+            first = str(loaded.index.names[0])  # a loader may give (instrument, datetime): so it stays
+            self._data = sort_rows(loaded, first if first in LEVELS else LEVELS[0])
         if self._data.empty:
             get_module_logger("handler").warning(
                 f"{type(self).__name__} loaded no rows: {type(self.data_loader).__name__} has nothing for instruments "

@@ -1,0 +1,1 @@
+"""Containers that some of the models of `qlib.contrib` work with."""
