@@ -13,6 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+_ARRAYS = ("instrument", "begin", "end")
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Ranges:
@@ -103,8 +105,40 @@ class Ranges:
 
     def where(self, kept: np.ndarray) -> Ranges:
         """Return the positions for which `kept` (bool, one for each position in order) is true."""
-        number, at = np.repeat(self.instrument, self.end - self.begin)[kept], self.positions()[kept]
-        return Ranges.joined(number, at, at + 1)
+        if not len(kept):
+            return self
+        lengths = self.end - self.begin
+        row = np.concatenate([[0], np.cumsum(lengths)])  # where each range begins among the positions
+        fresh, last = kept.copy(), kept.copy()
+        fresh[1:] &= ~kept[:-1]
+        last[:-1] &= ~kept[1:]
+        fresh[row[:-1]] = kept[row[:-1]]
+        last[row[1:] - 1] = kept[row[1:] - 1]
+        first, end = np.flatnonzero(fresh), np.flatnonzero(last) + 1
+        of = np.searchsorted(row, first, side="right") - 1
+        shift = self.begin[of] - row[of]
+        return Ranges(self.instrument[of], first + shift, end + shift)
+
+    def gaps(self, instruments: int, low: int, high: int) -> Ranges:
+        """Return the positions from `low` on and before `high` that so many instruments do not have."""
+        inside, every = self.within(low, high), np.arange(instruments)
+        begins = np.searchsorted(inside.instrument, every, side="left")
+        ends = np.searchsorted(inside.instrument, every, side="right")
+        number = np.insert(inside.instrument, begins, every)
+        begin = np.insert(inside.end, begins, low)
+        end = np.insert(inside.begin, ends, high)
+        some = end > begin
+        return Ranges(number[some], begin[some], end[some])
+
+    @classmethod
+    def together(cls, *many: Ranges) -> Ranges:
+        """Return what several hold together."""
+        return cls.joined(*(np.concatenate([getattr(one, name) for one in many]) for name in _ARRAYS))
+
+    def of_instruments(self, some: np.ndarray) -> Ranges:
+        """Return the ranges of some instruments (bool, one for each), which keep their numbers."""
+        own = some[self.instrument]
+        return Ranges(self.instrument[own], self.begin[own], self.end[own])
 
     def inside(self, other: Ranges) -> np.ndarray:
         """Return for every position, in order, whether it is in the other ranges too (bool)."""

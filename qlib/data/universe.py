@@ -8,7 +8,7 @@ A `Universe` holds the spans as arrays beside it: what a query of thousands of i
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 
 import numpy as np
@@ -118,6 +118,20 @@ def alive(pairs: Iterable[Span], calendar: Calendar) -> np.ndarray:
     for first, last in positions(pairs, calendar):
         inside[first : last + 1] = True
     return inside
+
+
+def spans_by_name(
+    names: Sequence[str], members: Ranges, calendar: Calendar, order: Iterable[str] | None = None
+) -> Spans:
+    """Return ranges of calendar positions as spans of calendar entries; who has none is left out.
+
+    `order` are the names in the order in which they are wanted, if that is another one.
+    """
+    low, high = calendar.stamps[members.begin].tolist(), calendar.stamps[members.end - 1].tolist()
+    pairs = list(zip(low, high, strict=True))
+    bounds = np.searchsorted(members.instrument, np.arange(len(names) + 1)).tolist()
+    spans = {name: pairs[bounds[i] : bounds[i + 1]] for i, name in enumerate(names) if bounds[i] < bounds[i + 1]}
+    return spans if order is None else {name: spans[name] for name in order if name in spans}
 
 
 def spans_of(inside: np.ndarray, calendar: Calendar) -> list[Span]:

@@ -22,7 +22,7 @@ from qlib.data.calendar import Calendar, timestamp
 from qlib.data.expression.batches import MEGABYTES
 from qlib.data.expression.live import Engine
 from qlib.data.expression.plan import Plan
-from qlib.data.filter import BaseDFilter, SeriesDFilter
+from qlib.data.filter import SeriesDFilter, described, narrowed, usable
 from qlib.data.inst_processor import InstProcessor
 from qlib.data.panel import Panel, Surroundings
 from qlib.data.provider.absent import Absent, warn
@@ -30,6 +30,7 @@ from qlib.data.provider.elsewhere import Stored
 from qlib.data.provider.features import (
     Loaded,
     Query,
+    compute,
     compute_batches,
     compute_rows,
     computed_panel,
@@ -48,7 +49,7 @@ from qlib.data.provider.plans import Plans
 from qlib.data.provider.store import Store
 from qlib.data.provider.traits import meets_others
 from qlib.data.ranges import Ranges
-from qlib.data.universe import Spans, Universe, clip
+from qlib.data.universe import Spans, Universe, spans_by_name
 from qlib.errors import InputError, MissingDataError
 from qlib.log import get_module_logger
 from qlib.utils.objects import init_instance_by_config
@@ -134,8 +135,7 @@ class Provider:
         """
         if not isinstance(market, str):
             return market
-        pipe = [one.to_config() if isinstance(one, BaseDFilter) else one for one in filter_pipe or []]
-        return {"market": market, "filter_pipe": pipe}
+        return {"market": market, "filter_pipe": [described(one) for one in filter_pipe or []]}
 
     def list_instruments(
         self, instruments: Any, start_time: Any = None, end_time: Any = None, freq: str = "day", as_list: bool = False
@@ -159,22 +159,29 @@ class Provider:
         start, end = timestamp(start_time, "start_time"), timestamp(end_time, "end_time")
         if not len(calendar):
             return [] if as_list else {}
+        if pipe:
+            names, members = self._narrowed(universe, pipe, calendar, *calendar.locate(start, end))
+            order = universe.spans if names is universe.names else None
+            if not as_list:
+                return spans_by_name(names, members, calendar, order)
+            alive = {names[i] for i in np.unique(members.instrument).tolist()}
+            return [name for name in order or names if name in alive]
         start = pd.Timestamp(calendar.times[0]) if start is None else start
         end = pd.Timestamp(calendar.times[-1]) if end is None else end
-        if as_list and not pipe:
-            return universe.listed(start, end)
-        keeps: list[Any] = [one if callable(one) else BaseDFilter.from_config(one) for one in pipe]
+        return universe.listed(start, end) if as_list else universe.clip(start, end)
+
+    def _narrowed(
+        self, universe: Universe, pipe: Sequence[Any], calendar: Calendar, low: int, high: int
+    ) -> tuple[Sequence[str], Ranges]:
+        """Return what filters leave of a universe at calendar positions low ... high."""
+        keeps = [usable(one) for one in pipe]
+        if high < low:
+            return universe.names, universe.ranges(calendar).within(0, 0)
         # Who else was a member decides a rule that compares them, also before the range: it is applied to all times.
         across = any(isinstance(keep, SeriesDFilter) and keep.looks_across(self) for keep in keeps)
-        low, high = (calendar.index[0], calendar.index[-1]) if across else (start, end)
-        alive = universe.clip(low, high)
-        for keep in keeps:
-            own = {"provider": self} if isinstance(keep, SeriesDFilter) else {}
-            alive = keep(alive, low, high, freq, **own)
-        if across:
-            first, last = calendar.locate(start, end)
-            alive = clip(alive, calendar.index[first], calendar.index[last]) if first <= last else {}
-        return list(alive) if as_list else alive
+        bounds = (0, len(calendar) - 1) if across else (low, high)
+        names, members = narrowed(keeps, universe.names, universe.ranges(calendar), calendar, *bounds, self)
+        return names, members.within(low, high + 1)
 
     def _universe(self, instruments: Any, freq: str) -> tuple[Universe, Sequence[Any]]:
         if isinstance(instruments, Mapping) and "market" in instruments:
@@ -383,6 +390,55 @@ class Provider:
         warn(self.store, plan, freq, calendar, labels, Absent.of(loaded, plan), optional)
         return computed_panel(plan, loaded, low, high, threads), calendar.times[low : high + 1]
 
+    def holding(
+        self,
+        formula: Any,
+        instruments: Sequence[str],
+        members: Ranges,
+        calendar: Calendar,
+        first: int,
+        last: int,
+        *,
+        keep: bool = False,
+    ) -> Ranges:
+        """Return the members' calendar positions inside first ... last at which a formula holds.
+
+        It holds where it is neither 0 nor NaN, by Qlib's rules also where it is NaN or nothing is stored. Who has no
+        data there at all has all its positions if `keep`, else none.
+
+        Parameters
+        ----------
+        instruments
+            Names, each once.
+        members
+            When each of them belongs to the universe that operators such as `CSRank` compare.
+        calendar
+            That of a stored frequency.
+        """
+        plan, threads = self._plan([formula]), self.settings.threads(calendar.freq)
+        inside = members.within(first, last + 1)
+        asked = inside.counts(len(instruments)) > 0
+        names, inside, members = tuple(compress(instruments, asked.tolist())), inside.part(asked), members.part(asked)
+        if not names:
+            return inside
+        freq = self.store.stored_freq(calendar.freq)
+        loaded = load(self.store, names, plan, freq, calendar, first, last, threads)
+        if meets_others(plan):
+            loaded = _with_members(loaded, names, members)
+        warn(self.store, plan, freq, calendar, names, Absent.of(loaded, plan))
+        known = np.minimum(loaded.end, last + 1) > np.maximum(loaded.begin, first)
+        kept = rows_of(loaded, first, last, inside)
+        holds = kept
+        if len(kept):
+            values = compute(plan, loaded, kept, first, last, threads)[0]
+            holds = kept.where((values != 0) & ~np.isnan(values))
+        if self.settings["compat"] == "qlib":
+            fails = kept.where(values == 0) if len(kept) else kept
+            holds = inside.of_instruments(known).common(fails.gaps(len(names), first, last + 1))
+        if keep:
+            holds = Ranges.together(holds, inside.of_instruments(~known))
+        return Ranges(np.flatnonzero(asked)[holds.instrument], holds.begin, holds.end)
+
     def looks_across(self, fields: Sequence[Any]) -> bool:
         """Tell whether one of the formulas compares the members of the universe with each other, as `CSRank` does."""
         return meets_others(self._plan(fields))
@@ -422,14 +478,15 @@ class Provider:
             # Qlib's filters always see the whole calendar; ours answer the same for any part of it.
             whole = self.settings["compat"] == "qlib"
             start, end = (calendar.index[i] for i in ((0, -1) if whole else (low, high)))
+            names: Sequence[str]
             if pipe:
-                universe = Universe(_spans(self.list_instruments(instruments, start, end, freq)))
-                return universe.names, universe.ranges(calendar)
-            alive = universe.alive(start, end)
-            members = universe.ranges(calendar)
+                names, members = self._narrowed(universe, pipe, calendar, *calendar.locate(start, end))
+                alive = members.counts(len(names)) > 0
+            else:
+                names, members, alive = universe.names, universe.ranges(calendar), universe.alive(start, end)
             if alive.all():
-                return universe.names, members
-            return tuple(compress(universe.names, alive.tolist())), members.part(alive)
+                return tuple(names), members
+            return tuple(compress(names, alive.tolist())), members.part(alive)
         if not isinstance(instruments, Iterable):
             raise InputError(
                 f"instruments: received {_short(instruments)}; a list of names, a dict name -> spans, or "

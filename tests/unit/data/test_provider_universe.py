@@ -180,7 +180,7 @@ def test_a_configuration_is_qlibs(p):
         "keep": True,
     }
     with pytest.raises(
-        ConfigError, match="'NameFilter'; allowed are NameDFilter, ExpressionDFilter; did you mean NameDFilter"
+        ConfigError, match="'NameFilter'; allowed are NameDFilter, ExpressionDFilter.*; did you mean NameDFilter"
     ):
         listed(p, {"filter_type": "NameFilter"})
 

@@ -51,3 +51,21 @@ def test_ranges_within_bounds(triples, low, high):
 def test_a_part_is_numbered_anew(triples, some):
     number = {i: sum(some[:i]) for i in range(5)}
     check(of(triples).part(np.array(some)), {(number[i], p) for i, p in cells(triples) if some[i]})
+
+
+@given(many, st.data())
+def test_positions_that_are_chosen(triples, data):
+    ranges, every = of(triples), sorted(cells(triples))
+    kept = data.draw(st.lists(st.booleans(), min_size=len(every), max_size=len(every)))
+    check(ranges.where(np.array(kept, dtype=bool)), {cell for cell, one in zip(every, kept, strict=True) if one})
+
+
+@given(many, st.integers(0, 20), st.integers(0, 20))
+def test_gaps_are_what_is_missing_between_two_bounds(triples, low, high):
+    check(of(triples).gaps(5, low, high), {(i, p) for i in range(5) for p in range(low, high)} - cells(triples))
+
+
+@given(many, many, st.lists(st.booleans(), min_size=5, max_size=5))
+def test_what_several_hold_together_and_what_some_instruments_have(left, right, some):
+    check(Ranges.together(of(left), of(right)), cells(left) | cells(right))
+    check(of(left).of_instruments(np.array(some)), {(i, p) for i, p in cells(left) if some[i]})
