@@ -17,9 +17,9 @@ from __future__ import annotations
 import math
 import operator as python
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from qlib.data.expression.node import Column, Node, NodeError, Operator, Scalar
 from qlib.data.expression.pit import OverPeriods, PFeature, outside
@@ -32,13 +32,13 @@ WORDIEST: Final = 1000  # characters of what an error says of it
 
 _NAME = r"[\w\u3001\uff1a\uff08\uff09]+"
 _TOKEN = re.compile(
-    rf"(?P<period>\$\${_NAME})|(?P<field>\${_NAME})"
+    rf"\s*(?:(?P<period>\$\${_NAME})|(?P<field>\${_NAME})"
     r"|(?P<number>(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?)"
     r"|(?P<text>'[^']*'|\"[^\"]*\")"
     r"|(?P<name>[^\W\d]\w*)"
     r"|(?P<sign>\*\*|//|[<>=!]=|[-+*/%<>&|~(),=])"
+    r"|(?P<end>\Z))"
 )
-_SPACE = re.compile(r"\s*")
 _WORDS: Final = {"None": None, "True": True, "False": False}
 _LEAVES: Final = {"Feature": 'Feature("close")', "PFeature": 'PFeature("roe_q")'}
 _INSTEAD: Final = {"and": "&", "or": "|", "not": "~ or Not(...)"}
@@ -106,8 +106,7 @@ def parse(text: str, *, compat: str | None = None, registry: Mapping[str, type[O
     return value
 
 
-@dataclass(frozen=True, slots=True)
-class _Token:
+class _Token(NamedTuple):
     kind: str
     value: str
     column: int
@@ -118,25 +117,23 @@ class _Parser:
         self.text, self.compat, self.registry = text, compat, registry
         if len(text) > LONGEST:
             raise self.error(f"the formula has {len(text)} characters, allowed are {LONGEST}", 0)
-        self.tokens = list(self._scan())
+        self.tokens = self._scan()
         self.at = 0
         self.depth = 0
         self.over_periods = 0  # calls of P and PRef that are open
 
     # -------------------------------------------------------------------------------------------- tokens
-    def _scan(self) -> Iterator[_Token]:
+    def _scan(self) -> list[_Token]:
         text, column = self.text, 0
-        while True:
-            column = _SPACE.match(text, column).end()  # type: ignore[union-attr]
-            if column == len(text):
-                break
-            match = _TOKEN.match(text, column)
-            if match is None:
-                raise self.error(f"unexpected character {text[column]!r}", column)
+        tokens: list[_Token] = []
+        while (match := _TOKEN.match(text, column)) is not None:
             kind = str(match.lastgroup)
-            yield _Token(match[kind] if kind == "sign" else kind, match[kind], column)
-            column = match.end()
-        yield _Token("end", "the end of the formula", column)
+            value, column = match[kind], match.end()
+            if kind == "end":
+                return [*tokens, _Token("end", "the end of the formula", column)]
+            tokens.append(_Token(value if kind == "sign" else kind, value, column - len(value)))
+        column = len(text) - len(text[column:].lstrip())
+        raise self.error(f"unexpected character {text[column]!r}", column)
 
     def peek(self) -> _Token:
         return self.tokens[self.at]

@@ -61,21 +61,23 @@ class NodeError(ValueError):
 class Node:
     """What a formula is made of; see the module."""
 
-    __slots__ = ("__weakref__", "arguments", "compat", "dtype", "span")
+    __slots__ = ("__weakref__", "arguments", "children", "compat", "dtype", "span")
 
     arguments: tuple[Node | Scalar, ...]
+    children: tuple[Node, ...]  # the arguments that are nodes
     compat: str | None
     dtype: str
     span: Span
 
     def __new__(cls, *arguments: Node | Scalar, compat: str | None = None) -> Node:
         # repr tells 1 from 1.0 from True and 0.0 from -0.0, which are equal; an interned node is its own identity.
-        key = (cls, compat, *(a if isinstance(a, Node) else repr(a) for a in arguments))
+        key = (cls, compat, *[a if isinstance(a, Node) else repr(a) for a in arguments])
         with _lock:
             node = _living.get(key)
         if node is None:
             node = super().__new__(cls)
             node.arguments, node.compat = arguments, compat
+            node.children = tuple([a for a in arguments if isinstance(a, Node)])
             node.settle()
             with _lock:
                 node = _living.setdefault(key, node)
@@ -87,11 +89,6 @@ class Node:
 
     def __reduce__(self) -> tuple:
         return _remake, (type(self), self.arguments, self.compat)
-
-    @property
-    def children(self) -> tuple[Node, ...]:
-        """The arguments that are nodes."""
-        return tuple(a for a in self.arguments if isinstance(a, Node))
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -204,6 +201,8 @@ class Operator(Node):
         cls, positional: list[Node | Scalar], named: dict[str, Node | Scalar], *, compat: str | None = None
     ) -> Operator:
         """Make the node from a call's arguments; raise NodeError where they do not fit the parameters."""
+        if not named and len(positional) == len(cls.parameters) and not any([p.many for p in cls.parameters]):
+            return cls(*positional, compat=compat)
         values = cls.matched(positional, named)
         arguments: list[Node | Scalar] = []
         for parameter in cls.parameters:

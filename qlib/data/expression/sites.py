@@ -282,7 +282,8 @@ def leaves(*formulas: Node) -> Leaves:
     reported = dict[OverPeriods, None]()
     waiting, seen = list(formulas), set[Node]()
     while waiting:
-        for node in walk(waiting.pop()):
+        now, waiting = waiting, []
+        for node in walk(*now):
             if node in seen:
                 continue
             seen.add(node)
@@ -304,7 +305,8 @@ def asked_elsewhere(roots: Iterable[Node]) -> dict[str, tuple[Node, ...]]:
     found: dict[str, dict[Node, None]] = {}
     waiting, seen = list(roots), set[Node]()
     while waiting:
-        for node in walk(waiting.pop()):
+        now, waiting = waiting, []
+        for node in walk(*now):
             if isinstance(node, Remote) and node not in seen:
                 seen.add(node)
                 waiting.append(node.feature)
