@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from qlib.config import Region
 
 # Qlib knows one market only: its year has 238 days of 240 minutes, 50 weeks and 12 months.
-QLIB_YEAR = {"min": 240 * 238, "day": 238, "week": 50, "month": 12}
+QLIB_YEAR = {"sec": 60 * 240 * 238, "min": 240 * 238, "day": 238, "week": 50, "month": 12}
 
 
 def periods_per_year(freq: str, region: Region | None) -> float:
@@ -40,8 +40,8 @@ def periods_per_year(freq: str, region: Region | None) -> float:
     count, base = Freq.parse(freq)
     if region is None or region.name == "cn":
         year: float = QLIB_YEAR[base]
-    elif base == "min":
-        year = region.days_per_year * region.minutes_per_day
+    elif base in ("min", "sec"):
+        year = region.days_per_year * region.minutes_per_day * (60 if base == "sec" else 1)
     elif base == "day":
         year = region.days_per_year
     elif base == "week":

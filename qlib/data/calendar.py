@@ -3,6 +3,10 @@
     Calendar("day", times)             an ascending array of times; position 0 is the first
     calendar.locate(start, end)        -> (first, last) position of the bars inside [start, end]
     calendar.resample("week")          a coarser calendar
+    calendar.grouped("week")           and which coarse bar each entry belongs to
+    always_open_calendar("4h", a, b)   every bar of a market that never closes
+    exchange_calendar("30min", a, b, "cn", holidays=...)
+    continued(calendar, until, ...)    the same with the bars to come
     read_calendar(path, "day")         the text file, checked
 
 A calendar is the clock of a store: a value at position 7 of a `.bin` file happened at `times[7]`. Times carry no zone;
@@ -23,12 +27,12 @@ from typing import Any, Final, Literal
 import numpy as np
 import pandas as pd
 
+from qlib.data.grid import ALWAYS, DAY, Grid
 from qlib.errors import InputError, MissingDataError, StoreError
-from qlib.utils.time import MINUTES_PER_DAY, Freq, session_minutes
+from qlib.utils.time import Freq, Sessions, sessions_of
 
 _EARLIEST: Final = np.datetime64("1678-01-01", "s")  # what counting in nanoseconds reaches
 _LATEST: Final = np.datetime64("2262-01-01", "s")
-_FAR_FROM_SESSIONS: Final = 60  # minutes; breaks, auctions and bars stamped at their close are nearer than that
 
 
 class CalendarRangeError(MissingDataError, IndexError):
@@ -162,12 +166,7 @@ class Calendar:
         raise CalendarRangeError(f"{self.name} spans {low} to {high}; {asked}: {why}")
 
     def resample(
-        self,
-        freq: str | Freq,
-        sessions: tuple[tuple[str, str], ...] = (("00:00", "24:00"),),
-        shift: int = 0,
-        *,
-        sessions_only: bool = False,
+        self, freq: str | Freq, sessions: Sessions = ALWAYS, shift: int = 0, *, sessions_only: bool = False
     ) -> Calendar:
         """Return the calendar of a coarser `freq`.
 
@@ -180,71 +179,203 @@ class Calendar:
 
         Notes
         -----
-        Minutes: each entry moves to the opening of its bar. Days: each date once, every n-th of them. Months: the
-        first date of each, every n-th. Weeks: likewise, where a week begins when the weekday falls; as in Qlib, a
-        holiday from one Wednesday to the next hides a beginning. Raises InputError where `freq` is finer than the
-        calendar's.
+        Hours, minutes and seconds: each entry moves to the opening of its bar (`qlib.data.grid`). Days: each date once,
+        every n-th of them. Months: the first date of each, every n-th. Weeks: likewise, where a week begins when the
+        weekday falls; as in Qlib, a holiday from one Wednesday to the next hides a beginning (`grouped` counts weeks
+        from Monday). Raises InputError where `freq` is finer than the calendar's.
+        """
+        if Freq(freq) == Freq(self.freq):
+            return self
+        grid = Grid.of(sessions, shift, None if sessions_only else self.times)
+        return self.grouped(freq, grid, weekday_falls=True)[0]
+
+    def grouped(
+        self,
+        freq: str | Freq,
+        grid: Grid | None = None,
+        offset: np.timedelta64 | None = None,
+        *,
+        weekday_falls: bool = False,
+    ) -> tuple[Calendar, np.ndarray]:
+        """Return the calendar of a coarser `freq`, and for each entry (int64) the position of its bar there.
+
+        `grid` says when the market trades (None: always), `offset` moves a grid of hours or minutes around the clock.
+        Weeks begin on Monday; `weekday_falls` is the way of `resample`.
         """
         to, own = Freq(freq), Freq(self.freq)
-        if to == own:
-            return self
-        if not _divides(own, to):
+        if to != own and not _divides(own, to):
             raise InputError(f"calendar: {own} cannot be resampled to {to}; a coarser multiple of {own} is allowed")
         name = f"{self.name} resampled to {to}"
         if to.intraday:
-            return Calendar(to, np.unique(_open_of_bar(self.times, to.count, sessions, shift, sessions_only)), name)
+            found, group = np.unique((grid or Grid.of()).opens(self.times, to, offset), return_inverse=True)
+            return Calendar(to, found, name), group.reshape(-1).astype(np.int64, copy=False)
+        if offset is not None and offset != np.timedelta64(0):
+            raise InputError(
+                f"offset: received {offset} with {to}, whose bars are stamped with dates; 24h bars (1440min) can begin "
+                "at any hour"
+            )
         dates = np.unique(self.times.astype("datetime64[D]"))
-        if to.base == Freq.NORM_FREQ_WEEK:
-            weekday = (dates.astype(np.int64) + 3) % 7  # day 0, 1970-01-01, was a Thursday
-            dates = dates[np.flatnonzero(np.diff(weekday, prepend=7) < 0)]
-        elif to.base == Freq.NORM_FREQ_MONTH:
-            dates = dates[_first_of(dates.astype("datetime64[M]").astype(np.int64))]
-        return Calendar(to, dates[:: to.count], name)
+        begins = dates
+        if to.base == Freq.NORM_FREQ_WEEK and weekday_falls:
+            begins = dates[np.flatnonzero(np.diff((dates.astype(np.int64) + 3) % 7, prepend=7) < 0)]
+        elif to.base != Freq.NORM_FREQ_DAY:
+            begins = dates[_first_of(periods(dates, to.base))]
+        begins = begins[:: to.count].astype("datetime64[ns]")
+        return Calendar(to, begins, name), np.searchsorted(begins, self.times, side="right") - 1
+
+
+def periods(times: np.ndarray, base: str) -> np.ndarray:
+    """Return a number for each time, int64, equal inside one day, week (from Monday) or month."""
+    if base == Freq.NORM_FREQ_MONTH:
+        return times.astype("datetime64[M]").astype(np.int64)
+    day = times.astype("datetime64[D]").astype(np.int64)
+    return (day + 3) // 7 if base == Freq.NORM_FREQ_WEEK else day  # day 0, 1970-01-01, was a Thursday
 
 
 def _divides(fine: Freq, coarse: Freq) -> bool:
     """Tell whether bars of `coarse` can be put together from bars of `fine`."""
+    if fine.intraday:
+        # A bar of hours that does not divide the day is shorter at its end: a day is made of it, a longer bar is not.
+        return not coarse.intraday or coarse.seconds % fine.seconds == 0
     if fine.base == coarse.base:
         return coarse.count % fine.count == 0
-    order = [Freq.NORM_FREQ_MINUTE, Freq.NORM_FREQ_DAY, Freq.NORM_FREQ_WEEK, Freq.NORM_FREQ_MONTH]
-    if fine.intraday:
-        return order.index(coarse.base) > 0
     # Days make weeks and months; neither weeks nor groups of days end where months do.
-    return fine == Freq("day") and order.index(coarse.base) > 1
+    return fine == Freq("day") and coarse.base in (Freq.NORM_FREQ_WEEK, Freq.NORM_FREQ_MONTH)
 
 
 def source_of(freq: str | Freq, stored: Iterable[str]) -> str | None:
     """Return which of the stored frequencies a calendar of `freq` is made from: itself, else the coarsest that fits."""
     fit = [candidate for candidate in stored if Freq(candidate) == Freq(freq) or _divides(Freq(candidate), Freq(freq))]
-    return max(fit, key=lambda candidate: Freq(candidate).minutes, default=None)
+    return max(fit, key=lambda candidate: Freq(candidate).seconds, default=None)
 
 
 def _first_of(group: np.ndarray) -> np.ndarray:
     return np.flatnonzero(np.diff(group, prepend=group[:1] - 1))
 
 
-def _open_of_bar(
-    times: np.ndarray, count: int, sessions: tuple[tuple[str, str], ...], shift: int, sessions_only: bool
-) -> np.ndarray:
-    """Return for every time the opening of its bar of `count` trading minutes."""
-    dates = times.astype("datetime64[D]")
-    minute = (times - dates).astype("timedelta64[m]").astype(np.int64)
-    trading = np.array(session_minutes(sessions, shift), dtype=np.int64)
-    if not sessions_only and _distance(trading)[minute].max(initial=0) > _FAR_FROM_SESSIONS:
-        trading = np.arange(MINUTES_PER_DAY)
-    slot = np.maximum(np.searchsorted(trading, minute, side="right") - 1, 0)
-    return dates.astype("datetime64[ns]") + trading[slot // count * count].astype("timedelta64[m]")
+# ---------------------------------------------------------------------- made, not read
+def always_open_calendar(
+    freq: str | Freq, start: Any, end: Any, offset: np.timedelta64 | pd.Timedelta | None = None
+) -> Calendar:
+    """Return every bar that opens inside [start, end] in a market that never closes; its clock is UTC.
+
+    An end without a time of day is the whole day. Weeks open on Monday, months on their first; several days, weeks or
+    months are counted from the first bar inside. `offset` moves bars of hours, minutes or seconds: 8h bars an hour late
+    open at 01:00, 09:00 and 17:00.
+
+    >>> always_open_calendar("8h", "2024-01-01", "2024-01-02 04:00").index.strftime("%d. %H:%M").tolist()
+    ['01. 00:00', '01. 08:00', '01. 16:00', '02. 00:00']
+    """
+    size = Freq(freq)
+    first, last = _bounds(start, end)
+    name = f"calendar of {size} around the clock"
+    days = np.arange(first.astype("datetime64[D]") - 1, last.astype("datetime64[D]") + 1)
+    if size.intraday:
+        moved = np.timedelta64(0, "ns") if offset is None else pd.Timedelta(offset).to_timedelta64()
+        steps = np.arange(0, DAY, min(size.seconds, DAY)).astype("timedelta64[s]")
+        times = np.unique(Grid.of().opens((days.astype("datetime64[ns]")[:, None] + steps).ravel(), size)) + moved
+        return Calendar(size, times[(times >= first) & (times <= last)], name)
+    if offset is not None and pd.Timedelta(offset) != pd.Timedelta(0):
+        raise InputError(f"offset: received {offset} with {size}, whose bars are stamped with dates; use 24h bars")
+    number = periods(days, size.base)
+    begins = days[1:][np.diff(number) > 0].astype("datetime64[ns]")
+    return Calendar(size, begins[(begins >= first) & (begins <= last)][:: size.count], name)
 
 
-def _distance(trading: np.ndarray) -> np.ndarray:
-    """Return for every minute of the day how far the nearest trading minute is."""
-    every = np.arange(MINUTES_PER_DAY)
-    ordered = np.sort(trading)
-    around = np.concatenate([ordered[-1:] - MINUTES_PER_DAY, ordered, ordered[:1] + MINUTES_PER_DAY])
-    after = np.searchsorted(around, every)
-    return np.minimum(every - around[np.maximum(after - 1, 0)], around[after] - every).clip(0)
+def exchange_calendar(
+    freq: str | Freq,
+    start: Any,
+    end: Any,
+    region: Any,
+    holidays: Iterable[Any] = (),
+    workdays: Iterable[Any] = (),
+    shift: int = 0,
+) -> Calendar:
+    """Return every bar inside [start, end] of a market that trades from Monday to Friday.
+
+    An end without a time of day is the whole day.
+
+    Parameters
+    ----------
+    region
+        Name of a region ("cn", "us", "tw"), or anything with `sessions`.
+    holidays, workdays
+        Dates from Monday to Friday on which it is closed, and others on which it is open.
+    shift
+        How many minutes earlier the grid stands (`min_data_shift`).
+
+    >>> exchange_calendar("60min", "2024-05-01", "2024-05-06", "cn", ["2024-05-01", "2024-05-02", "2024-05-03"])
+    <calendar of 60min in sessions: 2024-05-06 09:30:00 to 2024-05-06 14:00:00, 4 entries>
+    """
+    size, sessions = Freq(freq), sessions_of(region)
+    if sessions == ALWAYS:
+        return always_open_calendar(size, start, end)
+    first, last = _bounds(start, end)
+    name = f"calendar of {size} in sessions"
+    days = np.arange(first.astype("datetime64[D]"), last.astype("datetime64[D]") + 1)
+    closed = np.array([_date(day, "holidays") for day in holidays], "datetime64[D]")
+    opened = np.array([_date(day, "workdays") for day in workdays], "datetime64[D]")
+    weekday = (days.astype(np.int64) + 3) % 7
+    days = days[((weekday < 5) & ~np.isin(days, closed)) | np.isin(days, opened)]
+    if not size.intraday:
+        return Calendar("day", days, name).resample(size)
+    grid = Grid.of(sessions, shift)
+    seconds = np.arange(0, 60, min(size.seconds, 60))
+    moments = ((grid.minutes * 60)[:, None] + seconds).ravel().astype("timedelta64[s]")
+    times = np.unique(grid.opens((days.astype("datetime64[ns]")[:, None] + moments).ravel(), size))
+    return Calendar(size, times[(times >= first) & (times <= last)], name)
 
 
+def continued(
+    calendar: Calendar, until: Any, region: Any, holidays: Iterable[Any] = (), workdays: Iterable[Any] = ()
+) -> Calendar:
+    """Return a calendar with the bars to come: its own entries, then those of the market up to `until`.
+
+    Raises InputError where the last entry is no bar of that market, so that what follows would not fit it.
+    """
+    if not len(calendar):
+        raise InputError(f"calendar: {calendar.name} is empty; what follows its last entry is unknown")
+    size, last = Freq(calendar.freq), calendar.times[-1]
+    if size.count > 1 and not size.intraday:
+        raise InputError(f"freq: received {size}; bars of several {size.base}s follow the calendar of the {size.base}")
+    begin = (last - np.timedelta64(31, "D")).astype("datetime64[D]")
+    ahead = exchange_calendar(size, begin, until, region, holidays, workdays)
+    if size.intraday and last not in ahead.times:
+        raise InputError(
+            f"calendar: {calendar.name} ends with {pd.Timestamp(last)}, which is no {size} bar of this market; name "
+            "its region, or give the times to come"
+        )
+    later = ahead.times[_after(ahead.times, last, size)]
+    return Calendar(calendar.freq, np.concatenate([calendar.times, later]), f"{calendar.name}, continued")
+
+
+def _after(times: np.ndarray, last: np.datetime64, size: Freq) -> np.ndarray:
+    if size.intraday:
+        return times > last
+    return periods(times, size.base) > periods(np.array([last]), size.base)
+
+
+def _bounds(start: Any, end: Any) -> tuple[np.datetime64, np.datetime64]:
+    """Return the bounds of a calendar that is made; an end at midnight, such as a date, is the end of that day."""
+    found = []
+    for name, time in (("start", start), ("end", end)):
+        stamp = timestamp(time, name)
+        if stamp is None:
+            raise InputError(f"{name}: received {time!r}; a calendar that is made needs both of its ends")
+        found.append(stamp.to_datetime64())
+    last = found[1]
+    whole = last == last.astype("datetime64[D]")
+    return found[0], last + np.timedelta64(1, "D") - np.timedelta64(1, "ns") if whole else last
+
+
+def _date(day: Any, name: str) -> np.datetime64:
+    stamp = timestamp(day, name)
+    if stamp is None:
+        raise InputError(f"{name}: received {day!r}; dates such as '2024-05-01' are allowed")
+    return stamp.to_datetime64().astype("datetime64[D]")
+
+
+# ---------------------------------------------------------------------- files
 def read_calendar(path: Path, freq: str | Freq) -> Calendar:
     """Read a calendar file: one time a line, ascending; blank lines are skipped.
 

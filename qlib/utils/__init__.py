@@ -1,5 +1,7 @@
 """Qlib's names under `qlib.utils`; each lives in a room of its own."""
 
+from typing import Any, Final
+
 from qlib.log import set_log_with_config
 from qlib.utils.frames import lazy_sort_index, np_ffill, split_pred, time_to_slc_point
 from qlib.utils.nested import FLATTEN_TUPLE, fill_placeholder, flatten_dict, get_item_from_obj
@@ -41,3 +43,26 @@ __all__ = [
     "split_pred",
     "time_to_slc_point",
 ]
+
+# Trading dates are of the session's calendar, which lives upstairs: it is fetched when somebody asks for them.
+_OF_DATES: Final = (
+    "get_date_by_shift",
+    "get_date_in_file_name",
+    "get_date_range",
+    "get_next_trading_date",
+    "get_pre_trading_date",
+    "is_tradable_date",
+    "transform_end_date",
+)
+
+
+def __getattr__(name: str) -> Any:
+    if name in _OF_DATES:
+        from qlib.data import dates  # noqa: PLC0415
+
+        return getattr(dates, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_OF_DATES])

@@ -1,6 +1,6 @@
 """Frequencies, and the minutes of a trading day.
 
-    Freq("30min")                 a count and a base: min, day, week or month
+    Freq("30min")                 a count and a base: sec, min, day, week or month; "4h" is 240 min
     get_min_cal(region="cn")      every minute of a day in which the market trades
     cal_sam_minute(x, 30, "cn")   the 30-minute bar that a moment belongs to
 
@@ -28,32 +28,45 @@ MINUTES_PER_DAY: Final = 1440
 
 
 class Freq:
-    """A bar size: a count and a base ("min", "day", "week", "month").
+    """A bar size: a count and a base ("sec", "min", "day", "week", "month").
 
     >>> str(Freq("1d")), str(Freq("30minute")), Freq("60min").count, Freq("day") == "1d"
     ('day', '30min', 60, True)
 
-    Raises InputError (a ValueError) for text that is not `[n]min|minute|d|day|w|week|mon|month`.
+    Hours are minutes and whole minutes of seconds are minutes too, so a bar size has one spelling; 24 hours are not a
+    day, whose bars are stamped with a date and follow the calendar of the market.
+
+    >>> str(Freq("4h")), Freq("4h") == "240min", str(Freq("90s")), Freq("24h") == "day"
+    ('240min', True, '90sec', False)
+
+    Raises InputError (a ValueError) for text that is not
+    `[n]s|sec|second|min|minute|h|hour|d|day|w|week|mon|month`.
     """
 
     NORM_FREQ_MONTH: Final = "month"
     NORM_FREQ_WEEK: Final = "week"
     NORM_FREQ_DAY: Final = "day"
     NORM_FREQ_MINUTE: Final = "min"
+    NORM_FREQ_SECOND: Final = "sec"
     SUPPORT_CAL_LIST: Final = [NORM_FREQ_MINUTE, NORM_FREQ_DAY]
 
-    _BASES: Final = {
-        "month": "month",
-        "mon": "month",
-        "week": "week",
-        "w": "week",
-        "day": "day",
-        "d": "day",
-        "minute": "min",
-        "min": "min",
+    _BASES: Final = {  # how many of what
+        "month": (1, "month"),
+        "mon": (1, "month"),
+        "week": (1, "week"),
+        "w": (1, "week"),
+        "day": (1, "day"),
+        "d": (1, "day"),
+        "hour": (60, "min"),
+        "h": (60, "min"),
+        "minute": (1, "min"),
+        "min": (1, "min"),
+        "second": (1, "sec"),
+        "sec": (1, "sec"),
+        "s": (1, "sec"),
     }
-    # Only used to say which of two bar sizes is finer.
-    _MINUTES: Final = {"min": 1, "day": MINUTES_PER_DAY, "week": 7 * MINUTES_PER_DAY, "month": 30 * MINUTES_PER_DAY}
+    # A month counts as 30 days where it is only asked which of two bar sizes is finer.
+    _SECONDS: Final = {"sec": 1, "min": 60, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
 
     __slots__ = ("base", "count")
 
@@ -67,28 +80,35 @@ class Freq:
 
     @staticmethod
     def parse(freq: str) -> tuple[int, str]:
-        """Return (count, base) of a text such as "30min", "day" or "2week"."""
+        """Return (count, base) of a text such as "30min", "day", "4h" or "2week"."""
         return _parse(str(freq))
 
     @property
-    def minutes(self) -> int:
-        """Length in minutes; a month counts as 30 days."""
-        return self.count * self._MINUTES[self.base]
+    def seconds(self) -> int:
+        """Length in seconds; a month counts as 30 days."""
+        return self.count * self._SECONDS[self.base]
+
+    @property
+    def minutes(self) -> float:
+        """Length in minutes, a whole number but for bars of seconds; a month counts as 30 days."""
+        whole, rest = divmod(self.seconds, 60)
+        return self.seconds / 60 if rest else whole
 
     @property
     def intraday(self) -> bool:
-        return self.base == self.NORM_FREQ_MINUTE
+        """Whether bars are stamped with a time of day: those of seconds, minutes and hours."""
+        return self.base in (self.NORM_FREQ_MINUTE, self.NORM_FREQ_SECOND)
 
     @staticmethod
     def get_timedelta(n: int, freq: str) -> pd.Timedelta:
-        """Return n bars of one minute, day or week as a Timedelta (a month has no fixed length: InputError)."""
+        """Return n bars of `freq`'s base as a Timedelta, an hour's being minutes (a month has no fixed length)."""
         base = Freq.parse(freq)[1]
         if base == Freq.NORM_FREQ_MONTH:
-            raise InputError("freq: received month, which has no fixed length; min, day and week have")
-        return pd.Timedelta(minutes=n * Freq._MINUTES[base])
+            raise InputError("freq: received month, which has no fixed length; sec, min, day and week have")
+        return pd.Timedelta(seconds=n * Freq._SECONDS[base])
 
     @staticmethod
-    def get_min_delta(left_frq: str | Freq, right_freq: str | Freq) -> int:
+    def get_min_delta(left_frq: str | Freq, right_freq: str | Freq) -> float:
         """Return how many minutes the left bar is longer than the right one."""
         return Freq(left_frq).minutes - Freq(right_freq).minutes
 
@@ -118,13 +138,20 @@ class Freq:
 
 @lru_cache
 def _parse(freq: str) -> tuple[int, str]:
-    match = re.fullmatch(r"([0-9]*)([a-z]+)", freq.lower())
-    base = Freq._BASES.get(match[2]) if match else None
-    if match is None or base is None or (match[1] and int(match[1]) < 1):
-        hours = re.fullmatch(r"([0-9]*)(?:h|hour|hours)", freq.lower())
-        hint = f"; write {60 * int(hours[1] or 1)}min" if hours else did_you_mean(freq, Freq._BASES)
-        raise InputError(f"freq: received {freq!r}; allowed are [n]min, [n]day, [n]week and [n]month{hint}")
-    return int(match[1] or 1), base
+    match = re.fullmatch(r"([0-9]{0,9})([a-z]+)", freq.lower())
+    unit = Freq._BASES.get(match[2]) if match else None
+    if match is None or unit is None or (match[1] and int(match[1]) < 1):
+        minutes_or_months = match is not None and match[2] == "m"
+        number = match[1] if match else ""
+        hint = f"; write {number}min or {number}month" if minutes_or_months else did_you_mean(freq, Freq._BASES)
+        raise InputError(
+            f"freq: received {freq!r}; allowed are [n]sec, [n]min, [n]h, [n]day, [n]week and [n]month{hint}"
+        )
+    each, base = unit
+    count = each * int(match[1] or 1)
+    if base == Freq.NORM_FREQ_SECOND and count % 60 == 0:
+        return count // 60, Freq.NORM_FREQ_MINUTE
+    return count, base
 
 
 def _moments(region: str) -> list[dt.datetime]:

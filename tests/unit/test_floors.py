@@ -13,7 +13,11 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "qlib"
 
 # Doors that look upstairs: the only entries `ignore_imports` may hold.
-UPSTAIRS = {"qlib.model.trainer -> qlib.workflow.train"}
+UPSTAIRS = {
+    "qlib.model.trainer -> qlib.workflow.train",
+    "qlib.utils -> qlib.data.dates",
+    "qlib.utils.resam -> qlib.data.resam",
+}
 
 # Heavy libraries that may be imported inside a function, because a user who only reads prices must not wait for them.
 HEAVY = {
@@ -24,6 +28,7 @@ HEAVY = {
 # Our own modules imported inside a function, each with its reason.
 OWN_LATE = {
     ("qlib/__init__.py", "qlib.session"): "the composition root knows every room; `import qlib` must not",
+    ("qlib/utils/__init__.py", "qlib.data"): "trading dates are Qlib's names in qlib.utils, and ask the session's calendar",
 }
 
 

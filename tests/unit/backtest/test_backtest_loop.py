@@ -237,7 +237,7 @@ def kw(kwargs: dict) -> dict:
         ({"account": float("nan")}, ConfigError, "account: received nan as cash"),
         ({"account": {"cahs": 5}}, ConfigError, "the keys cahs; 'cash' is needed"),
         (kw({"time_per_step": "30min"}), ConfigError, "steps every 30min but the exchange has bars of day"),
-        (kw({"time_per_step": "1h"}), InputError, "write 60min"),
+        (kw({"time_per_step": "1m"}), InputError, "write 1min or 1month"),
         (kw({"time_per_step": "day", "verbos": True}), ConfigError, "takes no argument verbos; did you mean verbose"),
         (kw({"time_per_step": "day", "settle_type": "T1"}), ConfigError, "settle_type: received 'T1'"),
         (kw({"time_per_step": "day", "trade_type": "paralel"}), ConfigError, "did you mean parallel"),

@@ -31,6 +31,12 @@ Stamp = pd.Timestamp
         ("2DAY", 2, "day", "2day"),
         ("min", 1, "min", "1min"),
         ("30minute", 30, "min", "30min"),
+        ("4h", 240, "min", "240min"),
+        ("hour", 60, "min", "60min"),
+        ("24H", 1440, "min", "1440min"),
+        ("1s", 1, "sec", "1sec"),
+        ("90sec", 90, "sec", "90sec"),
+        ("120second", 2, "min", "2min"),
         ("w", 1, "week", "1week"),
         ("mon", 1, "month", "1month"),
     ],
@@ -42,7 +48,7 @@ def test_a_frequency_has_a_count_a_base_and_one_spelling(text, count, base, cano
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"), [("1h", "write 60min"), ("year", ""), ("0min", ""), ("mins", "did you mean min"), ("", "")]
+    ("text", "hint"), [("1m", "write 1min or 1month"), ("year", ""), ("0h", ""), ("mins", "did you mean min"), ("", "")]
 )
 def test_what_is_no_frequency_is_refused_with_what_is(text, hint):
     with pytest.raises(ValueError, match=rf"received '{text}'; allowed are .*{hint}"):
@@ -54,7 +60,9 @@ def test_lengths_can_be_compared():
     assert Freq.get_min_delta("day", "1min") == 1439 and Freq.get_min_delta("1min", "day") == -1439
     assert Freq.get_recent_freq("30min", ["1min", "5min", "day"]) == "5min"
     assert Freq.get_recent_freq("1min", ["day"]) is None
-    assert Freq.get_timedelta(2, "week") == pd.Timedelta(days=14)
+    assert Freq.get_recent_freq("1h", ["30min", "1sec", "2h"]) == "30min" and Freq.get_min_delta("1min", "15s") == 0.75
+    assert Freq.get_timedelta(2, "week") == pd.Timedelta(days=14) and Freq("90s").seconds == 90
+    assert Freq("4h") == "240min" and Freq("24h") != "day", "a day follows the calendar, 24 hours the clock"
     with pytest.raises(ValueError, match="no fixed length"):
         Freq.get_timedelta(1, "month")
 
