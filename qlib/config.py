@@ -114,6 +114,7 @@ def default_values(environ: Mapping[str, str] | None = None, cwd: Path | None = 
         "dataset_provider": "LocalDatasetProvider",
         "provider": "LocalProvider",
         "provider_uri": environ.get("QLIB_PROVIDER_URI", ""),
+        "data": None,
         "mount_path": None,
         "auto_mount": False,
         "region": REG_CN,
@@ -288,6 +289,9 @@ class Settings(Mapping[str, Any]):
         values = self._values | {"region": self._region or self._values.get("region")}
         if "region" in changes:
             values |= _region_values(changes["region"])
+        if "provider_uri" in changes:
+            values["data"] = None
+        _refuse_two_places(changes)
         return Settings(_checked(values | changes))
 
     def __getitem__(self, key: str) -> Any:
@@ -340,6 +344,11 @@ def _region_values(region: Any) -> dict[str, Any]:
     return {"region": region} | {key: getattr(region, key) for key in REGION_KEYS}
 
 
+def _refuse_two_places(given: Mapping[str, Any]) -> None:
+    if given.get("data") is not None and given.get("provider_uri"):
+        raise ConfigError("data and provider_uri: received both; one is allowed, frames or the folder of a store")
+
+
 def _checked(values: dict[str, Any]) -> dict[str, Any]:
     """Return `values` with the paths resolved; raise ConfigError for a value no room could use."""
     if values.get("compat") not in COMPAT:
@@ -353,6 +362,8 @@ def _checked(values: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(
             f"kernels: received {kernels!r}; a whole number of at least 1, or a callable(freq), is allowed"
         )
+    if values.get("data") is not None:
+        values["provider_uri"] = {}
     if "provider_uri" in values:
         values["provider_uri"] = DataPathManager.format_provider_uri(values["provider_uri"])
     return values
@@ -375,6 +386,7 @@ def build_settings(
     values = defaults | MODE_CONF[default_conf]
     if defaults["provider_uri"]:
         values["provider_uri"] = defaults["provider_uri"]
+    _refuse_two_places(kwargs)
     region = kwargs.pop("region", None)
     values |= _region_values(values["region"] if region is None else region)
     known = _known_keys()

@@ -21,6 +21,7 @@ from qlib.data.expression.catalogue import Operators, OpsWrapper
 from qlib.data.expression.explain import Explanation
 from qlib.data.expression.explain import explain as explain_by
 from qlib.data.provider import Provider
+from qlib.data.storage.frames import Frames
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger, set_log_with_config
 from qlib.utils.objects import init_instance_by_config
@@ -33,7 +34,7 @@ class Session:
     """What belongs together: settings, the operators of formulas, the provider of data, the recorder of experiments."""
 
     def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+        settings = self._settings = _with_frames(settings)
         self.operators = OpsWrapper()
         self.operators.register(settings["custom_ops"])
         self.provider = Provider(settings, self.operators.registry)
@@ -50,8 +51,8 @@ class Session:
 
     @settings.setter
     def settings(self, settings: Settings) -> None:
-        self._settings = settings
-        self.provider.settings = settings
+        self._settings = _with_frames(settings)
+        self.provider.settings = self._settings
 
     def activate(self) -> Session:
         """Make `D`, `C` and `R` this session's, and return it.
@@ -71,6 +72,12 @@ class Session:
 
     def __repr__(self) -> str:
         return f"<Session {self._settings!r}>"
+
+
+def _with_frames(settings: Settings) -> Settings:
+    """Return settings whose frames, if any, are looked at once for all that use them."""
+    data = settings["data"]
+    return settings if data is None or isinstance(data, Frames) else settings.replace(data=Frames.of(data))
 
 
 def close() -> None:
@@ -94,7 +101,8 @@ def init(default_conf: str = "client", **kwargs: Any) -> None:
         Of no effect: a session remembers nothing of another one.
     **kwargs
         Settings (see `qlib.config`): `provider_uri` (folder of a store, or a dict frequency -> folder), `region`
-        ("cn", "us", "tw", "crypto" or a `qlib.config.Region`), `compat` (None, or "qlib" for Qlib's own numbers),
+        ("cn", "us", "tw", "crypto" or a `qlib.config.Region`), `data` (frames of your own instead of a store:
+        {frequency: frame} or `qlib.data.Frames`), `compat` (None, or "qlib" for Qlib's own numbers),
         `kernels`, `exp_manager`, `logging_level`, ...
 
     Raises
@@ -110,8 +118,9 @@ def init(default_conf: str = "client", **kwargs: Any) -> None:
     settings = build_settings(default_conf, **kwargs)
     _start_log(settings)
     _warn_unused(settings)
-    Session(settings).activate()
-    logger.info(f"qlib is ready: region {settings['region']}, data in {', '.join(settings['provider_uri'].values())}")
+    settings = Session(settings).activate().settings
+    place = ", ".join(settings["provider_uri"].values()) or repr(settings["data"])
+    logger.info(f"qlib is ready: region {settings['region']}, data in {place}")
     for uri in settings["provider_uri"].values():
         if settings.dpm.get_uri_type(uri) == settings.dpm.LOCAL_URI and not Path(uri).is_dir():
             logger.warning(

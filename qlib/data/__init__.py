@@ -17,14 +17,17 @@ from qlib.data.data import (
     LocalProvider,
     PITProvider,
 )
+from qlib.data.storage.frames import DuckTable, Frames
 
 __all__ = [
     "BaseProvider",
     "CalendarProvider",
     "D",
     "DatasetProvider",
+    "DuckTable",
     "ExpressionProvider",
     "FeatureProvider",
+    "Frames",
     "InstrumentProvider",
     "LocalCalendarProvider",
     "LocalDatasetProvider",

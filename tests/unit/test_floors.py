@@ -21,7 +21,7 @@ UPSTAIRS = {
 
 # Heavy libraries that may be imported inside a function, because a user who only reads prices must not wait for them.
 HEAVY = {
-    "alembic", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "pyarrow",
+    "alembic", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "polars", "pyarrow",
     "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml", "filelock",
 }  # fmt: skip
 

@@ -150,7 +150,7 @@ def _provider(job: Job) -> Provider:
     """Return the worker's own provider; users' operators that ask for the session's find it too."""
     settings = job.settings
     key = repr([settings[name] for name in ("provider_uri", "mount_path", "compat", "min_data_shift", "kernels")])
-    key += repr(settings.region)
+    key += repr(settings.region) + ("" if settings.get("data") is None else settings["data"].key)
     if key not in _providers:
         _providers.clear()
         _providers[key] = Provider(settings)

@@ -110,7 +110,7 @@ def _warn_unknown(store: Store, unknown: Sequence[str], freq: str) -> None:
         stored = store.stored_instruments(freq)
         named = [name + _nearest(name, stored) for name in unknown[:5]]
         more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
-        logger.warning(f"no data in {store.root(store.stored_freq(freq))} for {', '.join(named)}{more}")
+        logger.warning(f"no data in {store.where(freq)} for {', '.join(named)}{more}")
 
 
 def _nearest(name: str, stored: Sequence[str]) -> str:

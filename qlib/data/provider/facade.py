@@ -44,9 +44,10 @@ from qlib.data.provider.features import (
     rows_of,
 )
 from qlib.data.provider.features import by_time as computed_by_time
+from qlib.data.provider.frame_store import FrameStore
 from qlib.data.provider.pit import Periods
 from qlib.data.provider.plans import Plans
-from qlib.data.provider.store import Store
+from qlib.data.provider.store import FileStore, Store
 from qlib.data.provider.traits import meets_others
 from qlib.data.ranges import Ranges
 from qlib.data.universe import Spans, Universe, spans_by_name
@@ -87,10 +88,10 @@ class Provider:
     @settings.setter
     def settings(self, settings: Settings) -> None:
         self._settings = settings
-        self.store = Store(settings)
+        self.store: Store = FileStore(settings) if settings.get("data") is None else FrameStore(settings)
 
     def __repr__(self) -> str:
-        return f"<Provider of {', '.join(self.settings['provider_uri'].values())}>"
+        return f"<Provider of {', '.join(self.settings['provider_uri'].values()) or self.settings['data']}>"
 
     # ------------------------------------------------------------------ calendars
     def calendar(

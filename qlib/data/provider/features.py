@@ -104,8 +104,7 @@ class Loaded:
     def part(self, fields: Iterable[str]) -> Loaded:
         """Return what was loaded of some of the fields."""
         places = [self.fields.index(field) for field in fields]
-        raw = replace(self.raw, **{name: getattr(self.raw, name)[:, places] for name in ("first", "count", "offset")})
-        return replace(Loaded.of(self.instruments, tuple(fields), raw), around=self.around)
+        return replace(Loaded.of(self.instruments, tuple(fields), self.raw.part(places)), around=self.around)
 
     def stored(self) -> Ranges:
         """Return where each instrument has something stored: several ranges if its fields leave a hole."""
@@ -130,7 +129,7 @@ class Loaded:
         """Return the columns where they were read to."""
         raw = self.raw
         places = {
-            field: (raw.values, raw.offset[:, j], raw.first[:, j], raw.count[:, j])
+            field: (raw.column(j), raw.offset[:, j], raw.first[:, j], raw.count[:, j])
             for j, field in enumerate(self.fields)
         }
         return Columns(self.instruments, self.begin, self.end, places, lambda: self.panel(0, len(self.instruments)))
@@ -143,16 +142,17 @@ class Loaded:
         for j, field in enumerate(self.fields):
             first, count = self.raw.first[low:high, j], np.maximum(self.raw.count[low:high, j], 0)
             offset = self.raw.offset[low:high, j]
+            values = self.raw.column(j)
             column = np.empty(int(start[-1]), dtype=np.float32)
             if not (count == lengths).all():
                 column.fill(np.nan)
             at = start[:-1] + np.where(count > 0, first - begin, 0)
             if count.sum() < _SHORT * len(count):
                 own = Ranges(np.empty(0, np.int64), at, at + count).positions()
-                column[own] = self.raw.values[Ranges(np.empty(0, np.int64), offset, offset + count).positions()]
+                column[own] = values[Ranges(np.empty(0, np.int64), offset, offset + count).positions()]
             else:
                 for to, source, many in zip(at.tolist(), offset.tolist(), count.tolist(), strict=True):
-                    column[to : to + many] = self.raw.values[source : source + many]
+                    column[to : to + many] = values[source : source + many]
             columns[field] = column
         return Panel(self.instruments[low:high], start, begin, columns, self.around)
 

@@ -8,6 +8,7 @@ With compat="qlib" it knows those of its own day from midnight on, as in Qlib: a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,16 @@ class Periods:
     """
 
     def __init__(self, store: Store, freq: str, calendar: Calendar) -> None:
-        self.root = pit_root(store, freq)
+        self._store, self._freq = store, freq
         self._dates = calendar.times.astype("datetime64[D]")
         late = Freq(calendar.freq).intraday and store.settings["compat"] != "qlib"
         self._side: Any = "right" if late else "left"
         self._read: dict[tuple[str, str], Records | None] = {}
+
+    @cached_property
+    def root(self) -> Path:
+        """The folder that holds `financial`."""
+        return self._store.reported(self._freq)
 
     def __call__(self, instrument: str, field: str) -> Records | None:
         key = (instrument.lower(), field)
@@ -91,13 +97,6 @@ def _own_fields(plan: Plan) -> list[str]:
     return sorted({one.field for one in sources if not one.instrument})
 
 
-def pit_root(store: Store, freq: str | None = None) -> Path:
-    """Return the folder that holds `financial`: that of the frequency's own store, else the first one that has it."""
-    freqs = [*([] if freq is None else [store.stored_freq(freq)]), *store.freqs()]
-    found = (root for root in map(store.root, freqs) if (root / "financial").is_dir())
-    return next(found, None) or store.root(freqs[0])
-
-
 def known_on(store: Store, instrument: str, field: str, day: pd.Timestamp) -> tuple[int, np.ndarray]:
     """Return what was known of a field at the end of a day: the number of the oldest period, and a value for each.
 
@@ -105,7 +104,7 @@ def known_on(store: Store, instrument: str, field: str, day: pd.Timestamp) -> tu
     """
     if (why := complaint(field)) is not None:
         raise InputError(f"field: {why}")
-    path = pit_path(pit_root(store), instrument, field)
+    path = pit_path(store.reported(), instrument, field)
     files = read_pit(path)
     if files is None:
         raise MissingDataError(f"{path} does not exist: {instrument} has no point-in-time field $${field}")

@@ -1,6 +1,9 @@
-"""The files of a store as arrays.
+"""What a provider asks of a store, and the files of a store as arrays.
 
-A `Store` opens nothing when it is made. What it has read of calendars and instruments it remembers until the file
+    Store ─┬─ FileStore      the folders that `provider_uri` names
+           └─ FrameStore     what `qlib.init(data=...)` brought, see frame_store.py
+
+A `FileStore` opens nothing when it is made. What it has read of calendars and instruments it remembers until the file
 changes (its size, time or inode); values are read from the files every time.
 """
 
@@ -10,7 +13,7 @@ import os
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -32,7 +35,73 @@ T = TypeVar("T")
 _folder_of = lru_cache(maxsize=1 << 16)(instrument_folder)
 
 
-class _Frequencies:
+class Store(Protocol):
+    """Read access to bars by frequency, instrument, field and calendar position.
+
+    Frequencies are recognised by meaning ("1d" is "day"), instruments whatever their case.
+    """
+
+    settings: Settings
+
+    def freqs(self) -> list[str]:
+        """Return the stored frequencies, finest first."""
+
+    def stored_freq(self, freq: str) -> str:
+        """Return the stored spelling of `freq`; MissingDataError, which lists what is stored, where there is none."""
+
+    def where(self, freq: str) -> str:
+        """Return what messages call the place in which a frequency is stored."""
+
+    def reported(self, freq: str | None = None) -> Path:
+        """Return the folder that holds `financial`, of point-in-time data; MissingDataError where there is none."""
+
+    def calendar(self, freq: str, *, future: bool = False) -> Calendar:
+        """Return the calendar of `freq`, resampled from the coarsest finer one where it is not stored."""
+
+    def spans(self, market: str, freq: str) -> Spans:
+        """Return the spans of a market's instruments in their own order; not to be changed."""
+
+    def universe(self, market: str, freq: str) -> Universe:
+        """Return a market's instruments and their spans; MissingDataError, which lists the markets, for another."""
+
+    def stored_fields(self, instrument: str, freq: str) -> list[str]:
+        """Return the fields stored for an instrument at a frequency, sorted; none for an unknown instrument."""
+
+    def stored_instruments(self, freq: str) -> list[str]:
+        """Return every instrument that is stored (lower case), sorted."""
+
+    def has_instrument(self, instrument: str, freq: str) -> bool:
+        """Tell whether anything is stored of an instrument."""
+
+    def lengths(self, instruments: Sequence[str], field: str, freq: str) -> np.ndarray:
+        """Return how many values of a field are stored for each instrument, at most, without reading them (int64)."""
+
+    def read(
+        self,
+        instruments: Sequence[str],
+        fields: Sequence[str],
+        freq: str,
+        first: int,
+        last: int,
+        *,
+        threads: int = 1,
+        calendar: Calendar | None = None,
+    ) -> Raw:
+        """Read `fields` of `instruments` at calendar positions first ... last.
+
+        Parameters
+        ----------
+        calendar
+            The calendar of `freq`, if the caller has it.
+
+        Raises
+        ------
+        StoreError
+            What is stored is damaged, or does not fit the calendar; the message names it.
+        """
+
+
+class Frequencies:
     """What is stored, finest first, and the stored spelling of everything that was asked for."""
 
     def __init__(self, stored: list[str]) -> None:
@@ -45,8 +114,28 @@ class _Frequencies:
             self._spelled[freq] = same_freq(freq, self.stored)
         return self._spelled[freq]
 
+    def needed(self, freq: str, place: str) -> str:
+        """Return the stored spelling of `freq`; MissingDataError, which lists what is stored, where there is none."""
+        found = self.spelled(freq)
+        if found is None:
+            raise MissingDataError(
+                f"freq: received {freq}; {place} does not contain data for {Freq(freq)}; "
+                f"stored there: {', '.join(self.stored)}"
+            )
+        return found
 
-class Store:
+    def source(self, freq: str, place: str) -> str:
+        """Return the stored frequency from which the calendar of `freq` is made, else raise likewise."""
+        found = self.spelled(freq) or source_of(freq, self.stored)
+        if found is None:
+            raise MissingDataError(
+                f"freq: received {freq}; {place} has no calendar for it, and none that it could be resampled "
+                f"from; stored there: {', '.join(self.stored)}"
+            )
+        return found
+
+
+class FileStore:
     """Read access to the store (or, by frequency, the stores) that `settings.provider_uri` names."""
 
     def __init__(self, settings: Settings) -> None:
@@ -75,13 +164,13 @@ class Store:
         """Return the stored frequencies, finest first."""
         return list(self._frequencies().stored)
 
-    def _frequencies(self) -> _Frequencies:
+    def _frequencies(self) -> Frequencies:
         uris = self.settings["provider_uri"]
         if DataPathManager.DEFAULT_FREQ not in uris:
             return self._named
         folder = self._inside(None, "calendars")
         try:
-            found = self._remember(folder, ("freqs",), lambda: _Frequencies(calendar_freqs(self.root())))
+            found = self._remember(folder, ("freqs",), lambda: Frequencies(calendar_freqs(self.root())))
         except MissingDataError:
             found = None
         if found is None or not found.stored:
@@ -89,22 +178,25 @@ class Store:
         return found
 
     @cached_property
-    def _named(self) -> _Frequencies:
-        return _Frequencies(sorted(self.settings["provider_uri"], key=lambda freq: Freq(freq).minutes))
+    def _named(self) -> Frequencies:
+        return Frequencies(sorted(self.settings["provider_uri"], key=lambda freq: Freq(freq).minutes))
 
     def stored_freq(self, freq: str) -> str:
         """Return the stored spelling of `freq` ("1d" -> "day").
 
         Raises MissingDataError, which lists what is stored, where nothing is stored at that frequency.
         """
-        frequencies = self._frequencies()
-        found = frequencies.spelled(freq)
-        if found is None:
-            raise MissingDataError(
-                f"freq: received {freq}; {self._roots()} does not contain data for {Freq(freq)}; "
-                f"stored there: {', '.join(frequencies.stored)}"
-            )
-        return found
+        return self._frequencies().needed(freq, self._roots())
+
+    def where(self, freq: str) -> str:
+        """Return the folder that holds a frequency, as text."""
+        return str(self.root(self.stored_freq(freq)))
+
+    def reported(self, freq: str | None = None) -> Path:
+        """Return the folder that holds `financial`: that of the frequency's own store, else the first that has it."""
+        freqs = [*([] if freq is None else [self.stored_freq(freq)]), *self.freqs()]
+        found = (root for root in map(self.root, freqs) if (root / "financial").is_dir())
+        return next(found, None) or self.root(freqs[0])
 
     def _roots(self) -> str:
         return ", ".join(self.settings["provider_uri"].values())
@@ -114,12 +206,7 @@ class Store:
         """Return the calendar of `freq`, resampled from the coarsest finer one where it is not stored."""
         frequencies = self._frequencies()
         stored = frequencies.spelled(freq)
-        source = stored or source_of(freq, frequencies.stored)
-        if source is None:
-            raise MissingDataError(
-                f"freq: received {freq}; {self._roots()} has no calendar for it, and none that it could be resampled "
-                f"from; stored there: {', '.join(frequencies.stored)}"
-            )
+        source = frequencies.source(freq, self._roots())
         path = self._inside(source, "calendars", f"{source}.txt")
         if future:
             ahead = self._inside(source, "calendars", f"{source}_future.txt")

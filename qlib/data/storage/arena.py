@@ -42,17 +42,30 @@ class Raw:
         float32, read-only; longer than what is used of it.
     offset, first, count
         int64 of shape (instruments, fields).
+    of_field
+        For each field the array in which its values are, where that is not `values`.
     """
 
     values: np.ndarray
     offset: np.ndarray
     first: np.ndarray
     count: np.ndarray
+    of_field: tuple[np.ndarray, ...] | None = None
+
+    def column(self, j: int) -> np.ndarray:
+        """Return the array in which the values of field j are."""
+        return self.values if self.of_field is None else self.of_field[j]
+
+    def part(self, fields: Sequence[int]) -> Raw:
+        """Return the same of some of the fields."""
+        places = list(fields)
+        own = None if self.of_field is None else tuple(self.of_field[j] for j in places)
+        return Raw(self.values, self.offset[:, places], self.first[:, places], self.count[:, places], own)
 
     def series(self, i: int, j: int) -> np.ndarray:
         """Return the values of field j of instrument i: a view; empty where there are none, or no file."""
         at = int(self.offset[i, j])
-        return self.values[at : at + max(int(self.count[i, j]), 0)]
+        return self.column(j)[at : at + max(int(self.count[i, j]), 0)]
 
 
 def read_many(
