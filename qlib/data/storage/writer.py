@@ -2,22 +2,15 @@
 
     write_store({"AAPL": bars, "MSFT": bars}, "~/.qlib/qlib_data/mine", "60min")
 
-The new store is put together in a folder beside the old one, made durable, and the two are exchanged by one system
-call. A process that is killed at any moment leaves the old store or the new one; what it left behind beside them is
-swept up by the next write. What the store holds at other frequencies is kept (linked, not copied).
+A process that is killed at any moment leaves the old store or the new one (see transaction.py). What the store holds
+at other frequencies is kept (linked, not copied).
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import errno
 import os
 import re
-import secrets
-import shutil
-import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -27,24 +20,17 @@ import pandas as pd
 
 from qlib.data.calendar import read_calendar, time_texts
 from qlib.data.storage.binary import to_bytes
-from qlib.data.storage.file_storage import calendar_freqs
+from qlib.data.storage.file_storage import calendar_freqs, same_freq
 from qlib.data.storage.instruments import instruments_text, read_instruments
+from qlib.data.storage.transaction import Change, replacing
 from qlib.data.universe import Spans
 from qlib.errors import InputError
-from qlib.log import get_module_logger
-from qlib.utils.paths import fsync_folder, instrument_folder
+from qlib.utils.paths import instrument_folder
 from qlib.utils.time import Freq
 
-try:
-    import fcntl
-except ImportError:  # Windows: two writers at once are then the caller's business
-    fcntl = None  # type: ignore[assignment]
-
-logger = get_module_logger("data")
-
 FIELD: Final = re.compile("[\\w\u3001\uff1a\uff08\uff09]+")  # what may follow `$` in a formula
-_EXCHANGE: Final = 2  # RENAME_EXCHANGE of Linux's renameat2
-_HERE: Final = -100  # AT_FDCWD
+ROOMS: Final = ("calendars", "instruments", "features", "financial")  # one of them makes a folder a store
+CACHES: Final = ("features_cache", "dataset_cache")
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,29 +84,13 @@ def write_store(
     _refuse_clashes([one.instrument for one in series])
     calendar = np.unique(np.concatenate([one.times for one in series]))
     markets = {"all": list(frames)} if instruments is None else instruments
-    fresh = _beside(target, "new")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        fresh.mkdir()
-        fresh.rmdir()
-    except OSError as error:
-        raise InputError(f"root: {target} cannot be written: {error.strerror} ({target.parent})") from None
-    with _only_writer(target):
-        _sweep(target)
-        try:
-            fresh.mkdir()
-            others = _carry_over(target, fresh, name, calendar)
-            _write_calendar(fresh, name, calendar)
-            for one in series:
-                _write_features(fresh, one, name, calendar)
-            for market, members in markets.items():
-                _write_market(fresh, market, members, {one.instrument: one for one in series}, joined=bool(others))
-            _make_durable(fresh)
-            _swap(fresh, target)
-        except BaseException:
-            shutil.rmtree(fresh, ignore_errors=True)
-            raise
-        shutil.rmtree(fresh, ignore_errors=True)  # now the old store
+    with replacing(target) as change:
+        others = replace_freq(change, name)
+        write_calendar(change, name, calendar)
+        for one in series:
+            _write_features(change, one, name, calendar)
+        for market, members in markets.items():
+            _write_market(change, market, members, {one.instrument: one for one in series}, joined=bool(others))
     return target
 
 
@@ -185,15 +155,8 @@ def _refuse_clashes(names: list[str]) -> None:
 
 
 # ---------------------------------------------------------------------- the files
-def _write_calendar(root: Path, freq: str, calendar: np.ndarray) -> None:
-    path = root / "calendars" / f"{freq}.txt"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text("".join(text + "\n" for text in time_texts(calendar, freq)), encoding="utf-8")
-
-
-def _write_features(root: Path, one: _Series, freq: str, calendar: np.ndarray) -> None:
-    folder = root / "features" / instrument_folder(one.instrument)
-    folder.mkdir(parents=True, exist_ok=True)
+def _write_features(change: Change, one: _Series, freq: str, calendar: np.ndarray) -> None:
+    folder = f"features/{instrument_folder(one.instrument)}"
     at = np.searchsorted(calendar, one.times)
     start, length = int(at[0]), int(at[-1] - at[0]) + 1
     for field, values in one.columns.items():
@@ -203,14 +166,13 @@ def _write_features(root: Path, one: _Series, freq: str, calendar: np.ndarray) -
             content = to_bytes(start, spread)
         except InputError as error:
             raise InputError(f"frame of {one.instrument}: {error}") from None
-        (folder / f"{field}.{freq}.bin").write_bytes(content)
+        change.write(f"{folder}/{field}.{freq}.bin", content)
 
 
-def _write_market(root: Path, market: str, members: Any, series: Mapping[str, _Series], *, joined: bool) -> None:
+def _write_market(change: Change, market: str, members: Any, series: Mapping[str, _Series], *, joined: bool) -> None:
     if not FIELD.fullmatch(market):
         raise InputError(f"instruments: market {market!r} cannot be a file name; letters, digits and _ are allowed")
-    path = root / "instruments" / f"{market.lower()}.txt"
-    path.parent.mkdir(exist_ok=True)
+    file = f"instruments/{market.lower()}.txt"
     if isinstance(members, Mapping):
         spans: Spans = {
             str(name): [(pd.Timestamp(a), pd.Timestamp(b)) for a, b in own] for name, own in members.items()
@@ -222,13 +184,12 @@ def _write_market(root: Path, market: str, members: Any, series: Mapping[str, _S
                 raise InputError(f"instruments: market {market} names {name}, of which there is no frame")
             times = series[name].times
             spans[name] = [(pd.Timestamp(times[0]), pd.Timestamp(times[-1]))]
-        if joined and path.exists():
-            spans = _joined(read_instruments(path), spans)
-    path.unlink(missing_ok=True)  # it may be a link to the old store's file
-    path.write_text(instruments_text(spans), encoding="utf-8")
+        if joined and change.old is not None and (change.old / file).exists():
+            spans = joined_spans(read_instruments(change.old / file), spans)
+    change.write(file, instruments_text(spans).encode())
 
 
-def _joined(old: Spans, new: Spans) -> Spans:
+def joined_spans(old: Spans, new: Spans) -> Spans:
     """Return the spans of both, those of one instrument that overlap made one."""
     joined: Spans = {}
     for name in dict.fromkeys([*old, *new]):
@@ -242,124 +203,54 @@ def _joined(old: Spans, new: Spans) -> Spans:
     return joined
 
 
-def _carry_over(target: Path, fresh: Path, freq: str, calendar: np.ndarray) -> list[str]:
-    """Link what the new store keeps of the old one; return its other frequencies."""
-    if not target.exists():
+def replace_freq(change: Change, freq: str) -> list[str]:
+    """Forget what the old store holds at `freq`, and its caches; return its other frequencies.
+
+    Raises InputError for a folder that is no store and not empty.
+    """
+    if change.old is None:
         return []
-    if not target.is_dir():
-        raise InputError(f"root: received {target}, which is a file; a folder is needed")
-    known = calendar_freqs(target)
-    if not known and any(target.iterdir()):
+    if any(change.old.iterdir()) and not any((change.old / room).is_dir() for room in ROOMS):
         raise InputError(
-            f"root: received {target}, which is no store (no calendars/<freq>.txt) and not empty; nothing was changed"
+            f"root: received {change.old}, which is no store (no folder {', '.join(ROOMS)}) and not empty; "
+            "nothing was changed"
         )
-    same = [other for other in known if Freq(other) == Freq(freq)]
-    others = [other for other in known if other not in same]
-    replaced = {f".{other.lower()}.bin" for other in (freq, *same)}
-    calendars = {f"{other}{tail}.txt" for other in (freq, *same) for tail in ("", "_future")}
-    for folder, _, files in os.walk(target):
-        inside = Path(folder).relative_to(target)
-        (fresh / inside).mkdir(exist_ok=True)
-        for file in files:
-            if inside == Path("calendars") and file in calendars:
-                continue
-            if inside.parts[:1] == ("features",) and any(file.endswith(ending) for ending in replaced):
-                continue
-            _link(target / inside / file, fresh / inside / file)
+    known = calendar_freqs(change.old)
+    same = {freq, *(other for other in known if Freq(other) == Freq(freq))}
+    endings = tuple(f".{other.lower()}.bin" for other in same)
     for other in same:
-        _keep_future(target / "calendars" / f"{other}_future.txt", fresh / "calendars", freq, calendar)
-    return others
+        change.forget(f"calendars/{other}.txt")
+        change.forget(f"calendars/{other}_future.txt")
+    features = change.old / "features"
+    for folder in features.iterdir() if features.is_dir() else ():
+        for name in os.listdir(folder) if folder.is_dir() else ():  # noqa: PTH208  thousands of them
+            if name.endswith(endings):
+                change.forget(f"features/{folder.name}/{name}")
+    forget_caches(change)
+    return [other for other in known if other not in same]
 
 
-def _keep_future(path: Path, folder: Path, freq: str, calendar: np.ndarray) -> None:
-    """Keep a calendar of the future that begins as the new calendar does; say so where it does not."""
-    if not path.exists():
-        return
-    future = read_calendar(path, freq).times
-    if len(future) >= len(calendar) and (future[: len(calendar)] == calendar).all():
-        _link(path, folder / f"{freq}_future.txt")
+def forget_caches(change: Change) -> None:
+    """Leave out what was computed from the old values."""
+    for cache in CACHES:
+        change.forget(cache)
+
+
+def write_calendar(change: Change, freq: str, calendar: np.ndarray, later: np.ndarray | None = None) -> None:
+    """Write a calendar; and the one of the future, which is the same with the times that come `later` after it.
+
+    Without `later`, they are those of the old future calendar that lie after the new calendar's end; where none does,
+    there is no future calendar.
+    """
+    change.write(f"calendars/{freq}.txt", _lines(calendar, freq))
+    if later is None and change.old is not None:
+        path = change.old / "calendars" / f"{same_freq(freq, calendar_freqs(change.old)) or freq}_future.txt"
+        later = read_calendar(path, freq).times if path.exists() else None
+    if later is not None and len(later := later[later > calendar[-1]]):
+        change.write(f"calendars/{freq}_future.txt", _lines(np.concatenate([calendar, later]), freq))
     else:
-        logger.warning(f"{path} does not begin with the new calendar and was left out")
+        change.forget(f"calendars/{freq}_future.txt")
 
 
-def _link(old: Path, new: Path) -> None:
-    try:
-        os.link(old, new)
-    except OSError:  # a file system without links, or too many of them
-        shutil.copy2(old, new)
-
-
-# ---------------------------------------------------------------------- one step, or none
-def _beside(target: Path, kind: str) -> Path:
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.{kind}")
-
-
-def _leftovers(target: Path, kind: str) -> list[Path]:
-    ours = re.compile(rf"\.{re.escape(target.name)}\.[0-9a-f]{{8}}\.{kind}")
-    return [path for path in target.parent.iterdir() if ours.fullmatch(path.name)]
-
-
-def _sweep(target: Path) -> None:
-    """Finish or remove what a killed writer left beside the store."""
-    for old in _leftovers(target, "old"):
-        if target.exists():
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            old.rename(target)
-    for fresh in _leftovers(target, "new"):
-        shutil.rmtree(fresh, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def _only_writer(target: Path) -> Iterator[None]:
-    """Hold the one place that writers of this folder's stores queue for; it is given up when the process ends."""
-    if fcntl is None:
-        yield
-        return
-    handle = os.open(target.parent, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
-def _make_durable(root: Path) -> None:
-    """Wait until the new files are on the disk; those linked from the old store are there already."""
-    for folder, _, files in os.walk(root):
-        for file in files:
-            handle = os.open(os.path.join(folder, file), os.O_RDONLY)  # noqa: PTH118  thousands of them
-            try:
-                if os.fstat(handle).st_nlink == 1:
-                    os.fsync(handle)
-            finally:
-                os.close(handle)
-        fsync_folder(Path(folder))
-
-
-def _swap(fresh: Path, target: Path) -> None:
-    """Put `fresh` in the place of `target` by one step; afterwards the old store, if any, is at `fresh`."""
-    if not target.exists():
-        fresh.rename(target)
-    elif not _exchange(fresh, target):
-        old = _beside(target, "old")  # two steps: `_sweep` brings the old store back if we are killed between them
-        target.rename(old)
-        fresh.rename(target)
-        shutil.rmtree(old, ignore_errors=True)
-    fsync_folder(target.parent)
-
-
-def _exchange(left: Path, right: Path) -> bool:
-    """Exchange two folders by one system call; False where the system has none."""
-    if not sys.platform.startswith("linux"):
-        return False
-    try:
-        renameat2 = ctypes.CDLL(None, use_errno=True).renameat2
-    except AttributeError:
-        return False
-    if renameat2(_HERE, os.fsencode(left), _HERE, os.fsencode(right), _EXCHANGE) == 0:
-        return True
-    number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EINVAL):
-        return False
-    raise OSError(number, os.strerror(number), str(right))
+def _lines(times: np.ndarray, freq: str) -> bytes:
+    return "".join(text + "\n" for text in time_texts(times, freq)).encode()

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from qlib.config import build_settings
 from qlib.data.provider import Provider
-from qlib.data.storage import binary, writer
+from qlib.data.storage import binary, transaction, writer
 from qlib.data.storage.writer import write_store
 from qlib.errors import InputError
 
@@ -173,22 +173,25 @@ def test_what_is_written_comes_back(tmp_path_factory, tables):
 
 
 # ---------------------------------------------------------------------- whole or not at all
-STEPS = ["_carry_over", "_write_calendar", "_write_features", "_write_market", "_make_durable", "_swap"]
+STEPS = [
+    (writer, "replace_freq"), (writer, "write_calendar"), (writer, "_write_features"), (writer, "_write_market"),
+    (transaction, "_make_durable"), (transaction, "_swap"),
+]  # fmt: skip
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize(("module", "step"), STEPS)
 @pytest.mark.parametrize("after", [False, True])
-def test_an_error_at_any_step_leaves_the_old_store(tmp_path, monkeypatch, step, after):
+def test_an_error_at_any_step_leaves_the_old_store(tmp_path, monkeypatch, module, step, after):
     root = write_store({"A": of([1, 2])}, tmp_path / "s", "day")
     before = contents(tmp_path)
-    real = getattr(writer, step)
+    real = getattr(module, step)
 
     def fail(*args, **kwargs):
         if after and step != "_swap":
             real(*args, **kwargs)
         raise OSError("no space left")
 
-    monkeypatch.setattr(writer, step, fail)
+    monkeypatch.setattr(module, step, fail)
     with pytest.raises(OSError, match="no space left"):
         write_store({"A": of([3, 4, 5])}, root, "day")
     assert contents(tmp_path) == before
@@ -197,7 +200,7 @@ def test_an_error_at_any_step_leaves_the_old_store(tmp_path, monkeypatch, step, 
 @pytest.mark.parametrize("exchange", [True, False])
 def test_the_new_store_takes_the_place_of_the_old_with_and_without_the_system_call(tmp_path, monkeypatch, exchange):
     if not exchange:
-        monkeypatch.setattr(writer, "_exchange", lambda left, right: False)
+        monkeypatch.setattr(transaction, "_exchange", lambda left, right: False)
     root = write_store({"A": of([1, 2])}, tmp_path / "s", "day")
     write_store({"A": of([3, 4, 5])}, root, "day")
     assert provider_of(root).features(["A"], ["$close"])["$close"].tolist() == [3, 4, 5]
