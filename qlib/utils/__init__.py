@@ -16,6 +16,7 @@ from qlib.utils.objects import (
     split_module_path,
 )
 from qlib.utils.paths import code_to_fname, fname_to_code
+from qlib.utils.stored import exists_qlib_data
 from qlib.utils.text import hash_args, parse_config
 from qlib.utils.wrapper import Wrapper
 
@@ -25,6 +26,7 @@ __all__ = [
     "auto_filter_kwargs",
     "class_casting",
     "code_to_fname",
+    "exists_qlib_data",
     "fill_placeholder",
     "find_all_classes",
     "flatten_dict",

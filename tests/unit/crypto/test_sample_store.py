@@ -170,16 +170,6 @@ def test_the_script_writes_the_market_and_says_what_where_and_what_next(tmp_path
     assert "seed 1" in again.stdout
 
 
-@pytest.mark.parametrize("command", ["qlib_data", "download_data"])
-def test_what_needs_a_network_is_refused_with_what_is_available(command, tmp_path):
-    done = run_door(command, "--target_dir", str(tmp_path / "s"), "--region", "cn")
-    assert done.returncode == 2
-    assert f"received {command}" in done.stderr
-    assert "get_data.py sample" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert not any(tmp_path.iterdir())
-
-
 def test_a_test_case_brings_its_own_data(store):
     class OnSmallSample(fixtures.TestAutoData):
         provider_uri = str(store)
