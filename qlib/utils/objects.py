@@ -31,6 +31,7 @@ from urllib.parse import unquote, urlparse
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.utils.pickle_utils import restricted_pickle_load
+from qlib.utils.spec import is_spec, read_spec
 
 NAME_KEYS: Final = ("class", "func")
 CONFIG_KEYS: Final = (*NAME_KEYS, "module_path", "kwargs")
@@ -321,8 +322,9 @@ def init_instance_by_config(
     Parameters
     ----------
     config
-        A table (see the module's opening), a text "package.module.Name", a path or "file://..." of a pickled object
-        (read by the restricted unpickler), or an instance of `accept_types`, which is returned as it is.
+        A table (see the module's opening), a text "package.module.Name", a path or "file://..." of a saved object (a
+        folder, or a pickle: read by the restricted unpickler), or an instance of `accept_types`, which is returned as
+        it is.
     default_module
         Where a name without a module is looked up.
     try_kwargs
@@ -337,6 +339,8 @@ def init_instance_by_config(
         return config
     path = _file_of(config)
     if path is not None:
+        if is_spec(path):
+            return read_spec(path)
         try:
             with path.open("rb") as file:
                 return restricted_pickle_load(file)

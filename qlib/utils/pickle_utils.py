@@ -109,7 +109,12 @@ _STATE_ONLY: dict[str, str] = {
     "qlib.backtest.report": "Indicator PortfolioMetrics",
     "qlib.contrib.data.alpha158": "Alpha158DL",
     "qlib.contrib.data.alpha360": "Alpha360DL",
+    "qlib.contrib.data.dataset": "MTSDatasetH",
     "qlib.contrib.data.handler": "Alpha158 Alpha158vwap Alpha360 Alpha360vwap",
+    "qlib.contrib.data.highfreq_handler": "HighFreqBacktestHandler HighFreqBacktestOrderHandler "
+    "HighFreqGeneralBacktestHandler HighFreqGeneralHandler HighFreqHandler HighFreqOrderHandler",
+    "qlib.contrib.data.highfreq_processor": "HighFreqNorm HighFreqTrans",
+    "qlib.contrib.data.processor": "ConfigSectionProcessor",
     "qlib.contrib.data.loader": "Alpha158DL Alpha360DL",
     "qlib.contrib.model.gbdt": "LGBModel",
     "qlib.contrib.model.linear": "LinearModel",
@@ -144,6 +149,16 @@ def add_safe_class(module: str, name: str) -> None:
 def get_safe_classes() -> set[tuple[str, str]]:
     """Return a copy of every (module, name) pair a pickle may name."""
     return SAFE_PICKLE_CLASSES | STATE_ONLY_CLASSES
+
+
+def may_be_restored(module: str, name: str) -> bool:
+    """Return whether instances of a class may be created empty and given their state.
+
+    >>> may_be_restored("qlib.data.dataset.processor", "Fillna"), may_be_restored("builtins", "dict")
+    (True, False)
+    """
+    pair = (module, name)
+    return pair in STATE_ONLY_CLASSES or (pair in SAFE_PICKLE_CLASSES and pair not in _pairs(_PLAIN))
 
 
 def remember_class(cls: type) -> None:

@@ -5,7 +5,8 @@
 
     handler.to_pickle("handler.pkl")                   the rules only: a small file
     handler.to_pickle("handler.pkl", dump_all=True)    the data too
-    Handler.load("handler.pkl")                        reads only classes the program knows (utils.pickle_utils)
+    handler.save("handler/")                           no pickle: spec.json and arrays, readable (utils.spec); data too
+    Handler.load("handler.pkl"), Handler.load("handler/")      read only classes the program knows (utils.pickle_utils)
 
 Which attributes are kept, first rule that fits: the two bookkeeping attributes never; names in `include` always; names
 in `exclude` never; then everything when `dump_all` is on, else names without a leading underscore.
@@ -14,13 +15,17 @@ in `exclude` never; then everything when `dump_all` is on, else names without a 
 from __future__ import annotations
 
 import pickle
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from typing import Any, ClassVar, Self
 
 from qlib.errors import did_you_mean
+from qlib.utils.paths import replace_file
 from qlib.utils.pickle_utils import remember_class, restricted_pickle_load
+from qlib.utils.spec import BOOKKEEPING, read_spec, write_spec
 
 PROTOCOL = 4  # what Qlib writes (setting dump_protocol_version)
 BACKENDS = ("pickle", "dill")
@@ -88,31 +93,75 @@ class Serializable:
                     f"config of {type(self).__name__}: received {key!r}; allowed are {', '.join(allowed)}"
                     f"{did_you_mean(key, allowed)}"
                 )
-        for key, value in kwargs.items():
-            setattr(self, f"_{key}", value)
-        if recursive:
-            self.__dict__[self.FLAG_KEY] = True  # marks this object as visited, for attributes that point back
-            try:
-                for value in list(self.__dict__.values()):
-                    if isinstance(value, Serializable) and self.FLAG_KEY not in value.__dict__:
-                        Serializable.config(value, recursive=True, **kwargs)
-            finally:
-                del self.__dict__[self.FLAG_KEY]
+        for one in self._family() if recursive else [self]:
+            for key, value in kwargs.items():
+                setattr(one, f"_{key}", value)
+
+    def _family(self) -> list[Serializable]:
+        """Return this object, its Serializable attributes, and theirs, each once."""
+        found = {id(self): self}
+        waiting = [self]
+        while waiting:
+            for value in waiting.pop().__dict__.values():
+                if isinstance(value, Serializable) and id(value) not in found:
+                    found[id(value)] = value
+                    waiting.append(value)
+        return list(found.values())
+
+    @contextmanager
+    def _told(self, *, recursive: bool = False, **kwargs: Any) -> Iterator[None]:
+        """Let `config(...)` hold for the length of a `with` block."""
+        names = [f"_{key}" for key in kwargs]
+        before = [(one, {name: one.__dict__[name] for name in names if name in one.__dict__}) for one in self._family()]
+        Serializable.config(self, recursive=recursive, **kwargs)
+        try:
+            yield
+        finally:
+            for one, values in before:
+                for name in names:
+                    one.__dict__.pop(name, None)
+                one.__dict__.update(values)
 
     def to_pickle(self, path: str | Path, **kwargs: Any) -> None:
-        """Write the object to `path`; `kwargs` go to `config` first and stay in force."""
-        Serializable.config(self, **kwargs)
-        data = self.get_backend().dumps(self, protocol=PROTOCOL)  # in memory first: a failure leaves no half file
-        Path(path).write_bytes(data)
+        """Write the object to `path`; `kwargs` (those of `config`) hold for this call only."""
+        with self._told(**kwargs):
+            data = self.get_backend().dumps(self, protocol=PROTOCOL)
+        replace_file(path, lambda file: file.write(data))
+
+    def save(self, folder: str | Path, *, data: bool = True) -> Path:
+        """Write the object to a folder that `load` reads without pickle, and return the folder.
+
+        Parameters
+        ----------
+        folder
+            A new or empty folder, or one with a saved object in it: that one is replaced, in one step.
+        data
+            Keep what starts with an underscore too, such as the frames of a handler; `exclude` stays out.
+
+        Raises ConfigError for what only code could bring back, such as a function, and leaves the folder as it was.
+        """
+
+        def state_of(obj: Any) -> dict[str, Any]:
+            if not isinstance(obj, Serializable):
+                return obj.__getstate__() or {}
+            with obj._told(**({"dump_all": True} if data else {})):
+                return {key: value for key, value in obj.__getstate__().items() if key not in BOOKKEEPING}
+
+        return write_spec(self, folder, state_of)
 
     @classmethod
     def load(cls, filepath: str | Path) -> Self:
-        """Read an object written by `to_pickle`.
+        """Read an object written by `to_pickle` or `save`.
 
-        Names outside the known ones raise `pickle.UnpicklingError`; an object of another class raises TypeError.
+        In a pickle, names outside the known ones raise `pickle.UnpicklingError`; in a folder, ConfigError. An object of
+        another class raises TypeError.
         """
-        with Path(filepath).open("rb") as file:
-            loaded = restricted_pickle_load(file) if cls.pickle_backend == "pickle" else cls.get_backend().load(file)
+        if Path(filepath).is_dir():
+            loaded = read_spec(filepath)
+        else:
+            with Path(filepath).open("rb") as file:
+                is_pickle = cls.pickle_backend == "pickle"
+                loaded = restricted_pickle_load(file) if is_pickle else cls.get_backend().load(file)
         if not isinstance(loaded, cls):
             raise TypeError(f"{filepath} holds a {type(loaded).__name__}; a {cls.__name__} was expected")
         return loaded
@@ -137,4 +186,5 @@ class Serializable:
         if isinstance(obj, Serializable):
             obj.to_pickle(path)
         else:
-            Path(path).write_bytes(pickle.dumps(obj, protocol=PROTOCOL))
+            data = pickle.dumps(obj, protocol=PROTOCOL)
+            replace_file(path, lambda file: file.write(data))

@@ -38,11 +38,22 @@ def test_underscored_attributes_stay_behind(tmp_path):
     assert set(saved(Box(), tmp_path).__dict__) == {"rule", "child"}
 
 
-def test_dump_all_keeps_them_and_stays_on(tmp_path):
+def test_dump_all_holds_for_one_call_and_config_for_good(tmp_path):
     box = Box()
+    before = dict(vars(box))
     assert saved(box, tmp_path, dump_all=True)._data.tolist() == [0, 1, 2]
-    assert box.dump_all
+    assert vars(box) == before
+    assert "_data" not in pickle.loads(pickle.dumps(box)).__dict__
+    box.config(dump_all=True)
     assert "_data" in pickle.loads(pickle.dumps(box)).__dict__
+
+
+def test_a_recursive_call_leaves_no_flag_anywhere(tmp_path):
+    box = Box()
+    box.child = Box()
+    assert saved(box, tmp_path, dump_all=True, recursive=True).child._data.tolist() == [0, 1, 2]
+    assert not box.dump_all
+    assert not box.child.dump_all
 
 
 def test_include_and_exclude_come_before_the_underscore(tmp_path):
