@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qlib.data.dataset.columns import View
 from qlib.data.dataset.handler import DataHandler, DataHandlerLP, takes_data_key
 from qlib.data.dataset.utils import CS_ALL, date_range
 from qlib.errors import ConfigError, MissingDataError, did_you_mean
@@ -151,7 +152,7 @@ class DatasetH(Dataset):
         ranges = [
             date_range(view.index)
             for view in (self.handler.__dict__.get(name) for name in DataHandlerLP.ATTR_MAP.values())
-            if isinstance(view, pd.DataFrame)
+            if isinstance(view, View)
         ]
         known = [pair for pair in ranges if pair[0] is not None]
         return (min(p[0] for p in known), max(p[1] for p in known)) if known else (None, None)

@@ -7,7 +7,10 @@
     handler.fetch("2020-01-03", col_set="feature", data_key=DataHandlerLP.DK_I)
 
 A processor that may not be used where the label is unknown (`is_for_infer`) is refused in the infer chain: what is done
-at inference can be done tomorrow too. Views share memory with each other wherever no processor changed anything.
+at inference can be done tomorrow too.
+
+The three are views of one block (`qlib.data.dataset.columns`): rows that a processor leaves out, and changes of single
+cells, are noted and done when cells are fetched. A fetched frame is its receiver's: changing it changes no handler.
 """
 
 from __future__ import annotations
@@ -18,20 +21,56 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar, Literal, cast
 
+import numpy as np
 import pandas as pd
 
 from qlib.data.dataset import loader as data_loader_module
 from qlib.data.dataset import processor as processor_module
+from qlib.data.dataset.columns import View, lent
 from qlib.data.dataset.loader import DataLoader, StaticDataLoader
-from qlib.data.dataset.processor import ColumnProcessor, DropnaProcessor, Processor
+from qlib.data.dataset.processor import DropnaProcessor, FittedNorm, Processor, ViewProcessor
 from qlib.data.dataset.storage import BaseHandlerStorage
-from qlib.data.dataset.utils import CS_ALL, CS_RAW, LEVELS, fetch_df_by_col, fetch_df_by_index, sort_rows, unique_dates
+from qlib.data.dataset.utils import (
+    CS_ALL,
+    CS_RAW,
+    LEVELS,
+    column_positions,
+    fetch_df_by_col,
+    get_level_index,
+    rows_at,
+    sort_rows,
+    unique_dates,
+    without_group,
+)
 from qlib.errors import ConfigError, InputError, MissingDataError, did_you_mean
 from qlib.log import TimeInspector, get_module_logger
 from qlib.utils.objects import init_instance_by_config
 from qlib.utils.serial import Serializable
 
 DATA_KEY_TYPE = Literal["raw", "infer", "learn"]
+
+
+class Held:
+    """An attribute that is written and read as a frame, and kept as a view: reading a view with work left does it."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = name
+
+    def __get__(self, handler: DataHandler | None, owner: type) -> Any:
+        if handler is None:
+            return self
+        kept = handler._stored(self.name)
+        if not isinstance(kept, View):
+            return kept
+        settled = handler.__dict__[self.name] = kept.settled()
+        return settled.frame
+
+    def __set__(self, handler: DataHandler, value: Any) -> None:
+        handler.__dict__[self.name] = View.of(value) if isinstance(value, pd.DataFrame) else value
+
+    def __delete__(self, handler: DataHandler) -> None:
+        handler._stored(self.name)
+        del handler.__dict__[self.name]
 
 
 class DataHandlerABC(Serializable):
@@ -71,10 +110,10 @@ class DataHandler(DataHandlerABC):
     init_data
         Load at once; otherwise call `setup_data` later.
     fetch_orig
-        Hand out the stored frame itself, not a copy, when nothing is left out.
+        False: copy at once when nothing is left out. True: share memory until somebody writes, where pandas can.
     """
 
-    _data: Any
+    _data = Held()
 
     def __init__(
         self,
@@ -115,7 +154,7 @@ class DataHandler(DataHandlerABC):
             loaded = self.data_loader.load(self.instruments, self.start_time, self.end_time)
             first = str(loaded.index.names[0])  # a loader may give (instrument, datetime): so it stays
             self._data = sort_rows(loaded, first if first in LEVELS else LEVELS[0])
-        if self._data.empty:
+        if not len(self._data):
             get_module_logger("handler").warning(
                 f"{type(self).__name__} loaded no rows: {type(self.data_loader).__name__} has nothing for instruments "
                 f"{str(self.instruments)[:60]} in [{self.start_time}, {self.end_time}]"
@@ -166,12 +205,8 @@ class DataHandler(DataHandlerABC):
             if proc_func is not None:
                 raise InputError(f"proc_func cannot be used with a {type(data).__name__}")
             found = data.fetch(selector=selector, level=level, col_set=col_set, fetch_orig=self.fetch_orig)
-        elif proc_func is not None:
-            rows = fetch_df_by_index(data, selector, level, fetch_orig=self.fetch_orig)
-            found = fetch_df_by_col(proc_func(rows.copy()), col_set)
         else:
-            chosen = fetch_df_by_col(data, col_set)
-            found = fetch_df_by_index(chosen, selector, level, fetch_orig=self.fetch_orig)
+            found = self._fetch_frame(data, selector, level, col_set, proc_func)
         if not squeeze:
             return found
         found = cast("Any", found.squeeze())
@@ -179,8 +214,28 @@ class DataHandler(DataHandlerABC):
             found = found.reset_index(level=level, drop=True)
         return found
 
+    def _fetch_frame(
+        self,
+        view: View,
+        selector: Any,
+        level: str | int | None,
+        col_set: Any,
+        proc_func: Callable[[pd.DataFrame], pd.DataFrame] | None,
+    ) -> pd.DataFrame:
+        columns = column_positions(view.columns, col_set) if proc_func is None else None
+        if level is None or isinstance(selector, pd.MultiIndex):
+            found = _by_label(view, selector, columns)
+        elif isinstance(selector, slice) and selector == slice(None):
+            found = view.part(None, columns)
+            found = found if self.fetch_orig else found.copy()
+        else:
+            found = view.part(rows_at(view.index, selector, get_level_index(view.index, level)), columns)
+        if proc_func is not None:
+            return fetch_df_by_col(proc_func(found), col_set)
+        return without_group(found, col_set) if isinstance(found, pd.DataFrame) else found
+
     def _stored(self, attribute: str) -> Any:
-        """Return one of the frames; AttributeError says what to do when it is not there."""
+        """Return one of the views; AttributeError says what to do when it is not there."""
         try:
             return self.__dict__[attribute]
         except KeyError:
@@ -195,7 +250,7 @@ class DataHandler(DataHandlerABC):
 
     def get_range_selector(self, cur_date: Any, periods: int) -> slice:
         """Return the slice of `periods` dates that ends at `cur_date`; shorter, with a warning, where data begin."""
-        dates = unique_dates(self._stored("_data").index)
+        dates = self._dates()
         at = int(dates.get_indexer(pd.Index([pd.Timestamp(cur_date)]))[0])
         if at < 0:
             raise MissingDataError(f"cur_date: {cur_date} is no date of the data ({dates[0]} to {dates[-1]})")
@@ -208,14 +263,41 @@ class DataHandler(DataHandlerABC):
         self, periods: int, min_periods: int | None = None, **kwargs: Any
     ) -> Iterator[tuple[pd.Timestamp, pd.DataFrame]]:
         """Yield (date, frame of the `periods` dates up to it), from the date number `min_periods` (or `periods`) on."""
-        dates = unique_dates(self._stored("_data").index)
+        dates = self._dates()
         for date in dates[periods if min_periods is None else min_periods :]:
             yield date, self.fetch(self.get_range_selector(date, periods), **kwargs)
 
+    def _dates(self) -> pd.Index:
+        """Return the dates of the first view there is: raw data may be dropped."""
+        kept = next((self.__dict__[name] for name in ("_data", "_infer", "_learn") if name in self.__dict__), None)
+        view = self._stored("_data") if kept is None else kept
+        return unique_dates((view if isinstance(view, View) else view.fetch(col_set=CS_RAW)).index)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v.whole() if isinstance(v, View) else v for k, v in super().__getstate__().items()}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        frames: dict[int, View] = {}  # one frame under two names is one view
+        for name, value in state.items():
+            if isinstance(getattr(type(self), name, None), Held) and isinstance(value, pd.DataFrame):
+                self.__dict__[name] = frames.setdefault(id(value), View.of(value))
+            else:
+                self.__dict__[name] = value
+
+
+def _by_label(view: View, selector: Any, columns: np.ndarray | None) -> Any:
+    """Return what `frame.loc(axis=0)[selector]` does, of a view that has no frame yet."""
+    if view.is_plain:
+        return view.part(None, columns).loc(axis=0)[selector]
+    found: Any = pd.Series(np.arange(len(view)), index=view.index).loc[selector]
+    if not isinstance(found, pd.Series):
+        return view.part(np.array([found]), columns).iloc[0]
+    return view.part(found.to_numpy(), columns).set_axis(found.index, axis=0)
+
 
 def _columns(data: Any, col_set: Any) -> list[Any]:
-    head = data.head(0) if isinstance(data, pd.DataFrame) else data.fetch(selector=slice(None), col_set=CS_RAW).head(0)
-    return fetch_df_by_col(head, col_set).columns.to_list()
+    head = data.part(slice(0, 0)) if isinstance(data, View) else data.fetch(selector=slice(None), col_set=CS_RAW)
+    return fetch_df_by_col(head.head(0), col_set).columns.to_list()
 
 
 class DataHandlerLP(DataHandler):
@@ -240,8 +322,8 @@ class DataHandlerLP(DataHandler):
     IT_FIT_IND: ClassVar[str] = "fit_ind"
     IT_LS: ClassVar[str] = "load_state"
 
-    _infer: Any
-    _learn: Any
+    _infer = Held()
+    _learn = Held()
 
     def __init__(
         self,
@@ -294,8 +376,7 @@ class DataHandlerLP(DataHandler):
     def fit(self) -> None:
         """Let every processor learn from the raw data."""
         for processor in self.get_all_processors():
-            with TimeInspector.logt(f"{type(processor).__name__} fit"):
-                processor.fit(self._stored("_data"))
+            _fit(processor, self._stored("_data"))
 
     def fit_process_data(self) -> None:
         """Let every processor learn from the output of those before it, then process."""
@@ -304,39 +385,18 @@ class DataHandlerLP(DataHandler):
     def process_data(self, with_fit: bool = False) -> None:
         """Make the infer and the learn view from the raw data; with `with_fit` each processor learns first."""
         own_raw = self.drop_raw and vars(type(self.data_loader)).get("gives_new_frames", False)  # not inherited
-        raw = self._stored("_data")
+        data = self._stored("_data")
         if self.drop_raw:
             del self._data
-        shared, own = self._run(raw, self.shared_processors, with_fit, own=own_raw)
-        del raw
+        if own_raw and isinstance(data, View):
+            data = View.of(data.frame, own=True)
+        data = _run(data, self.shared_processors, with_fit)
         if self.process_type == self.PTYPE_I:
-            self._infer, _ = self._run(shared, self.infer_processors, with_fit, own=False)
-            start = shared
+            data = _shared(data)
+            self.__dict__["_infer"] = _run(data, self.infer_processors, with_fit)
         else:
-            self._infer, _ = self._run(shared, self.infer_processors, with_fit, own=own)
-            start = self._infer
-        del shared
-        self._learn, _ = self._run(start, self.learn_processors, with_fit, own=False)
-
-    @staticmethod
-    def _run(df: Any, processors: Sequence[Processor], with_fit: bool, own: bool) -> tuple[Any, bool]:
-        """Return (data after the chain, whether their memory is nobody else's).
-
-        `own` says so of `df`. What is not ours is copied before a processor that may write to it.
-        """
-        for processor in processors:
-            if with_fit:
-                with TimeInspector.logt(f"{type(processor).__name__} fit"):
-                    processor.fit(df)
-            with TimeInspector.logt(type(processor).__name__):
-                if isinstance(processor, ColumnProcessor) and type(processor).__call__ is ColumnProcessor.__call__:
-                    df, own = processor.apply(df, own)
-                elif processor.readonly():
-                    before, df = df, processor(df)
-                    own = own or (type(processor).__call__ is DropnaProcessor.__call__ and df is not before)
-                else:
-                    df, own = processor(df if own else df.copy()), False
-        return df, own
+            data = self.__dict__["_infer"] = _shared(_run(data, self.infer_processors, with_fit))
+        self.__dict__["_learn"] = _run(data, self.learn_processors, with_fit)
 
     def config(self, processor_kwargs: dict[str, Any] | None = None, **kwargs: Any) -> None:  # type: ignore[override]
         """Like `DataHandler.config`; `processor_kwargs` (fit_start_time, fit_end_time, ...) go to every processor."""
@@ -406,6 +466,41 @@ class DataHandlerLP(DataHandler):
     def from_df(cls, df: pd.DataFrame) -> DataHandlerLP:
         """Return a handler of a frame indexed by (datetime, instrument), without processors."""
         return cls(data_loader=StaticDataLoader(df))
+
+
+# ---------------------------------------------------------------------------------------------------------- processing
+def _shared(data: Any) -> Any:
+    return data.shared() if isinstance(data, View) else data
+
+
+def _fit(processor: Processor, data: Any) -> None:
+    """Let a processor learn; one that works on views is given the view."""
+    kind = type(processor)
+    if kind.fit is Processor.fit:
+        return
+    with TimeInspector.logt(f"{kind.__name__} fit"):
+        if isinstance(processor, FittedNorm) and kind.fit is FittedNorm.fit and isinstance(data, View):
+            processor.learn_from(data)
+        else:
+            processor.fit(lent(data.whole()) if isinstance(data, View) else data)
+
+
+def _run(data: Any, processors: Sequence[Processor], with_fit: bool) -> Any:
+    """Return the data after the chain: views where processors work on them, frames for those of users."""
+    for processor in processors:
+        if not (isinstance(processor, ViewProcessor) and type(processor).__call__ is ViewProcessor.__call__):
+            data = data.settled() if isinstance(data, View) else data
+        if with_fit:
+            _fit(processor, data)
+        with TimeInspector.logt(type(processor).__name__):
+            if not isinstance(data, View):
+                data = processor(data)
+            elif isinstance(processor, ViewProcessor) and type(processor).__call__ is ViewProcessor.__call__:
+                data = processor.process(data)
+            else:
+                data = processor(data.frame if data.own else lent(data.frame))
+            data = View.of(data) if isinstance(data, pd.DataFrame) else data
+    return data
 
 
 def takes_data_key(handler: Any) -> bool:

@@ -7,8 +7,10 @@
     DropCol FilterCol              leave out columns    CSZScoreNorm CSRankNorm                  scale within each date
     Fillna CSZFillna ProcessInf    fill                 TanhProcess                              squash
 
-A processor that computes column by column is a `ColumnProcessor`: it says which columns and what happens to one of
-them, in place, as an array. `apply` does the rest; a handler that owns a frame runs a whole chain in one block.
+The processors here work on views (`qlib.data.dataset.columns`): `process` leaves out rows and columns without copying,
+a change of single cells is noted and done when the cells are fetched, and a change within dates is one compiled pass
+over each column. One that computes column by column is a `ColumnProcessor`: it says which columns, and what happens to
+one of them, in place, as an array. A processor of your own needs none of that: a frame in, a frame out.
 
 Infinity: when something is learned (a mean, a spread, a minimum) an infinite value counts as missing; Qlib's own
 numbers, where one infinity spoils the whole column, come back with `qlib.init(compat="qlib")`. Order statistics
@@ -27,17 +29,10 @@ import pandas as pd
 from qlib.config import active_settings
 from qlib.constant import EPS
 from qlib.data.active import active_provider
-from qlib.data.dataset.columns import Change, change_columns, dates_of, for_each, numbers
-from qlib.data.dataset.crosssection import Dates
+from qlib.data.dataset import kernels
+from qlib.data.dataset.columns import Change, View, dates_of, for_each
 from qlib.data.dataset.storage import HashingStockStorage
-from qlib.data.dataset.utils import (
-    date_range,
-    group_positions,
-    pick_columns,
-    row_window,
-    sort_rows,
-    take_rows,
-)
+from qlib.data.dataset.utils import LEVELS, date_range, group_positions, is_sorted, row_window, sort_rows
 from qlib.data.inst_processor import InstProcessor
 from qlib.errors import ConfigError, InputError, MissingDataError
 from qlib.log import get_module_logger
@@ -85,8 +80,21 @@ class Processor(Serializable, abc.ABC):
         return f"{type(self).__name__}({shown})"
 
 
-class ColumnProcessor(Processor):
+class ViewProcessor(Processor):
+    """A processor that makes a view of a view."""
+
+    @abc.abstractmethod
+    def process(self, view: View) -> View:
+        """Return the processed view."""
+
+    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
+        return self.process(View.of(df)).whole()
+
+
+class ColumnProcessor(ViewProcessor):
     """A processor that changes numbers column by column, and neither rows nor the set of columns."""
+
+    by_cell: ClassVar[bool] = False  # True: what becomes of a cell depends on that cell alone
 
     def positions(self, columns: pd.Index) -> np.ndarray:
         """Return which columns change: those of `fields_group` (a name, a list of names, or None for all)."""
@@ -95,38 +103,17 @@ class ColumnProcessor(Processor):
         return np.unique(np.concatenate([group_positions(columns, group) for group in groups]))
 
     @abc.abstractmethod
-    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+    def change(self, view: View, positions: np.ndarray) -> Change:
         """Return a function (i, x) that changes the array x, the column at positions[i], in place."""
 
-    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        return self.apply(df)[0]
-
-    def apply(self, df: pd.DataFrame, own: bool = False) -> tuple[pd.DataFrame, bool]:
-        """Return (processed frame, whether it shares no memory with anybody).
-
-        With `own` the memory of `df` belongs to the caller alone and may be written.
-        """
-        positions = self.positions(df.columns)
-        return change_columns(df, positions, self.change(df, positions), own=own)
+    def process(self, view: View) -> View:
+        positions = self.positions(view.columns)
+        change = self.change(view, positions)
+        return view.cellwise(positions, change) if self.by_cell else view.changed(positions, change)
 
 
-class ByDate(ColumnProcessor):
-    """A column processor whose change depends on the values of the same date only."""
-
-    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
-        dates = dates_of(df.index)
-        inf_is_missing = active_settings().compat != "qlib"
-
-        def change(_: int, x: np.ndarray) -> None:
-            together = dates.gather(x)
-            seen = np.isfinite(together) if inf_is_missing else ~np.isnan(together)
-            dates.scatter(self.by_date(together, seen, dates), x)
-
-        return change
-
-    @abc.abstractmethod
-    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
-        """Return the new column; `seen` marks the values that count in means."""
+def _infinity_is_missing() -> bool:
+    return active_settings().compat != "qlib"
 
 
 class FittedNorm(ColumnProcessor):
@@ -147,9 +134,14 @@ class FittedNorm(ColumnProcessor):
         self.fit_end_time = fit_end_time
         self.fields_group = fields_group
 
+    by_cell = True
+
     @abc.abstractmethod
-    def learn(self, x: np.ndarray) -> tuple[float, float]:
-        """Return the two numbers of one column; `x` holds the values of the fit window without NaN, perhaps none."""
+    def learn(self, x: np.ndarray, finite: bool) -> tuple[float, float]:
+        """Return the two numbers of one column, NaN if it has no value; with `finite` infinity is no value.
+
+        `x` holds the rows of the fit window and may be shared: it is not to be written to.
+        """
 
     @abc.abstractmethod
     def keep(self, first: np.ndarray, second: np.ndarray) -> None:
@@ -159,28 +151,29 @@ class FittedNorm(ColumnProcessor):
         """Learn from the rows of `df` inside the fit window; raise MissingDataError when there are none."""
         if df is None:
             raise InputError(f"{type(self).__name__}.fit needs the frame to learn from")
-        rows = row_window(df.index, self.fit_start_time, self.fit_end_time)
+        self.learn_from(View.of(df))
+
+    def learn_from(self, view: View) -> None:
+        """What `fit` does, from a view."""
+        rows = row_window(view.index, self.fit_start_time, self.fit_end_time)
         if (rows.stop - rows.start if isinstance(rows, slice) else len(rows)) < 1:
-            first, last = date_range(df.index)
-            there = f"the data reach from {first} to {last}" if len(df) else "the frame is empty"
+            first, last = date_range(view.index)
+            there = f"the data reach from {first} to {last}" if len(view) else "the frame is empty"
             raise MissingDataError(
                 f"{type(self).__name__}: no rows in the fit window [{self.fit_start_time}, {self.fit_end_time}];"
                 f" {there}"
             )
-        self._warn_about_label(df.columns)
-        positions = self.positions(df.columns)
-        drop_inf = self.inf_is_missing and active_settings().compat != "qlib"
+        self._warn_about_label(view.columns)
+        positions = self.positions(view.columns)
+        finite = _infinity_is_missing()
         learned = np.empty((2, len(positions)))
 
         def learn(i: int) -> None:
-            x = numbers(df.iloc[:, int(positions[i])])[rows]
-            learned[:, i] = self.learn(x[np.isfinite(x) if drop_inf else ~np.isnan(x)])
+            learned[:, i] = self.learn(np.ascontiguousarray(view.values(int(positions[i]))[rows]), finite)
 
         for_each(learn, len(positions))
-        self.cols = df.columns[positions]
+        self.cols = view.columns[positions]
         self.keep(*learned)
-
-    inf_is_missing: ClassVar[bool] = True
 
     def positions(self, columns: pd.Index) -> np.ndarray:
         return group_positions(columns, self.fields_group)
@@ -191,20 +184,21 @@ class FittedNorm(ColumnProcessor):
                 f"{type(self).__name__}(fields_group=None) scales the label too; fields_group='feature' leaves it"
             )
 
-    def learned(self, df: pd.DataFrame, positions: np.ndarray, name: str) -> np.ndarray:
+    def learned(self, view: View, positions: np.ndarray, name: str) -> np.ndarray:
         """Return one of the stored tables; raise when nothing was learned or when the columns are others."""
         if not hasattr(self, name):
             raise InputError(f"{type(self).__name__} was called before fit")
-        if not self.cols.equals(df.columns[positions]):
+        columns = view.columns[positions]
+        if not self.cols.equals(columns):
             raise InputError(
                 f"{type(self).__name__} was fitted on {len(self.cols)} columns ({list(self.cols[:2])} ...);"
-                f" received {len(positions)} ({', '.join(map(str, df.columns[positions][:3]))}, ...)"
+                f" received {len(positions)} ({', '.join(map(str, columns[:3]))}, ...)"
             )
         return getattr(self, name)
 
 
 # -------------------------------------------------------------------------------------------------------- rows, columns
-class DropnaProcessor(Processor):
+class DropnaProcessor(ViewProcessor):
     """Leave out the rows with a NaN in any column of `fields_group` (None: of the frame).
 
     The result is `df` itself when no row goes, else a new frame.
@@ -214,11 +208,11 @@ class DropnaProcessor(Processor):
         super().__init__()
         self.fields_group = fields_group
 
-    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        missing = np.zeros(len(df), bool)
-        for at in group_positions(df.columns, self.fields_group):
-            missing |= df.iloc[:, int(at)].isna().to_numpy()
-        return take_rows(df, np.flatnonzero(~missing)) if missing.any() else df
+    def process(self, view: View) -> View:
+        missing = np.zeros(len(view), bool)
+        for i in group_positions(view.columns, self.fields_group):
+            missing |= view.missing(int(i))
+        return view.keep_rows(np.flatnonzero(~missing)) if missing.any() else view
 
     def readonly(self) -> bool:
         return True
@@ -234,21 +228,21 @@ class DropnaLabel(DropnaProcessor):
         return False
 
 
-class DropCol(Processor):
+class DropCol(ViewProcessor):
     """Leave out the columns whose name (last level) is in `col_list`."""
 
     def __init__(self, col_list: Iterable[str] = []) -> None:
         super().__init__()
         self.col_list = list(col_list)
 
-    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        return pick_columns(df, np.flatnonzero(~df.columns.get_level_values(-1).isin(self.col_list)))
+    def process(self, view: View) -> View:
+        return view.keep_columns(np.flatnonzero(~view.columns.get_level_values(-1).isin(self.col_list)))
 
     def readonly(self) -> bool:
         return True
 
 
-class FilterCol(Processor):
+class FilterCol(ViewProcessor):
     """Of the group `fields_group` keep only the columns named in `col_list`; other groups stay whole."""
 
     def __init__(self, fields_group: str = "feature", col_list: Iterable[str] = []) -> None:
@@ -256,11 +250,11 @@ class FilterCol(Processor):
         self.fields_group = fields_group
         self.col_list = list(col_list)
 
-    def __call__(self, df: pd.DataFrame) -> pd.DataFrame:
-        keep = df.columns.get_level_values(-1).isin(self.col_list)
-        outside = np.ones(df.shape[1], bool)
-        outside[group_positions(df.columns, self.fields_group)] = False
-        return pick_columns(df, np.flatnonzero(keep | outside))
+    def process(self, view: View) -> View:
+        keep = view.columns.get_level_values(-1).isin(self.col_list)
+        outside = np.ones(len(view.columns), bool)
+        outside[group_positions(view.columns, self.fields_group)] = False
+        return view.keep_columns(np.flatnonzero(keep | outside))
 
     def readonly(self) -> bool:
         return True
@@ -270,95 +264,105 @@ class FilterCol(Processor):
 class TanhProcess(ColumnProcessor):
     """tanh(x - 1) in every column whose name does not contain "LABEL"."""
 
+    by_cell = True
+
     def positions(self, columns: pd.Index) -> np.ndarray:
         return np.flatnonzero(["LABEL" not in str(name) for name in columns.get_level_values(-1)])
 
-    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+    def change(self, view: View, positions: np.ndarray) -> Change:
         def change(_: int, x: np.ndarray) -> None:
             np.tanh(np.subtract(x, 1, out=x), out=x)
 
         return change
 
 
-class ProcessInf(ByDate):
+class ProcessInf(ColumnProcessor):
     """Put the mean of the date's finite values in the place of an infinite one (NaN where the date has none).
 
-    Rows come out sorted.
+    Rows come out sorted. Columns without infinity are not copied.
     """
 
-    def apply(self, df: pd.DataFrame, own: bool = False) -> tuple[pd.DataFrame, bool]:
-        ordered = sort_rows(df)
-        return super().apply(ordered, own or ordered is not df)
+    def process(self, view: View) -> View:
+        first = str(view.index.names[0])
+        first = first if first in LEVELS else LEVELS[0]
+        if not is_sorted(view.index, first):
+            view = View.of(sort_rows(view.whole(), first), own=True)
+        every = self.positions(view.columns)
+        some = np.zeros(len(every), bool)
 
-    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
-        infinite = np.isinf(x)
-        if not infinite.any():
-            return x
-        return np.where(infinite, dates.spread(dates.mean(x, np.isfinite(x))), x)
+        def look(k: int) -> None:
+            some[k] = np.isinf(view.values(int(every[k]))).any()
+
+        for_each(look, len(every))
+        positions = every[some]
+        return view.changed(positions, self.change(view, positions)) if len(positions) else view
+
+    def change(self, view: View, positions: np.ndarray) -> Change:
+        dates = dates_of(view.index)
+        return lambda _, x: dates.apply(kernels.fill_mean, x, True, True)
 
 
 class Fillna(ColumnProcessor):
     """Put `fill_value` in the place of NaN (not of infinity)."""
+
+    by_cell = True
 
     def __init__(self, fields_group: str | None = None, fill_value: float = 0) -> None:
         super().__init__()
         self.fields_group = fields_group
         self.fill_value = fill_value
 
-    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
+    def change(self, view: View, positions: np.ndarray) -> Change:
         def change(_: int, x: np.ndarray) -> None:
             np.copyto(x, self.fill_value, where=np.isnan(x))
 
         return change
 
 
-class CSZFillna(ByDate):
+class CSZFillna(ColumnProcessor):
     """Put the mean of the date in the place of NaN."""
 
     def __init__(self, fields_group: str | list[str] | None = None) -> None:
         super().__init__()
         self.fields_group = fields_group
 
-    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
-        missing = np.isnan(x)
-        return np.where(missing, dates.spread(dates.mean(x, seen)), x) if missing.any() else x
+    def change(self, view: View, positions: np.ndarray) -> Change:
+        dates, finite = dates_of(view.index), _infinity_is_missing()
+        return lambda _, x: dates.apply(kernels.fill_mean, x, False, finite)
 
 
 # --------------------------------------------------------------------------------------------- scales from a fit window
 class MinMaxNorm(FittedNorm):
     """(x - min) / (max - min) with minimum and maximum of the fit window; a constant column stays as it is."""
 
-    def learn(self, x: np.ndarray) -> tuple[float, float]:
-        return (float(x.min()), float(x.max())) if len(x) else (np.nan, np.nan)
+    def learn(self, x: np.ndarray, finite: bool) -> tuple[float, float]:
+        least, most, _, _ = kernels.moments(x, finite)
+        return least, most
 
     def keep(self, first: np.ndarray, second: np.ndarray) -> None:
         self.ignore = first == second
         self.min_val, self.max_val = np.where(self.ignore, 0.0, first), np.where(self.ignore, 1.0, second)
 
-    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
-        low, high = self.learned(df, positions, "min_val"), self.learned(df, positions, "max_val")
+    def change(self, view: View, positions: np.ndarray) -> Change:
+        low, high = self.learned(view, positions, "min_val"), self.learned(view, positions, "max_val")
         return _scale(low, high - low, self.ignore)
 
 
 class ZScoreNorm(FittedNorm):
     """(x - mean) / std with mean and deviation (ddof 0) of the fit window; a constant column stays as it is."""
 
-    def learn(self, x: np.ndarray) -> tuple[float, float]:
-        if not len(x):
-            return np.nan, np.nan
-        if (x == x[0]).all():  # exactly constant: rounding of the mean must not make a spread of it
-            return float(x[0]), 0.0
-        with np.errstate(invalid="ignore"):
-            mean = x.mean(dtype=np.float64)
-            away = x - mean
-            return float(mean), float(np.sqrt(np.dot(away, away) / len(x)))
+    def learn(self, x: np.ndarray, finite: bool) -> tuple[float, float]:
+        _, _, mean, std = kernels.moments(x, finite)
+        return mean, std
 
     def keep(self, first: np.ndarray, second: np.ndarray) -> None:
         self.ignore = second == 0
         self.mean_train, self.std_train = np.where(self.ignore, 0.0, first), np.where(self.ignore, 1.0, second)
 
-    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
-        return _scale(self.learned(df, positions, "mean_train"), self.learned(df, positions, "std_train"), self.ignore)
+    def change(self, view: View, positions: np.ndarray) -> Change:
+        return _scale(
+            self.learned(view, positions, "mean_train"), self.learned(view, positions, "std_train"), self.ignore
+        )
 
 
 class RobustZScoreNorm(FittedNorm):
@@ -368,15 +372,14 @@ class RobustZScoreNorm(FittedNorm):
     that is constant over the fit window is divided by 1.4826e-12: any other value is an outlier.
     """
 
-    inf_is_missing = False
-
     def __init__(
         self, fit_start_time: Any, fit_end_time: Any, fields_group: str | None = None, clip_outlier: bool = True
     ) -> None:
         super().__init__(fit_start_time, fit_end_time, fields_group)
         self.clip_outlier = clip_outlier
 
-    def learn(self, x: np.ndarray) -> tuple[float, float]:
+    def learn(self, x: np.ndarray, finite: bool) -> tuple[float, float]:
+        x = x[~np.isnan(x)]
         if not len(x):
             return np.nan, np.nan
         with np.errstate(invalid="ignore"):
@@ -387,8 +390,8 @@ class RobustZScoreNorm(FittedNorm):
     def keep(self, first: np.ndarray, second: np.ndarray) -> None:
         self.mean_train, self.std_train = first, second
 
-    def change(self, df: pd.DataFrame, positions: np.ndarray) -> Change:
-        scale = _scale(self.learned(df, positions, "mean_train"), self.learned(df, positions, "std_train"))
+    def change(self, view: View, positions: np.ndarray) -> Change:
+        scale = _scale(self.learned(view, positions, "mean_train"), self.learned(view, positions, "std_train"))
         if not self.clip_outlier:
             return scale
 
@@ -421,7 +424,7 @@ def _scale(centre: np.ndarray, width: np.ndarray, ignore: np.ndarray | None = No
 
 
 # ------------------------------------------------------------------------------------------------- scales within a date
-class CSZScoreNorm(ByDate):
+class CSZScoreNorm(ColumnProcessor):
     """Scale within each date.
 
     Parameters
@@ -440,28 +443,37 @@ class CSZScoreNorm(ByDate):
         self.fields_group = fields_group
         self.method = method
 
-    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
-        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
-            if self.method == "robust":
-                away = x - dates.spread(dates.median(x))
-                return np.clip(away / dates.spread(dates.median(np.abs(away))) / MAD_TO_STD, -3, 3)
-            mean, std = dates.mean_and_std(x, seen)
-            return (x - dates.spread(mean)) / dates.spread(std)
+    def change(self, view: View, positions: np.ndarray) -> Change:
+        dates, finite = dates_of(view.index), _infinity_is_missing()
+        if self.method == "robust":
+            return lambda _, x: dates.apply(kernels.robust, x)
+        return lambda _, x: dates.apply(kernels.zscore, x, finite)
 
 
-class CSRankNorm(ByDate):
-    """(rank within the date / number of values - 0.5) * 3.46; ties share their mean rank, NaN stays NaN.
+class CSRankNorm(ColumnProcessor):
+    """(rank within the date / number of values - centre) * 3.46; ties share their mean rank, NaN stays NaN.
 
-    3.46 makes the standard deviation of a uniform rank about 1. Qlib's formula is not centred: the mean over n names is
-    1.73 / n (0.17 for ten names).
+    3.46 makes the standard deviation of a uniform rank about 1.
+
+    Parameters
+    ----------
+    fields_group
+        A group, a list of groups, or None for every column.
+    centred
+        False: the centre is Qlib's 0.5, and the mean over n names is 1.73 / n (0.17 for ten names). True: it is
+        (n + 1) / 2n, and the mean of every date is 0.
     """
 
-    def __init__(self, fields_group: str | list[str] | None = None) -> None:
+    centred = False  # for processors that were pickled without it
+
+    def __init__(self, fields_group: str | list[str] | None = None, centred: bool = False) -> None:
         super().__init__()
         self.fields_group = fields_group
+        self.centred = centred
 
-    def by_date(self, x: np.ndarray, seen: np.ndarray, dates: Dates) -> np.ndarray:
-        return (dates.rank(x) - 0.5) * 3.46
+    def change(self, view: View, positions: np.ndarray) -> Change:
+        dates, centred = dates_of(view.index), self.centred
+        return lambda _, x: dates.apply(kernels.rank, x, centred)
 
 
 # ---------------------------------------------------------------------------------------------------------------- other

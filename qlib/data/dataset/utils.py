@@ -154,16 +154,25 @@ def fetch_df_by_index(df: pd.DataFrame, selector: Any, level: str | int | None, 
     return df.iloc[rows_at(df.index, selector, get_level_index(df, level))]
 
 
+def _has_two_levels(index: pd.Index) -> bool:
+    return isinstance(index, pd.MultiIndex) and index.nlevels == 2 and all(name in index.names for name in LEVELS)
+
+
+def is_sorted(index: pd.Index, first: str = "datetime") -> bool:
+    """Return whether rows are in (datetime, instrument) order, or the other way round; another index: as it is."""
+    return (not _has_two_levels(index) or index.names[0] == first) and index.is_monotonic_increasing
+
+
 def sort_rows(df: pd.DataFrame, first: str = "datetime") -> pd.DataFrame:
     """Return `df` with its rows in (datetime, instrument) order (or the other way round), `df` itself if they are.
 
     A frame with another index is sorted as it is. Equal rows keep their order.
     """
     index = df.index
-    if not (isinstance(index, pd.MultiIndex) and index.nlevels == 2) or any(name not in index.names for name in LEVELS):
-        return df if index.is_monotonic_increasing else df.sort_index()
-    if index.names[0] == first and index.is_monotonic_increasing:
+    if is_sorted(index, first):
         return df
+    if not isinstance(index, pd.MultiIndex) or not _has_two_levels(index):
+        return df.sort_index()
     outer = index.names.index(first)
     if any((codes < 0).any() for codes in index.codes):
         return (df if outer == 0 else df.swaplevel()).sort_index()
@@ -269,19 +278,26 @@ def fetch_df_by_col(df: pd.DataFrame, col_set: Any) -> pd.DataFrame:
     "__raw": as they are. "__all": all, the group level dropped. A group's name: that group, the level dropped.
     A list of groups: those, in that order, both levels kept. Frames with one column level come back whole.
     """
-    if not isinstance(df.columns, pd.MultiIndex) or (isinstance(col_set, str) and col_set == CS_RAW):
-        return df
-    if isinstance(col_set, str) and col_set == CS_ALL:
-        return _without_group(df)
+    positions = column_positions(df.columns, col_set)
+    return without_group(pick_columns(df, positions) if positions is not None else df, col_set)
+
+
+def column_positions(columns: pd.Index, col_set: Any) -> np.ndarray | None:
+    """Return the positions of the columns of `col_set`, as `fetch_df_by_col` understands it; None: all."""
+    if not isinstance(columns, pd.MultiIndex) or (isinstance(col_set, str) and col_set in (CS_RAW, CS_ALL)):
+        return None
     if isinstance(col_set, str):
-        return _without_group(pick_columns(df, group_positions(df.columns, col_set)))
+        return group_positions(columns, col_set)
     if isinstance(col_set, list | tuple | set) and all(isinstance(group, str) for group in col_set):
-        positions = [group_positions(df.columns, group) for group in col_set]
-        return pick_columns(df, np.concatenate(positions) if positions else np.empty(0, int))
-    return df.loc(axis=1)[col_set]
+        found = [group_positions(columns, group) for group in col_set]
+        return np.concatenate(found) if found else np.empty(0, int)
+    return pd.DataFrame([np.arange(len(columns))], columns=columns).loc(axis=1)[col_set].to_numpy().ravel()
 
 
-def _without_group(df: pd.DataFrame) -> pd.DataFrame:
+def without_group(df: pd.DataFrame, col_set: Any) -> pd.DataFrame:
+    """Return `df` with the level of the groups dropped where `col_set` asks for that: for "__all" and for a name."""
+    if not isinstance(df.columns, pd.MultiIndex) or not isinstance(col_set, str) or col_set == CS_RAW:
+        return df
     bare = df.copy(deep=False)
     bare.columns = pd.MultiIndex.droplevel(cast("Any", df.columns), 0)
     return bare

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from qlib.data.dataset import crosssection
+from qlib.data.dataset import kernels
 from qlib.data.dataset.crosssection import Dates
 
 values = st.sampled_from([np.nan, 0.0, -0.0, 1.0, 2.5, -3.0, 1e-3, 100.0])
@@ -48,34 +48,110 @@ def test_median_is_that_of_pandas(table, kind):
     np.testing.assert_allclose(found, groups.transform("median"))
 
 
+def applied(codes, x, kernel, *arguments):
+    column = x.copy()
+    Dates(codes).apply(kernel, column, *arguments)
+    return column
+
+
 @settings(deadline=None)
 @given(rows, kinds)
 def test_rank_is_that_of_pandas_with_ties_sharing_their_mean(table, kind):
-    _, x, groups, dates = grouped(table, kind)
-    found = in_frame_order(dates, dates.rank(dates.gather(x)))
-    np.testing.assert_allclose(found, groups.rank(pct=True))
+    codes, x, groups, _ = grouped(table, kind)
+    share = groups.rank(pct=True)
+    tolerance = {"rtol": 1e-5, "atol": 1e-6} if kind == "f4" else {"rtol": 1e-12, "atol": 1e-12}
+    np.testing.assert_allclose(applied(codes, x, kernels.rank, False), (share - 0.5) * 3.46, **tolerance)
+    centred = (share - groups.transform(lambda own: own.rank(pct=True).mean())) * 3.46
+    np.testing.assert_allclose(applied(codes, x, kernels.rank, True), centred, **tolerance)
 
 
 @settings(deadline=None)
 @given(rows)
 def test_infinity_ranks_last(table):
     codes, x, _, _ = grouped([*table, (0, np.inf), (0, -np.inf)], "f4")
-    dates = Dates(codes)
-    found = in_frame_order(dates, dates.rank(dates.gather(x)))
-    np.testing.assert_allclose(found, pd.Series(x).groupby(codes).rank(pct=True))
+    found = applied(codes, x, kernels.rank, False) / 3.46 + 0.5
+    np.testing.assert_allclose(found, pd.Series(x).groupby(codes).rank(pct=True), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("cells", [1, 7, 64])
-def test_the_size_of_the_rectangles_does_not_matter(monkeypatch, cells):
-    rng = np.random.default_rng(1)
-    codes = np.sort(rng.integers(0, 12, 200))
-    x = rng.normal(size=200).round(1)
-    x[::11] = np.nan
-    dates = Dates(codes)
-    median, rank = dates.median(x), dates.rank(x)
-    monkeypatch.setattr(crosssection, "CELLS", cells)
-    np.testing.assert_array_equal(dates.median(x), median)
-    np.testing.assert_array_equal(dates.rank(x), rank)
+@settings(deadline=None)
+@given(rows.filter(len), kinds)
+def test_many_values_are_ordered_as_few_are(table, kind):
+    """Long dates are sorted by counting bytes, short ones by comparing."""
+    codes, x, _, _ = grouped(table * 40, kind)
+    x = (x * np.repeat(np.arange(1, 41), len(table))).astype(kind)
+    groups = pd.Series(x.astype("f8")).groupby(codes)
+    np.testing.assert_allclose(
+        applied(codes, x, kernels.rank, False), (groups.rank(pct=True) - 0.5) * 3.46, rtol=1e-5, atol=1e-5
+    )
+    found = Dates(codes)
+    np.testing.assert_allclose(
+        in_frame_order(found, found.spread(found.median(found.gather(x)))), groups.transform("median")
+    )
+
+
+@settings(deadline=None)
+@given(rows, kinds, st.booleans())
+def test_robust_scaling_is_median_and_median_distance(table, kind, infinite):
+    codes, x, groups, _ = grouped([*table, (0, np.inf if infinite else 0.0), (1, 0.0)], kind)
+    wide = pd.Series(x.astype("f8"))
+    with np.errstate(invalid="ignore", divide="ignore"):
+        away = wide - groups.transform("median")
+        width = away.abs().groupby(codes).transform("median")
+        expected = (away / width / 1.4826).clip(-3, 3)
+    np.testing.assert_allclose(applied(codes, x, kernels.robust), expected, rtol=1e-5, atol=1e-6)
+
+
+@settings(deadline=None)
+@given(rows, kinds, st.booleans())
+def test_scaling_and_filling_are_those_of_pandas(table, kind, finite):
+    codes, x, _, _ = grouped([*table, (0, np.inf), (2, -np.inf)], kind)
+    wide = pd.Series(x.astype("f8"))
+    seen = wide.where(np.isfinite(wide)) if finite else wide
+    with np.errstate(invalid="ignore"):
+        mean = seen.groupby(codes).transform(
+            lambda own: np.nan if own.isna().all() else own.sum(skipna=True) / own.count()
+        )
+        std = np.sqrt(
+            ((seen - mean) ** 2).groupby(codes).transform("sum", min_count=2)
+            / (seen.groupby(codes).transform("count") - 1)
+        )
+        flat = seen.groupby(codes).transform("min") == seen.groupby(codes).transform("max")
+        expected = (wide - mean) / std.where(~flat)
+        if not finite:  # one infinity spoils its date
+            expected[pd.Series(np.isinf(wide)).groupby(codes).transform("any")] = np.nan
+    np.testing.assert_allclose(applied(codes, x, kernels.zscore, finite), expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(
+        applied(codes, x, kernels.fill_mean, False, finite), wide.where(~wide.isna(), mean), rtol=1e-5, atol=1e-6
+    )
+    finite_mean = wide.where(np.isfinite(wide)).groupby(codes).transform("mean")
+    np.testing.assert_allclose(
+        applied(codes, x, kernels.fill_mean, True, True), wide.where(~np.isinf(wide), finite_mean), rtol=1e-5, atol=1e-6
+    )
+
+
+@settings(deadline=None)
+@given(st.lists(values | st.floats(-1e6, 1e6, width=32) | st.just(np.inf)), kinds, st.booleans())
+def test_moments_of_a_column(numbers, kind, finite):
+    x = np.array(numbers, dtype=kind)
+    seen = x[np.isfinite(x) if finite else ~np.isnan(x)].astype("f8")
+    with np.errstate(invalid="ignore"):
+        expected = (seen.min(), seen.max(), seen.mean(), seen.std()) if len(seen) else (np.nan,) * 4
+    if len(seen) and seen.min() == seen.max():
+        expected = (seen[0], seen[0], seen[0], 0.0)
+    np.testing.assert_allclose(kernels.moments(x, finite), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("bounds", [[0, 2], [1, 3], [0, 2, 1, 3], []])
+def test_bounds_own_every_row_once(bounds):
+    with pytest.raises(ValueError, match="bounds"):
+        kernels.rank(np.zeros(3), np.array(bounds, np.int64), False)
+
+
+@pytest.mark.parametrize("dates", [[], [0], [3, 0, 1], [5, 5]])
+def test_equal_values_have_no_spread_whatever_rounding_makes_of_their_mean(dates):
+    codes = np.repeat(np.arange(len(dates)), dates)
+    x = np.full(len(codes), 0.1, "f4")
+    assert np.isnan(applied(codes, x, kernels.zscore, True)).all()
 
 
 def test_a_large_level_costs_no_digits_of_the_deviation():

