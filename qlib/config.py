@@ -25,8 +25,9 @@ from types import SimpleNamespace
 from typing import Any, Final
 
 from qlib.constant import REG_CN, REG_CRYPTO, REG_TW, REG_US, SESSIONS
-from qlib.errors import ConfigError, did_you_mean
+from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.log import DEFAULT_LOGGING_CONFIG, get_module_logger
+from qlib.utils.time import Freq
 
 PROTOCOL_VERSION: Final = 4
 COMPAT: Final = (None, "qlib")
@@ -205,12 +206,19 @@ class DataPathManager:
             DataPathManager.NFS_URI if not drive and re.match(r"^[^/\\]+:.+", str(uri)) else DataPathManager.LOCAL_URI
         )
 
+    def _key(self, freq: Any) -> str:
+        """Return the key of a frequency, recognised by meaning ("4h" is "240min"), or the default one."""
+        if freq is None or str(freq) in self.provider_uri:
+            return self.DEFAULT_FREQ if freq is None else str(freq)
+        named = (key for key in self.provider_uri if key != self.DEFAULT_FREQ)
+        return next((key for key in named if _same_size(key, freq)), self.DEFAULT_FREQ)
+
     def get_data_uri(self, freq: Any = None) -> Path:
-        """Return the folder that holds `freq` (as written; None means the default folder).
+        """Return the folder that holds `freq` (None means the default folder).
 
         Raises ConfigError, which lists the frequencies that have a folder, when there is none.
         """
-        key = self.DEFAULT_FREQ if freq is None or str(freq) not in self.provider_uri else str(freq)
+        key = self._key(freq)
         if key not in self.provider_uri:
             raise ConfigError(
                 f"provider_uri names no folder for freq {freq!r}; it has folders for {sorted(self.provider_uri)}"
@@ -224,6 +232,13 @@ class DataPathManager:
                 f"provider_uri {uri} is on another host: mount it and pass mount_path=<where it is mounted>"
             )
         return Path(mounted).expanduser()
+
+
+def _same_size(key: str, freq: Any) -> bool:
+    try:
+        return Freq(key) == Freq(str(freq))
+    except InputError:  # a key may be any text: it is then found as it is written
+        return False
 
 
 _Paths = DataPathManager  # QlibConfig has an attribute of that name, as in Qlib

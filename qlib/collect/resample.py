@@ -15,7 +15,7 @@ Each field has a rule, and a field without one is an error that says how to give
     paused                              least: a bar is paused if all of it is
 
 `mark_close` has the rule of `close`, `taker_volume` that of `volume`. What is missing is left out, a bar in which all
-is missing is missing, nothing is filled. A bar is stamped with its opening and holds the finer bars that open inside it.
+is missing is missing, nothing is filled. A bar is stamped with its opening and holds the finer bars that open in it.
 At the ends of the calendar a bar that is not whole is left out (`ends="keep"` keeps it): the first one if the market
 could have traded inside it before the calendar begins, the last one if it could trade inside it later. An instrument
 that was listed or delisted inside a bar has what there is, as venues do. Sums are made in float64.
@@ -34,7 +34,7 @@ import pandas as pd
 
 from qlib.config import REGIONS, Region, build_settings
 from qlib.data.calendar import Calendar, periods
-from qlib.data.grid import Grid
+from qlib.data.grid import DAY, Grid
 from qlib.data.panel import Panel
 from qlib.data.provider import Provider
 from qlib.data.storage.file_storage import same_freq
@@ -223,15 +223,21 @@ def market_of(fine: Calendar, region: Any = None) -> Region:
                 f"region: received {region!r}; allowed are {', '.join(REGIONS)}{did_you_mean(str(region), REGIONS)}"
             )
         return REGIONS[region]
-    hours = np.unique((fine.times - fine.times.astype("datetime64[D]")).astype("timedelta64[h]").astype(np.int64))
-    size = Freq(fine.freq)
-    around = len(hours) >= min(24, 86_400 // size.seconds) if size.intraday else True
-    weekend = (fine.times.astype("datetime64[D]").astype(np.int64) + 3) % 7 >= 5
-    if around and (weekend.any() or not size.intraday and size.base != Freq.NORM_FREQ_DAY):
+    if _runs_around_the_clock(fine):
         return next(one for one in REGIONS.values() if one.always_open)
     raise InputError(
         f"region: {fine.name} does not show whether the market closes; name its region: {', '.join(REGIONS)}"
     )
+
+
+def _runs_around_the_clock(fine: Calendar) -> bool:
+    size, days = Freq(fine.freq), fine.times.astype("datetime64[D]")
+    weekend = bool(((np.unique(days).astype(np.int64) + 3) % 7 >= 5).any())
+    if not size.intraday:
+        return weekend or size.base != Freq.NORM_FREQ_DAY
+    hours = np.unique((fine.times - days).astype("timedelta64[h]"))
+    passed = len(days) and np.busday_count(days[0], days[-1] + 1) < (days[-1] - days[0]).astype(int) + 1
+    return len(hours) >= min(24, DAY // size.seconds) and (weekend or not passed)
 
 
 # ---------------------------------------------------------------------- of a frame, of trades

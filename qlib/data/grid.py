@@ -86,8 +86,12 @@ class Grid:
         days = opens.astype("datetime64[D]")
         if (many := _whole_days(freq)) > 1:
             return (opens + many * _ONE_DAY).astype("datetime64[ns]")
-        last = np.minimum(self._place(opens, days) + freq.seconds, 60 * len(self.minutes)) - 1
-        return self._moment(days, last) + _ONE_SECOND
+        place = self._place(opens, days)
+        if self.always_open:
+            moved = place % freq.seconds != 0  # by an offset: such a bar goes on after midnight
+            after = np.where(moved, place + freq.seconds, np.minimum(place + freq.seconds, DAY))
+            return self._moment(days, after)
+        return self._moment(days, np.minimum(place + freq.seconds, 60 * len(self.minutes)) - 1) + _ONE_SECOND
 
     def _place(self, times: np.ndarray, days: np.ndarray) -> np.ndarray:
         """Return the number of trading seconds of the day before each time."""

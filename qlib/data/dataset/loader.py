@@ -25,6 +25,7 @@ from qlib.log import get_module_logger
 from qlib.utils.objects import init_instance_by_config
 from qlib.utils.pickle_utils import remember_class, restricted_pickle_load
 from qlib.utils.serial import Serializable
+from qlib.utils.time import Freq
 
 Fields = tuple[list[str], list[str]]
 
@@ -115,7 +116,7 @@ class QlibDataLoader(DLWParser):
     swap_level
         True: rows are (datetime, instrument) and sorted; False: (instrument, datetime), as the store gives them.
     freq
-        Frequency of the bars, or a dict group -> frequency.
+        Frequency of the bars, or a dict group -> frequency, see `load`.
     inst_processors
         Instrument processors, a list or a dict group -> list.
     """
@@ -149,10 +150,17 @@ class QlibDataLoader(DLWParser):
                 raise ConfigError(f"freq names no frequency for the groups {absent}; received {dict(freq)}")
 
     def load(self, instruments: Any = None, start_time: Any = None, end_time: Any = None) -> pd.DataFrame:
-        """Return the frame; groups of one frequency are computed together, so shared parts are computed once."""
+        """Return the frame; groups of one frequency are computed together, so shared parts are computed once.
+
+        Groups of several frequencies stand on the rows of the finest one, which see the last coarser bar that is over
+        (`qlib.data.provider.mixed`).  With instrument processors, which may change the rows, and with compat="qlib",
+        groups are joined by their stamps as they are, as in Qlib: a day's value then stands at its midnight.
+        """
         own = type(self).load_group_df is QlibDataLoader.load_group_df
-        if not self.is_group or isinstance(self.freq, Mapping) or self.inst_processors or not own:
+        if not self.is_group or self.inst_processors or not own:
             return super().load(instruments, start_time, end_time)
+        if isinstance(self.freq, Mapping):
+            return self._several_sizes(self.freq, instruments, start_time, end_time)
         exprs = list(dict.fromkeys(expr for exprs, _ in self.fields.values() for expr in exprs))
         frame = self._features(instruments, exprs, start_time, end_time, self.freq, [])
         pairs = [
@@ -164,6 +172,23 @@ class QlibDataLoader(DLWParser):
             place = {expr: i for i, expr in enumerate(exprs)}
             frame = frame.iloc[:, [place[expr] for *_, expr in pairs]]
         frame.columns = pd.MultiIndex.from_tuples([(group, name) for group, name, _ in pairs])
+        return frame
+
+    def _several_sizes(self, sizes: Mapping[str, str], instruments: Any, start: Any, end: Any) -> pd.DataFrame:
+        of_size: dict[Freq, list[str]] = {}
+        for group, (exprs, _) in self.fields.items():
+            of_size[Freq(sizes[group])] = list(dict.fromkeys([*of_size.get(Freq(sizes[group]), []), *exprs]))
+        if len(of_size) == 1 or active_provider().settings["compat"] == "qlib":
+            return super().load(instruments, start, end)
+        fields = {str(size): exprs for size, exprs in of_size.items()}
+        frame = self._features(instruments, fields, start, end, "day", [])
+        wanted = [
+            (str(Freq(sizes[group])), expr, group, name)
+            for group, (exprs, names) in self.fields.items()
+            for expr, name in zip(exprs, names, strict=True)
+        ]
+        frame = frame[[(size, expr) for size, expr, *_ in wanted]]
+        frame.columns = pd.MultiIndex.from_tuples([(group, name) for *_, group, name in wanted])
         return frame
 
     def load_group_df(
@@ -184,7 +209,7 @@ class QlibDataLoader(DLWParser):
         return frame
 
     def _features(
-        self, instruments: Any, exprs: list[str], start: Any, end: Any, freq: str, processors: list[Any]
+        self, instruments: Any, exprs: Any, start: Any, end: Any, freq: str, processors: list[Any]
     ) -> pd.DataFrame:
         provider = active_provider()
         log = get_module_logger("loader")

@@ -20,7 +20,7 @@ import numpy as np
 from qlib.config import DataPathManager, Settings
 from qlib.data.calendar import Calendar, read_calendar, source_of
 from qlib.data.storage.arena import Raw, lengths, read_many
-from qlib.data.storage.file_storage import calendar_freqs, same_freq
+from qlib.data.storage.file_storage import calendar_freqs, same_freq, spelled_freqs
 from qlib.data.storage.instruments import read_instruments
 from qlib.data.universe import Spans, Universe
 from qlib.errors import MissingDataError, did_you_mean
@@ -179,7 +179,7 @@ class FileStore:
 
     @cached_property
     def _named(self) -> Frequencies:
-        return Frequencies(sorted(self.settings["provider_uri"], key=lambda freq: Freq(freq).minutes))
+        return Frequencies(spelled_freqs(self.settings.dpm))
 
     def stored_freq(self, freq: str) -> str:
         """Return the stored spelling of `freq` ("1d" -> "day").

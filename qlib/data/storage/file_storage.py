@@ -48,6 +48,15 @@ def same_freq(freq: str | Freq, stored: Iterable[str]) -> str | None:
     return next((candidate for candidate in stored if Freq(candidate) == Freq(freq)), None)
 
 
+def spelled_freqs(paths: DataPathManager) -> list[str]:
+    """Return the frequencies that have a folder of their own, finest first, each as its calendar file spells it."""
+    found = []
+    for freq in paths.provider_uri:
+        known = calendar_freqs(paths.get_data_uri(freq))
+        found.append(same_freq(freq, known) or freq)
+    return sorted(found, key=lambda freq: Freq(freq).seconds)
+
+
 def feature_path(root: Path, instrument: str, field: str, freq: str) -> Path:
     return root / "features" / instrument_folder(instrument) / f"{field.lower()}.{freq.lower()}.bin"
 
@@ -79,7 +88,7 @@ class FileStorageMixin:
         uris = self.provider_uri
         if DataPathManager.DEFAULT_FREQ in uris:
             return calendar_freqs(self.dpm.get_data_uri())
-        return sorted(uris, key=lambda freq: Freq(freq).minutes)
+        return spelled_freqs(self.dpm)
 
     @property
     def _freq_file(self) -> str:

@@ -36,6 +36,7 @@ class Store:
 
     def __init__(self):
         self.calls = []
+        self.settings = {"compat": None}
 
     def instruments(self, market, filter_pipe=None):
         return {"market": market, "filter_pipe": filter_pipe}
@@ -70,7 +71,8 @@ def test_groups_of_one_frequency_are_one_query_and_shared_formulas_are_asked_for
     assert df.dtypes.eq("f4").all()
 
 
-def test_groups_of_several_frequencies_are_several_queries(store):
+def test_by_qlibs_rules_groups_of_several_frequencies_are_several_queries(store):
+    store.settings = {"compat": "qlib"}
     df = QlibDataLoader(GROUPS, freq={"feature": "day", "label": "60min"}).load(["A", "B"])
     assert [call[4] for call in store.calls] == ["day", "60min"]
     assert df.columns.tolist() == [("feature", "C"), ("feature", "O"), ("label", "L"), ("label", "C")]
