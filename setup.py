@@ -65,6 +65,13 @@ setup(
                 extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
             ),
             Extension(
+                "qlib.collect.native.lines",
+                ["qlib/collect/native/lines.pyx"],
+                depends=["qlib/collect/native/lines.hpp"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
+            ),
+            Extension(
                 "qlib.data.kernels.crosssection",
                 ["qlib/data/kernels/crosssection.pyx"],
                 depends=["qlib/data/kernels/crosssection.hpp"],

@@ -52,9 +52,9 @@ def write_instruments(path: Path, spans: Mapping[str, Iterable[tuple[object, obj
     replace_file(path, lambda file: file.write(instruments_text(spans).encode()))
 
 
-def instruments_text(spans: Mapping[str, Iterable[tuple[object, object]]]) -> str:
-    """Return the content of an instruments file; with times of day everywhere if one bound has one."""
+def instruments_text(spans: Mapping[str, Iterable[tuple[object, object]]], *, intraday: bool = False) -> str:
+    """Return the content of an instruments file; with times of day everywhere if one bound has one, or `intraday`."""
     rows = [(name, pd.Timestamp(a), pd.Timestamp(b)) for name, pairs in spans.items() for a, b in pairs]  # type: ignore[arg-type]
-    whole = all(time == time.normalize() for _, *bounds in rows for time in bounds)
+    whole = not intraday and all(time == time.normalize() for _, *bounds in rows for time in bounds)
     form = "%Y-%m-%d" if whole else "%Y-%m-%d %H:%M:%S"
     return "".join(SEPARATOR.join((name, a.strftime(form), b.strftime(form))) + "\n" for name, a, b in rows)

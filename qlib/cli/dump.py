@@ -1,0 +1,47 @@
+"""Write stores from files: `python -m qlib.cli.dump COMMAND ...`, the same as scripts/dump_bin.py.
+
+    dump_bin.py dump_all    --data_path csv --qlib_dir store [--freq day] [--include_fields open,close] [--calendar FILE]
+    dump_bin.py dump_fix    --data_path csv --qlib_dir store
+    dump_bin.py dump_update --data_path csv --qlib_dir store [--dry_run] [--backup_dir DIR]
+
+`COMMAND --help` lists every option. What was done stands on stdout. Exit code 0: done; 1: the disk refused; 2: wrong
+input, said in one sentence on stderr. Unless it is 0, the store is as it was.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from qlib.collect.dump import DumpDataAll, DumpDataBase, DumpDataFix, DumpDataUpdate
+from qlib.errors import InputError, QlibError
+
+__all__ = ["run"]
+
+
+def _command(kind: type[DumpDataBase]) -> Callable[..., None]:
+    """Return the class as a command that prints its report."""
+
+    def command(*arguments: Any, **options: Any) -> None:
+        print(kind(*arguments, **options).dump())
+
+    command.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]  what fire reads and shows
+    command.__doc__ = DumpDataBase.__doc__
+    return command
+
+
+def run() -> None:
+    """Hand the command line to the three commands."""
+    import fire  # noqa: PLC0415  only the command line needs it
+
+    try:
+        fire.Fire({kind.command: _command(kind) for kind in (DumpDataAll, DumpDataFix, DumpDataUpdate)}, name="dump_bin")
+    except QlibError as error:
+        print(f"dump_bin: {error}", file=sys.stderr)
+        sys.exit(2 if isinstance(error, InputError) else 1)
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,1 @@
+"""Compiled parts of collection: `lines` reads the plain lines of a CSV file."""
