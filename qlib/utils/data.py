@@ -3,6 +3,7 @@
 zscore(x)                        (x - mean) / std, ddof 1
 robust_zscore(x)                 (x - median) / (1.4826 * median |x - median|), clipped to [-3, 3]
 update_config(base, ext)         a copy of `base` with `ext` merged in; "__DROP__" removes a key
+guess_horizon(label)             Qlib's name of what `qlib.data.dataset.horizon` does
 """
 
 from __future__ import annotations
@@ -18,6 +19,15 @@ from qlib.errors import ConfigError
 
 S_DROP: Final = "__DROP__"
 MAD_TO_STD: Final = 1.4826  # the median absolute deviation of a normal sample, times this, estimates its deviation
+
+
+def __getattr__(name: str) -> Any:
+    if name == "guess_horizon":  # it reads formulas, which live upstairs
+        from qlib.data.dataset.horizon import guess_horizon  # noqa: PLC0415
+
+        return guess_horizon
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 Table = TypeVar("Table", pd.Series, pd.DataFrame)
 

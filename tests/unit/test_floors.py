@@ -17,18 +17,26 @@ UPSTAIRS = {
     "qlib.model.trainer -> qlib.workflow.train",
     "qlib.utils -> qlib.data.dates",
     "qlib.utils.resam -> qlib.data.resam",
+    "qlib.utils.data -> qlib.data.dataset.horizon",
 }
 
 # Heavy libraries that may be imported inside a function, because a user who only reads prices must not wait for them.
 HEAVY = {
-    "alembic", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "polars", "pyarrow",
-    "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml", "filelock",
+    "alembic", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "pyarrow",
+    "polars", "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml", "filelock",
 }  # fmt: skip
 
 # Our own modules imported inside a function, each with its reason.
 OWN_LATE = {
     ("qlib/__init__.py", "qlib.session"): "the composition root knows every room; `import qlib` must not",
-    ("qlib/utils/__init__.py", "qlib.data"): "trading dates are Qlib's names in qlib.utils, and ask the session's calendar",
+    (
+        "qlib/utils/__init__.py",
+        "qlib.data",
+    ): "trading dates are Qlib's names in qlib.utils, and ask the session's calendar",
+    (
+        "qlib/utils/data.py",
+        "qlib.data.dataset.horizon",
+    ): "guess_horizon is Qlib's name in qlib.utils.data, and reads formulas",
 }
 
 

@@ -18,7 +18,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from importlib import import_module
-from typing import Any, Final
+from importlib.util import find_spec
+from typing import Any, ClassVar, Final
 
 import numpy as np
 import pandas as pd
@@ -35,9 +36,9 @@ Batch = dict[str, np.ndarray]
 
 
 def __getattr__(name: str) -> Any:
-    """Return `device`, where tensors are put: asking for it imports torch."""
+    """Return `device`, where tensors are put: asking for it imports torch, if there is one."""
     if name == "device":
-        return "cuda" if _torch().cuda.is_available() else "cpu"
+        return "cuda" if find_spec("torch") and _torch().cuda.is_available() else "cpu"
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
@@ -77,6 +78,11 @@ class MTSDatasetH(DatasetH):
     kwargs
         `seed` (0) of what is drawn and mixed, and the arguments of `DatasetH`.
     """
+
+    # Arrays that the handler's frames give again.
+    exclude_attr: ClassVar[list[str]] = (
+        "_index _day _dates _data _label _learnable _first _days _rows_of_day _rng".split()  # noqa: SIM905
+    )
 
     def __init__(
         self,
@@ -121,6 +127,20 @@ class MTSDatasetH(DatasetH):
         super().setup_data(handler_kwargs=handler_kwargs, **kwargs)
         if self.horizon == 0:
             self.horizon = self._horizon_of_label()
+        self._arrange()
+        days = len(self._dates) if self.memory_mode == "daily" else len(self._day)
+        self._memory = np.zeros((days + 1, self.num_states), np.float32)
+        self._choose(np.arange(len(self._day)))
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take a saved state; with the handler's data in it the arrays are there again."""
+        super().__setstate__(state)
+        if "_rows" in state:
+            self._arrange()
+            self._choose(self._rows)
+
+    def _arrange(self) -> None:
+        """Make the arrays from the handler's frames."""
         as_qlib = active_settings().compat == "qlib"
         learn = self.handler.fetch(col_set=CS_RAW, data_key=DataHandlerLP.DK_L)
         rows = learn if as_qlib else self.handler.fetch(col_set=CS_RAW, data_key=DataHandlerLP.DK_I)
@@ -139,9 +159,6 @@ class MTSDatasetH(DatasetH):
         # Where each row's instrument begins: rows before that one are somebody else's.
         first = np.searchsorted(instrument, np.arange(len(names)))
         self._first = np.zeros(len(order), np.int64) if as_qlib else first[instrument]
-        daily = self.memory_mode == "daily"
-        self._memory = np.zeros(((len(times) if daily else len(order)) + 1, self.num_states), np.float32)
-        self._choose(np.arange(len(order)))
         if self.input_size is not None and (self.input_size < 1 or self._data.shape[1] % self.input_size):
             raise ConfigError(
                 f"input_size: received {self.input_size}; a divisor of the number of features, {self._data.shape[1]}, "
