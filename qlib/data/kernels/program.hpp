@@ -22,7 +22,7 @@ static Work find(const Step& step, Birth* birth) {
         {"choose", choose<F>, choose<D>, nullptr, nullptr},
         WINDOW("count", Counted, OneInput), WINDOW("count_infinite_too", CountedInfiniteToo, OneInput),
         WINDOW("sum", Summed, OneInput), WINDOW("moments1", Moments1, OneInput), WINDOW("moments2", Moments2, OneInput),
-        WINDOW("moments4", Moments4, OneInput), WINDOW("line", Line, OneInput), WINDOW("pair", Paired, TwoInputs),
+        WINDOW("moments4", Moments4, OneInput), {"line", nullptr, line, nullptr, line_birth}, WINDOW("pair", Paired, TwoInputs),
         WINDOW("max", Extreme<true>, OneInput), WINDOW("min", Extreme<false>, OneInput),
         WINDOW("max_place", ExtremePlace<true>, OneInput), WINDOW("min_place", ExtremePlace<false>, OneInput),
         WINDOW("max_place_or_gap", ExtremePlaceOrGap<true>, OneInput), WINDOW("min_place_or_gap", ExtremePlaceOrGap<false>, OneInput),

@@ -221,6 +221,49 @@ struct Line {
     }
 };
 
+// The same over all rows so far, for window 0: products about the means themselves (Welford 1962), because row numbers
+// grow without end and what is left of two sums of a million products would be the rounding of both.
+struct LineSoFar : Line {
+    D row_mean = ZERO, mean = ZERO, rr = ZERO, rd = ZERO, dd = ZERO;  // of d, the deviations from c
+    void push(D x, D row, bool newest, I exists) {
+        const I counts = seen(x);
+        Line::push(x, row, newest, exists);
+        const D each = pick(counts, 1.0 / n, ZERO), r = pick(counts, row - row_mean, ZERO), d = pick(counts, x - c - mean, ZERO);
+        row_mean += r * each, mean += d * each;
+        const D left = pick(counts, x - c - mean, ZERO);
+        rr += r * pick(counts, row - row_mean, ZERO), rd += r * left, dd += d * left;
+    }
+    static LineSoFar merge(const LineSoFar& a, const LineSoFar& b) {  // Chan, Golub and LeVeque 1983
+        LineSoFar m;
+        static_cast<Line&>(m) = Line::merge(a, b);
+        const D share = pick(m.n > 0.0, b.n / m.n, ZERO), weight = a.n * share;
+        const D earlier = pick(a.n > 0.0, a.mean + (a.c - m.c), b.mean);  // about m.c, as b's is
+        const D r = b.row_mean - a.row_mean, d = b.mean - earlier;
+        m.row_mean = a.row_mean + share * r, m.mean = pick(b.n > 0.0, earlier + share * d, a.mean);
+        m.rr = a.rr + b.rr + weight * r * r, m.rd = a.rd + b.rd + weight * r * d, m.dd = a.dd + b.dd + weight * d * d;
+        return m;
+    }
+    D read(int what, const View& v, double tolerance) const {
+        if (what != SLOPE && what != RESI && what != RSQUARE) return Line::read(what, v, tolerance);
+        const D slope = rd / rr;
+        if (what == SLOPE) return pick(n > 1.0, slope, all(NaN));
+        if (what == RESI) return pick((n > 1.0) & seen(v.x), (v.x - c) - (mean + slope * (v.row - row_mean)), all(NaN));
+        const D value = smaller(rd * rd / (rr * dd), all(1.0));
+        return pick((n > 1.0) & ~flat(dd, n, c + mean, tolerance), value, all(NaN));
+    }
+};
+
+static State* line_birth(const Instruction& it) {
+    if (it.step.window == 0) return new Sliding<LineSoFar>();
+    return new Sliding<Line>();
+}
+static void line(Run& run, const Instruction& it, State* state) {
+    if (it.step.window == 0)
+        windowed<LineSoFar, OneInput, true>(run, it, state);
+    else
+        windowed<Line, OneInput>(run, it, state);
+}
+
 // ------------------------------------------------------------------------------------------------ two series
 struct Paired {
     static constexpr bool asks_from = false;

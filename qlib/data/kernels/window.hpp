@@ -23,6 +23,7 @@ struct Sliding : State {
     Stat head;
     Block<Stat> tail;  // tail[k]: the last k + 1 rows of the block before
     Index held = 0;    // how many it has
+    Stat before;       // window 0: all pieces before the head's
 };
 
 template <class Stat>
@@ -45,24 +46,38 @@ struct TwoInputs {
     void push(Stat& stat, Index r, D, bool, I) const { stat.push(x[r], y[r]); }
 };
 
+// Window 0: all rows so far.  For every row: emit(row, statistic of the rows up to it, view).  Sums of a million terms are
+// sums of pieces, cut at multiples in calendar positions too, so their rounding stays that of a few thousand.
+constexpr Index PIECE = 1024;
+template <class Stat, class Input, class Emit>
+static void grow(Run& run, const Step& step, Sliding<Stat>& state, const Emit& emit) {
+    const Input input(run, step);
+    const Index low = run.low(step), high = run.high(step);
+    const Index* born = run.born_of(step);
+    D first;
+    for (int l = 0; l < LANES; ++l) first[l] = double(born[l]);
+    Stat head = state.head;  // here it lives in registers
+    Index phase = (run.base + low) % PIECE;
+    for (Index r = low; r < high; ++r, ++phase) {
+        if (phase == PIECE) phase = 0;
+        if (phase == 0) state.before = Stat::merge(state.before, head), head = Stat();
+        const D row = all(double(r)) - first;
+        input.push(head, r, row, true, row >= 0.0);
+        emit(r, Stat::merge(state.before, head), View{input.current(r), row, all(0.0)});
+    }
+    state.head = head;
+}
+
 // For every row: emit(row, statistic of its window, view).
 template <class Stat, class Input, class Emit>
 static void slide(Run& run, const Step& step, Sliding<Stat>& state, const Emit& emit) {
+    if (step.window == 0) return grow<Stat, Input>(run, step, state, emit);
     const Input input(run, step);
     const Index low = run.low(step), high = run.high(step), window = step.window;
     const Index* born = run.born_of(step);
     D first;
     for (int l = 0; l < LANES; ++l) first[l] = double(born[l]);
-    Stat head = state.head;  // here it lives in registers
-    if (window == 0) {
-        for (Index r = low; r < high; ++r) {
-            const D row = all(double(r)) - first;
-            input.push(head, r, row, true, row >= 0.0);
-            emit(r, head, View{input.current(r), row, all(0.0)});
-        }
-        state.head = head;
-        return;
-    }
+    Stat head = state.head;
     Index phase = (run.base + low) % window;
     for (Index r = low; r < high; ++r, ++phase) {
         if (phase == window) phase = 0;
@@ -93,7 +108,16 @@ static void slide(Run& run, const Step& step, Sliding<Stat>& state, const Emit& 
     state.head = head;
 }
 
-template <class Stat, class Input>
+// Only: there is no other window than 0.
+template <class Stat, class Input, bool Only, class Emit>
+static void over(Run& run, const Step& step, State* state, const Emit& emit) {
+    if constexpr (Only)
+        grow<Stat, Input>(run, step, *static_cast<Sliding<Stat>*>(state), emit);
+    else
+        slide<Stat, Input>(run, step, *static_cast<Sliding<Stat>*>(state), emit);
+}
+
+template <class Stat, class Input, bool Only = false>
 void windowed(Run& run, const Instruction& it, State* state) {
     const Step& step = it.step;
     D* out[MOST_OUTPUTS];
@@ -102,11 +126,11 @@ void windowed(Run& run, const Instruction& it, State* state) {
         D* const only = out[0];
         const int what = step.what[0];
         const double parameter = step.parameter[0];
-        slide<Stat, Input>(run, step, *static_cast<Sliding<Stat>*>(state), [=](Index r, const Stat& stat, const View& view) {
+        over<Stat, Input, Only>(run, step, state, [=](Index r, const Stat& stat, const View& view) {
             only[r] = stat.read(what, view, parameter);
         });
     } else {
-        slide<Stat, Input>(run, step, *static_cast<Sliding<Stat>*>(state), [&](Index r, const Stat& stat, const View& view) {
+        over<Stat, Input, Only>(run, step, state, [&](Index r, const Stat& stat, const View& view) {
             for (int j = 0; j < step.outs; ++j) out[j][r] = stat.read(step.what[j], view, step.parameter[j]);
         });
     }
