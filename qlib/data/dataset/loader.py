@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import abc
 from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
@@ -232,8 +233,8 @@ class StaticDataLoader(DataLoader, Serializable):
     Parameters
     ----------
     config
-        A frame; the path of a file (`.parquet`, `.csv`, `.h5`, anything else is read as a pickle of plain data); or a
-        dict group -> frame or path, put side by side as column groups.
+        A frame; the path of a file (`.parquet`, `.csv`, `.h5`, anything else is read as a pickle of plain data, by
+        the restricted reader); or a dict group -> frame or path, put side by side as column groups.
     join
         How the rows of several groups are put together: "outer" or "inner".
 
@@ -241,6 +242,7 @@ class StaticDataLoader(DataLoader, Serializable):
     """
 
     include_attr: ClassVar[list[str]] = ["_config"]
+    exclude_attr: ClassVar[list[str]] = ["_data"]
 
     def __init__(self, config: Any, join: str = "outer") -> None:
         super().__init__()
@@ -301,13 +303,28 @@ def _read_frame(source: Any) -> pd.DataFrame:
         return pd.read_parquet(path)
     if path.suffix == ".csv":
         return pd.read_csv(path, index_col=[0, 1], parse_dates=[0])
+    frame: Any
     if path.suffix == ".h5":
-        return pd.read_hdf(path, key="data")  # type: ignore[return-value]
-    with path.open("rb") as file:
-        frame = restricted_pickle_load(file)
+        frame = _read_hdf(path)
+    else:
+        with path.open("rb") as file:
+            frame = restricted_pickle_load(file)
     if not isinstance(frame, pd.DataFrame):
         raise ConfigError(f"{path} holds a {type(frame).__name__}; a DataFrame was expected")
     return frame
+
+
+def _read_hdf(path: Path) -> Any:
+    """Return the one object in an HDF5 file of pandas."""
+    if find_spec("tables") is None:
+        raise ConfigError(
+            f'{path} needs PyTables, which is not installed: pip install "tables"; or write the frame with to_parquet'
+        )
+    get_module_logger("loader").warning(f"{path}: HDF5 files may hold pickles, so read only your own; Parquet cannot")
+    try:
+        return pd.read_hdf(path)
+    except ValueError as error:
+        raise ConfigError(f"{path}: one frame is needed in the file ({error})") from error
 
 
 # -------------------------------------------------------------------------------------------------------- other loaders

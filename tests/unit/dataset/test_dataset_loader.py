@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import pickle
+from importlib.util import find_spec
 
 import numpy as np
 import pandas as pd
@@ -151,6 +152,14 @@ def test_files_are_read_by_their_ending(tmp_path):
     np.testing.assert_array_equal(grouped["x"], grouped["y"])
 
 
+def test_hdf5_needs_a_library_and_says_so(tmp_path):
+    (tmp_path / "f.h5").write_bytes(b"\x89HDF")
+    if find_spec("tables") is not None:
+        pytest.skip("PyTables is installed: what is said without it cannot be seen")
+    with pytest.raises(ConfigError, match='f.h5 needs PyTables.*pip install "tables"'):
+        StaticDataLoader({"x": tmp_path / "f.h5"}).load()
+
+
 def test_groups_of_files_are_joined_as_told():
     few = frame(instruments="A")
     assert len(StaticDataLoader({"x": frame()["feature"], "y": few["feature"]}).load()) == 8
@@ -160,6 +169,7 @@ def test_groups_of_files_are_joined_as_told():
 def test_a_static_loader_still_loads_after_pickling():
     loader = StaticDataLoader(frame())
     loader.load()
+    loader.config(dump_all=True)
     back = pickle.loads(pickle.dumps(loader))
     assert "_data" not in vars(back)
     pd.testing.assert_frame_equal(back.load(), frame())
