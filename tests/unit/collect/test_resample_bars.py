@@ -62,7 +62,9 @@ def test_a_weighted_mean_counts_the_rows_that_have_both(rows):
 def test_only_whole_bars_stand_at_the_ends_and_the_rest_is_pandas(begin, count, sizes):
     fine, coarse = sizes
     step, rule = STEPS[fine], {"day": "D", "week": "W-MON"}.get(coarse) or STEPS[coarse]
-    index = pd.date_range(pd.Timestamp("2024-01-01") + begin * pd.Timedelta(step), periods=count, freq=step).as_unit("ns")
+    index = pd.date_range(pd.Timestamp("2024-01-01") + begin * pd.Timedelta(step), periods=count, freq=step).as_unit(
+        "ns"
+    )
     frame = pd.DataFrame({"open": np.arange(count) + 0.5, "high": np.arange(count) % 7, "volume": 1.0}, index=index)
     found = resample_frame(frame, coarse, freq=fine, region="crypto")
     weekly = {"label": "left", "closed": "left"} if coarse == "week" else {}
