@@ -92,7 +92,7 @@ def check(
     if instruments is not None:
         _list_by(sources, instruments)
     lines = [_check_one(bars, rules, whole) for bars in sources]
-    ordered = sorted(sources, key=lambda bars: Freq(bars.freq).minutes)
+    ordered = sorted(sources, key=lambda bars: Freq(bars.freq).seconds)
     for place, coarse in enumerate(ordered):
         finer = [fine for fine in ordered[:place] if divides(fine, coarse)]
         if finer:

@@ -20,7 +20,7 @@ def divides(fine: Bars, coarse: Bars) -> bool:
     small, large = Freq(fine.freq), Freq(coarse.freq)
     if large.base in (Freq.NORM_FREQ_WEEK, Freq.NORM_FREQ_MONTH):
         return False
-    return small.minutes < large.minutes and large.minutes % small.minutes == 0
+    return small.seconds < large.seconds and large.seconds % small.seconds == 0
 
 
 def check_agreement(fine: Bars, coarse: Bars) -> tuple[Findings, int]:
@@ -48,7 +48,7 @@ class _Parts:
     """Which fine bars make which coarse bar: fine[begin:end] make coarse[at]."""
 
     def __init__(self, fine: Bars, coarse: Bars) -> None:
-        length = np.timedelta64(int(Freq(coarse.freq).minutes * 60), "s")
+        length = np.timedelta64(Freq(coarse.freq).seconds, "s")
         home = np.searchsorted(coarse.times, fine.times, "right") - 1
         inside = home >= 0
         if coarse.always_open or not Freq(coarse.freq).intraday:
@@ -60,7 +60,7 @@ class _Parts:
         home = home[self.keep]
         begin = np.flatnonzero(np.diff(home, prepend=-1))
         count = np.diff(np.append(begin, len(home)))
-        whole = count == Freq(coarse.freq).minutes // Freq(fine.freq).minutes
+        whole = count == Freq(coarse.freq).seconds // Freq(fine.freq).seconds
         if not coarse.always_open and len(count):  # half a day is a day too, unless the data begin or end within it
             whole = np.ones(len(count), bool)
             whole[[0, -1]] = count[[0, -1]] >= count.max()

@@ -26,8 +26,24 @@ FIELDS: Final = (*REQUIRED, "vwap", "factor")  # all that the checks look at
 SINGLE: Final = 1e-6  # relative difference of equal numbers that went through float32, and through float64
 DOUBLE: Final = 1e-9
 BLOCK: Final = 1 << 21  # cells of one field in a block
-_MINUTE: Final = 60 * 10**9
+_SECOND: Final = 10**9
+_DAY: Final = 86_400  # seconds
 _SESSION_PHASE: Final = 0.05  # share of all rows that makes a minute of the bar a legal opening, where sessions break
+
+
+@dataclass(frozen=True)
+class Listing:
+    """When instruments were listed, one entry a span: positions `first` ... `last` of instrument `row`.
+
+    `from_day`, `to_day` mark bounds that a file of dates gives for bars within the day: on such a day the first bar
+    (the last one) of the instrument is the bound.
+    """
+
+    row: np.ndarray
+    first: np.ndarray
+    last: np.ndarray
+    from_day: np.ndarray
+    to_day: np.ndarray
 
 
 @dataclass
@@ -45,8 +61,8 @@ class Bars:
     has
         bool (instruments, len(FIELDS)): which columns an instrument has at all.
     spans
-        From the instruments file: (row, first, last) of every span, positions inclusive; None where nobody knows when
-        an instrument was listed, and its own first and last bar have to do.
+        When instruments were listed, by the instruments file; None where nobody knows, and an instrument's own first
+        and last bar have to do.
     findings
         What came up while the bars were read.
     relative
@@ -60,7 +76,7 @@ class Bars:
     has: np.ndarray
     findings: Findings
     relative: float
-    spans: tuple[np.ndarray, np.ndarray, np.ndarray] | None = None
+    spans: Listing | None = None
     absent: int = 0  # grid times that have no row at all
     extra: dict[str, Any] = field(default_factory=dict)
 
@@ -189,11 +205,11 @@ def _bar_size(code: np.ndarray, times: np.ndarray) -> str:
     if not len(sizes):
         raise InputError("freq: no instrument has two rows, so the bar size cannot be told; give it, such as 60min")
     step = int(sizes[count.argmax()])
-    days = step / (1440 * _MINUTE)
-    if step % _MINUTE:
-        raise InputError(f"freq: rows are {step / 1e9:g} seconds apart; bars of whole minutes or longer are allowed")
+    days = step / (_DAY * _SECOND)
+    if step % _SECOND:
+        raise InputError(f"freq: rows are {step / 1e9:g} seconds apart; bars of whole seconds or longer are allowed")
     if days < 1:
-        return str(Freq(f"{step // _MINUTE}min"))
+        return str(Freq(f"{step // _SECOND}sec"))
     if days < 7:
         return str(Freq(f"{int(days)}day"))
     return "week" if days < 28 else "month"
@@ -212,8 +228,8 @@ def never_closes(times: np.ndarray, freq: Freq) -> bool:
     every = np.arange(dates[0], dates[-1] + 1)
     saturdays = np.isin(every[(every + 3) % 7 == 5], dates)
     if freq.intraday:
-        clock = np.unique(times.astype(np.int64) % (1440 * _MINUTE))
-        if len(clock) < 0.9 * min(1440 / freq.minutes, len(times)):
+        clock = np.unique(times.astype(np.int64) % (_DAY * _SECOND))
+        if len(clock) < 0.9 * min(_DAY / freq.seconds, len(times)):
             return False
     elif not len(saturdays):
         return False
@@ -228,7 +244,7 @@ def off_grid(times: np.ndarray, freq: Freq, *, always_open: bool) -> np.ndarray:
     """
     if freq.base in (Freq.NORM_FREQ_WEEK, Freq.NORM_FREQ_MONTH) or not len(times):
         return np.zeros(len(times), bool)
-    length = int(min(freq.minutes, 1440) * _MINUTE)
+    length = min(freq.seconds, _DAY) * _SECOND
     phase, place, count = np.unique(times.astype(np.int64) % length, return_inverse=True, return_counts=True)
     legal = count == count.max() if always_open else count >= _SESSION_PHASE * len(times)
     legal[count.argmax()] = True
@@ -240,7 +256,7 @@ def off_grid(times: np.ndarray, freq: Freq, *, always_open: bool) -> np.ndarray:
 
 def find_gaps(found: Findings, calendar: np.ndarray, freq: Freq, names: np.ndarray) -> int:
     """Find the times that a market which never closes should have and nobody has; return how many."""
-    step = np.timedelta64(int(freq.minutes * 60), "s").astype("timedelta64[ns]")
+    step = np.timedelta64(freq.seconds, "s").astype("timedelta64[ns]")
     distance = np.diff(calendar)
     at = np.flatnonzero(distance > step)
     if not len(at):

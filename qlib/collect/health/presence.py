@@ -110,11 +110,16 @@ class Presence:
         """Return where the instruments are listed: by their spans, else from their first bar to their last."""
         bars, width = self.bars, len(self.bars.times)
         row, start, stop = np.arange(len(first)), first, last
-        if bars.spans is not None:
-            unknown = np.setdiff1d(row, bars.spans[0])
-            row, start, stop = (
-                np.concatenate([given, own[unknown]]) for given, own in zip(bars.spans, (row, first, last), strict=True)
-            )
+        if bars.spans is not None and width:
+            given, day = bars.spans, bars.times.astype("datetime64[D]")
+            own_first, own_last = first[given.row], np.maximum(last[given.row], 0)
+            begin, end = np.minimum(given.first, width - 1), np.maximum(given.last, 0)
+            late = given.from_day & (own_first > begin) & (day[own_first] == day[begin])
+            soon = given.to_day & (own_last < end) & (day[own_last] == day[end])
+            unknown = np.setdiff1d(row, given.row)
+            row = np.concatenate([given.row, unknown])
+            start = np.concatenate([np.where(late, own_first, given.first), first[unknown]])
+            stop = np.concatenate([np.where(soon, own_last, given.last), last[unknown]])
         edges = np.zeros((len(first), width + 1), np.int8)
         real = stop >= start
         np.add.at(edges, (row[real], start[real]), 1)
@@ -215,10 +220,12 @@ def _same_end(end: np.ndarray, early: np.ndarray, freq: Freq) -> tuple[np.ndarra
         return words, size
     # Pages of a fixed number of days end on the same day of every year; a leap year moves it by one.
     day = pd.DatetimeIndex(end)
-    of_year = day.dayofyear.to_numpy() - (day.is_leap_year & (day.month > 2)).astype(int)
+    of_year = day.day_of_year.to_numpy() - (day.is_leap_year & (day.month > 2)).astype(int)
     for number in np.unique(of_year[early]):
-        near = early & (np.abs(of_year - number) <= 1)
+        apart = np.abs(of_year - number)
+        near = early & (np.minimum(apart, 365 - apart) <= 1)
         if len(np.unique(day.year[near])) > 1 and near.sum() > size[near].max():
             size[near] = np.maximum(size[near], near.sum())
-            words[near] = f"end around {day[early & (of_year == number)][0]:%d %B} of several years"
+            example = day[early & (of_year == number)][0]
+            words[near] = f"end around {example.day} {example:%B} of several years"
     return words, size

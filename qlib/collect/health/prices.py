@@ -106,12 +106,12 @@ def _volume(
         found.add_bars("untraded move", names, times, moved)
     steps = Steps(np.where((volume > 0) & (volume < np.inf), volume, np.nan))
     limit = np.log1p(rules.large_step_threshold_volume)
-    far = steps.beyond(limit, rules.volume_deviations)
+    far = steps.beyond(limit, limit, rules.volume_deviations)
     _tell_steps(found, "volume jump", names, times, steps, far, "volume")
 
 
 def _moves(found: Findings, rules: Rules, names: np.ndarray, times: np.ndarray, steps: Steps) -> None:
-    away = steps.beyond(np.log1p(rules.spike_threshold_price), rules.spike_deviations)
+    away = steps.beyond(*_limits(rules.spike_threshold_price), rules.spike_deviations)
     back = np.zeros(len(away), bool)
     if len(away) > 1:
         move = steps.move
@@ -120,8 +120,19 @@ def _moves(found: Findings, rules: Rules, names: np.ndarray, times: np.ndarray, 
         back[:-1] = away[:-1] & away[1:] & returns & (steps.row[:-1] == steps.row[1:])
     after = np.concatenate([[False], back[:-1]])[: len(back)]
     _tell_steps(found, "spike", names, times, steps, back & ~after, "close")
-    far = steps.beyond(np.log1p(rules.large_step_threshold_price), rules.jump_deviations)
-    _tell_steps(found, "jump", names, times, steps, far & ~back & ~after, "close")
+    alone = (steps.deviations > rules.jump_deviations) & ~back & ~after
+    far = steps.beyond(*_limits(rules.large_step_threshold_price), rules.jump_deviations) & alone
+    size = np.abs(steps.move)
+    jump = far & (size > np.log(max(rules.jump_factor, 1.0)))
+    if rules.large_step_threshold_price < 1:  # else a double price is no large step
+        jump |= alone & (np.abs(size - np.log(2)) < rules.split_deviations * steps.scale)
+    _tell_steps(found, "jump", names, times, steps, jump, "close")
+    _tell_steps(found, "large step", names, times, steps, far & ~jump, "close")
+
+
+def _limits(share: float) -> tuple[float, float]:
+    """Return the logs of a rise and of a fall by a share; nothing falls by more than all of it."""
+    return float(np.log1p(share)), float(-np.log1p(-share)) if share < 1 else np.inf
 
 
 def _repeated(
@@ -168,7 +179,8 @@ class Steps:
 
     row, column    the cell that was reached; `before` is the column that was left
     move           log return
-    deviations     how many robust standard deviations of the instrument that is, per root of the bars it spans
+    scale          robust standard deviation of the instrument's moves, times the root of the bars that this one spans
+    deviations     how far the move is from the instrument's median move, in units of that
     """
 
     def __init__(self, values: np.ndarray) -> None:
@@ -179,14 +191,15 @@ class Steps:
         same = row[1:] == row[:-1]
         self.row, self.column, self.before = row[1:][same], column[1:][same], column[:-1][same]
         self.move = (level[1:] - level[:-1])[same]
-        self.deviations = self._deviations(len(values))
+        self.deviations, self.scale = self._deviations(len(values))
 
-    def beyond(self, limit: float, deviations: float) -> np.ndarray:
-        return (np.abs(self.move) > limit) & (self.deviations > deviations)
+    def beyond(self, rise: float, fall: float, deviations: float) -> np.ndarray:
+        """Mark moves up by more than `rise`, or down by more than `fall` (logs), that are that many deviations."""
+        return ((self.move > rise) | (self.move < -fall)) & (self.deviations > deviations)
 
-    def _deviations(self, rows: int) -> np.ndarray:
+    def _deviations(self, rows: int) -> tuple[np.ndarray, np.ndarray]:
         if not len(self.move):
-            return np.empty(0)
+            return np.empty(0), np.empty(0)
         middle = _medians(self.move, self.row, rows)
         off = np.abs(self.move - middle[self.row])
         spread = 1.4826 * _medians(off, self.row, rows)
@@ -195,7 +208,7 @@ class Steps:
         mean = 1.2533 * np.bincount(self.row, off, minlength=rows) / np.maximum(count, 1)
         spread = np.where(spread > 0, spread, mean)
         scale = spread[self.row] * np.sqrt(self.column - self.before)
-        return np.divide(off, scale, out=np.zeros_like(off), where=scale > 0)
+        return np.divide(off, scale, out=np.zeros_like(off), where=scale > 0), scale
 
 
 def _medians(values: np.ndarray, row: np.ndarray, rows: int) -> np.ndarray:

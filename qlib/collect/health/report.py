@@ -42,7 +42,7 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
     "broken bar": (WRONG, "high below, or low above, another price of the bar"),
     "vwap": (WRONG, "the average price lies outside low ... high"),
     "spike": (WRONG, "the price goes away and comes back with the next bar"),
-    "jump": (WRONG, "the price goes away and stays away"),
+    "jump": (WRONG, "the price doubles, halves or goes further, and stays: a split, or another unit?"),
     "repeated": (WRONG, "the same bar again, to the last digit"),
     "volume": (WRONG, "volume is negative"),
     "volume jump": (WRONG, "volume changes its size: another unit?"),
@@ -51,6 +51,7 @@ KINDS: Final[dict[str, tuple[str, str]]] = {
     "outage": (NOTE, "flat bars without volume, of most instruments at once"),
     "dark": (NOTE, "a bar of the calendar that no listed instrument has"),
     "halt": (NOTE, "flat bars without volume"),
+    "large step": (NOTE, "the price goes far for this instrument, and stays"),
     "untraded move": (NOTE, "the price moved without volume"),
     "not listed": (NOTE, "bars at which the instrument is not listed: queries leave them out"),
     "ended": (NOTE, "the series ends early: delisted, or truncated?"),
@@ -137,7 +138,7 @@ def _joined(pieces: list[pd.DataFrame]) -> pd.DataFrame:
         return empty.astype({"first": "datetime64[ns]", "last": "datetime64[ns]", "bars": "int64"})
     found = pd.concat(pieces, ignore_index=True)
     order = found["kind"].map({kind: number for number, kind in enumerate(KINDS)})
-    size = found["freq"].map({freq: Freq(freq).minutes if freq else 0 for freq in found["freq"].unique()})
+    size = found["freq"].map({freq: Freq(freq).seconds if freq else 0 for freq in found["freq"].unique()})
     return (
         found.assign(order=order, size=size, bars=found["bars"].astype("int64"))
         .sort_values(["order", "size", "instrument", "first", "field"], kind="stable", ignore_index=True)

@@ -14,14 +14,17 @@ class Rules:
 
     A move is a log return divided by the robust standard deviation of the instrument's own log returns (1.4826 times
     their median absolute deviation), and by the root of the bars it spans. On the real markets that the tests read
-    (2018-2026, one minute to one day) no honest bar is beyond both its limits.
+    (2017-2026, one minute to one day) no bar is beyond both its limits.
 
     Parameters
     ----------
     missing_data_num
         An instrument with at most that many missing bars has none.
     large_step_threshold_price, jump_deviations
-        A price jumps where it moves by more than this share and by more than that many deviations.
+        A price makes a large step where it rises or falls by more than this share and that many deviations.
+    jump_factor, split_deviations
+        A large step is a jump where it goes beyond this factor, or doubles or halves the price to within that many
+        deviations. Markets do crash; whether a smaller step was one nobody can tell from the bars.
     spike_threshold_price, spike_deviations
         The same for a price that is back with the next bar (less than `spike_rest` of the way is left).
     large_step_threshold_volume, volume_deviations
@@ -41,6 +44,8 @@ class Rules:
     missing_data_num: int = 0
     large_step_threshold_price: float = 0.5
     jump_deviations: float = 30.0
+    jump_factor: float = 3.0
+    split_deviations: float = 3.0
     spike_threshold_price: float = 0.15
     spike_deviations: float = 20.0
     spike_rest: float = 0.2

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qlib.collect.health.bars import FIELDS, SINGLE, Bars, find_gaps, never_closes
+from qlib.collect.health.bars import FIELDS, SINGLE, Bars, Listing, find_gaps, never_closes
 from qlib.collect.health.report import Findings
 from qlib.data.calendar import Calendar, read_calendar
 from qlib.data.storage.arena import read_many
@@ -210,13 +210,11 @@ def _check_file(path: Path, entries: int) -> None:
         raise StoreError(f"{path}: is not a feature file that can be read ({error.strerror})") from None
 
 
-def positions(
-    times: np.ndarray, size: Freq, rows: list[tuple[int, list]]
-) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """Return (row, first, last position) of every span; None where there are none.
+def positions(times: np.ndarray, size: Freq, rows: list[tuple[int, list]]) -> Listing | None:
+    """Return the spans of instruments as positions; None where there are none.
 
-    The dates of a file serve every frequency of a store: a day counts from its midnight on, whatever the hour of the
-    listing, and a last date without an hour includes the whole day.
+    The dates of one file serve every frequency of a store: a day belongs to the listing from its midnight on, whatever
+    the hour of the listing, and where a file has dates only, the last one includes its hours.
     """
     if not rows:
         return None
@@ -224,14 +222,14 @@ def positions(
     row = np.array([i for i, _, _ in flat])
     start = np.array([start.to_datetime64() for _, start, _ in flat], "datetime64[ns]")
     end = np.array([end.to_datetime64() for _, _, end in flat], "datetime64[ns]")
-    if size.intraday:
-        day = np.timedelta64(86400 * 10**9, "ns")
-        whole = end == end.astype("datetime64[D]")
-        # Midnight is a bar too: where the file has hours at all, it means the hour.
-        if whole.all():
-            end = end + day - np.timedelta64(1, "ns")
+    from_day = start == start.astype("datetime64[D]")
+    to_day = end == end.astype("datetime64[D]")
+    if not size.intraday:
+        start, from_day = start.astype("datetime64[D]").astype("datetime64[ns]"), np.zeros(len(row), bool)
+        to_day = from_day
+    elif to_day.all():
+        end = end + np.timedelta64(86_400 * 10**9 - 1, "ns")
     else:
-        start = start.astype("datetime64[D]").astype("datetime64[ns]")
+        to_day = np.zeros(len(row), bool)  # midnight is an hour too
     first = np.searchsorted(times, start, "left")
-    last = np.searchsorted(times, end, "right") - 1
-    return row, first, last
+    return Listing(row, first, np.searchsorted(times, end, "right") - 1, from_day, to_day)
