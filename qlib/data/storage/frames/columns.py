@@ -42,11 +42,15 @@ def float32_of(column: pd.Series, what: str) -> np.ndarray:
     """Return a column of pandas as float32: a view where it is float32 already."""
     if column.dtype == np.float32:
         return column.to_numpy()
-    kind = column.dtype
+    check_dtype(column.dtype, what)
+    return narrowed(column.to_numpy(dtype=np.float64, na_value=np.nan), what)
+
+
+def check_dtype(kind: Any, what: str) -> None:
+    """Raise InputError, which begins with `what`, for a dtype of pandas that is no number."""
     numeric = pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind)
     if not numeric or pd.api.types.is_complex_dtype(kind):
         raise _no_numbers(what, kind)
-    return narrowed(column.to_numpy(dtype=np.float64, na_value=np.nan), what)
 
 
 def float32_of_arrow(column: pa.Array | pa.ChunkedArray, what: str) -> np.ndarray:
@@ -111,8 +115,8 @@ def pandas_times(times: Any, clock: str | None, where: str) -> np.ndarray:
         some = pd.Series(times).dropna().head(1)
         shown = f" such as {some.iloc[0]!r}" if len(some) else ""
         raise InputError(
-            f"{where}: its times are {kind}{shown}; datetime64 is needed: use pd.to_datetime(times), with utc=True where "
-            "they carry several zones"
+            f"{where}: its times are {kind}{shown}; datetime64 is needed: use pd.to_datetime(times), with utc=True "
+            "where they carry several zones"
         )
     return stamps_of(pd.DatetimeIndex(times), clock, where)
 

@@ -179,7 +179,10 @@ class Extents:
             )
         start = np.searchsorted(times.view(np.int64), self._first)
         last = np.searchsorted(times.view(np.int64), self._last)
-        return Grid(times, tuple(names), start, last - start + 1, tuple(fields), dict(lacks or {}), by_name)
+        try:
+            return Grid(times, tuple(names), start, last - start + 1, tuple(fields), dict(lacks or {}), by_name)
+        except InputError as error:
+            raise InputError(f"{self._where}: {error}") from None
 
 
 def twice(grid: Grid, number: np.ndarray, times: np.ndarray, where: str) -> InputError:

@@ -19,6 +19,7 @@ import pandas as pd
 
 from qlib.data.storage.frames.columns import (
     arrow_times,
+    check_dtype,
     check_numbers,
     fields_of,
     float32_of,
@@ -147,9 +148,7 @@ def _numbered(column: pd.Series, where: str) -> tuple[np.ndarray, list[str]]:
 def _only(frame: pd.DataFrame, column: Any, where: str) -> None:
     if isinstance(frame[column], pd.DataFrame):
         raise InputError(f"{where}: column {column} occurs more than once")
-    kind = frame[column].dtype
-    if not (pd.api.types.is_numeric_dtype(kind) or pd.api.types.is_bool_dtype(kind)):
-        float32_of(frame[column], f"{where}: column {column}")  # says what is wrong
+    check_dtype(frame[column].dtype, f"{where}: column {column}")
 
 
 class Names:
