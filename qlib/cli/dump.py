@@ -1,6 +1,6 @@
 """Write stores from files: `python -m qlib.cli.dump COMMAND ...`, the same as scripts/dump_bin.py.
 
-    dump_bin.py dump_all    --data_path csv --qlib_dir store [--freq day] [--include_fields open,close] [--calendar FILE]
+    dump_bin.py dump_all    --data_path csv --qlib_dir store [--freq day] [--include_fields a,b] [--calendar FILE]
     dump_bin.py dump_fix    --data_path csv --qlib_dir store
     dump_bin.py dump_update --data_path csv --qlib_dir store [--dry_run] [--backup_dir DIR]
 
@@ -37,7 +37,9 @@ def run() -> None:
     import fire  # noqa: PLC0415  only the command line needs it
 
     try:
-        fire.Fire({kind.command: _command(kind) for kind in (DumpDataAll, DumpDataFix, DumpDataUpdate)}, name="dump_bin")
+        fire.Fire(
+            {kind.command: _command(kind) for kind in (DumpDataAll, DumpDataFix, DumpDataUpdate)}, name="dump_bin"
+        )
     except QlibError as error:
         print(f"dump_bin: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

@@ -21,7 +21,7 @@ import os
 import shutil
 import tempfile
 import threading
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,7 +32,7 @@ import pandas as pd
 
 from qlib.collect.sources import Bars, Part, Reading, parts
 from qlib.data.calendar import read_calendar, time_texts
-from qlib.data.storage.binary import read_bin, to_bytes
+from qlib.data.storage.binary import read_bin, to_array
 from qlib.data.storage.file_storage import calendar_freqs, same_freq
 from qlib.data.storage.instruments import instruments_text, read_instruments
 from qlib.data.storage.transaction import Change, replacing
@@ -314,7 +314,7 @@ class _Spool:
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  it closes with the spool
             at = self._file.seek(0, os.SEEK_END)
-            self._file.write(np.ascontiguousarray(array).data)
+            self._file.write(np.ascontiguousarray(array).view(np.uint8).data)
             return at, array.dtype, array.shape
 
     def get(self, ticket: Any) -> np.ndarray:
@@ -334,6 +334,7 @@ class _Waiting:
     """Bars of one instrument in the spool."""
 
     instrument: str
+    folder: str
     source: str
     first: np.datetime64
     last: np.datetime64
@@ -418,15 +419,16 @@ class _Run:
                 self.zones.setdefault(bars.zone, bars.source)
                 self.seen = _merged(self.seen, times)
             if len(times):
+                folder = instrument_folder(bars.instrument)
                 tickets = spool.put(times), spool.put(values)
-                taken.append(_Waiting(bars.instrument, bars.source, times[0], times[-1], bars.fields, *tickets))
+                taken.append(_Waiting(bars.instrument, folder, bars.source, times[0], times[-1], bars.fields, *tickets))
         return taken
 
     def _judge_strangers(self) -> None:
         if len(self.zones) > 1:
             raise InputError(
-                f"mixed time zones: the times of {self.zones['UTC']} are in UTC, those of {self.zones['']} carry no zone; "
-                "a store keeps one clock"
+                f"mixed time zones: the times of {self.zones['UTC']} are in UTC, those of {self.zones['']} carry no "
+                "zone; a store keeps one clock"
             )
         self.strangers.sort(key=lambda pair: (pair[0].instrument, pair[0].source))
         if self.strangers and self.authority is None:
@@ -482,13 +484,12 @@ class _Run:
         if not np.array_equal(calendar[start : start + length], times):  # bars are missing between the first and last
             at = np.searchsorted(calendar, times) - start
             length = int(at[-1]) + 1
-        folder = f"features/{instrument_folder(one.instrument)}"
         for name, row in zip(one.fields, values, strict=True):
             series = row
             if length != len(row):
                 series = np.full(length, np.nan, np.float32)
                 series[at] = row
-            self._write_series(one, f"{folder}/{name}.{self.freq}.bin", start, series, at, calendar)
+            self._write_series(one, f"features/{one.folder}/{name}.{self.freq}.bin", start, series, at, calendar)
 
     def _write_series(
         self, one: _Waiting, file: str, start: int, series: np.ndarray, at: slice | np.ndarray, calendar: np.ndarray
@@ -510,10 +511,10 @@ class _Run:
             own[at] = given
             start, series = first, whole
         try:
-            content = to_bytes(start, series)
+            content = to_array(start, series)
         except InputError as error:
             raise InputError(f"{one.source}: {error}") from None
-        if before is None or content != to_bytes(*before):
+        if before is None or content.tobytes() != to_array(*before).tobytes():
             self.change.write(file, content)
 
     def _stored(self, file: str) -> tuple[int, np.ndarray] | None:
@@ -546,7 +547,7 @@ class _Run:
             if file not in self.change.written and (before := self._stored(file)) is not None:
                 moved = self._moved(*before, calendar)
                 if moved[0] != before[0] or len(moved[1]) != len(before[1]):
-                    self.change.write(file, to_bytes(*moved))
+                    self.change.write(file, to_array(*moved))
 
     # ------------------------------------------------------------------ names
     def _write_instruments(self, waiting: list[_Waiting], *, joined: bool) -> None:
@@ -578,7 +579,11 @@ class _Run:
             return
         tables = []
         for bars, wrong in self.strangers:
-            head = {"instrument": bars.instrument, "time": time_texts(bars.times[wrong], self.freq), "source": bars.source}
+            head = {
+                "instrument": bars.instrument,
+                "time": time_texts(bars.times[wrong], self.freq),
+                "source": bars.source,
+            }
             tables.append(pd.DataFrame(head | dict(zip(bars.fields, bars.values[:, wrong], strict=True))))
         self.change.write(file, pd.concat(tables, ignore_index=True).to_csv(index=False).encode())
 
@@ -598,7 +603,7 @@ def _longer(spans: list[tuple[pd.Timestamp, pd.Timestamp]], first: pd.Timestamp,
 def _refuse_clashes(waiting: list[_Waiting]) -> None:
     folders: dict[str, _Waiting] = {}
     for one in waiting:
-        other = folders.setdefault(instrument_folder(one.instrument), one)
+        other = folders.setdefault(one.folder, one)
         if other is not one:
             raise InputError(
                 f"{other.source} and {one.source} are both about {one.instrument}: instruments whose names differ in "

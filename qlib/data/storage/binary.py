@@ -120,6 +120,14 @@ def to_bytes(start: int, values: np.ndarray) -> bytes:
 
     Raises InputError for a position that the header cannot hold exactly.
     """
+    return to_array(start, values).tobytes()
+
+
+def to_array(start: int, values: np.ndarray) -> np.ndarray:
+    """Return what `to_bytes` does as an array of float32.
+
+    Raises InputError for a position that the header cannot hold exactly.
+    """
     if not 0 <= start <= LAST_POSITION:
         raise InputError(
             f"start: received calendar position {start}; 0 to {LAST_POSITION} is allowed, because the header is a "
@@ -128,7 +136,7 @@ def to_bytes(start: int, values: np.ndarray) -> bytes:
     content = np.empty(len(values) + 1, VALUE)
     content[0] = start
     content[1:] = values
-    return content.tobytes()
+    return content
 
 
 def write_bin(path: str | os.PathLike[str], start: int, values: np.ndarray) -> None:

@@ -11,10 +11,9 @@ Why so. The new folder is put together beside the old one, made durable, and the
 (renameat2 of Linux). So there is no moment at which a reader, or whoever comes after a crash, meets a mixture, and
 nothing has to be repaired before reading. A journal of single renames would write less, a few links of 10 microseconds
 each for what stays, but between its first and its last rename the store is neither old nor new, and every reader would
-have to know how to finish the journal. The cost is what changes, plus one link and one unlink a file that stays (a
-store of 50,000 files: about 1.5 seconds). The names beside the folder are the journal: `.name.<8 hex>.new` is unfinished
-and swept away by the next writer; `.name.<8 hex>.old` exists only where the system cannot exchange, between two
-renames, and is put back by the next writer.
+have to know how to finish the journal. The cost is what changes, plus one link and one unlink for each file that stays.
+The names beside the folder are the journal: `.name.<8 hex>.new` is unfinished, and swept away by the next writer;
+`.name.<8 hex>.old` exists only where the system cannot exchange, between two renames, and is put back by it.
 
 The folder's parent must be writable, on the same file system: a mount point itself cannot be renamed.
 """
@@ -33,6 +32,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
+
+import numpy as np
 
 from qlib.errors import InputError
 from qlib.utils.paths import fsync_folder
@@ -63,14 +64,16 @@ class Change:
         """The folder as it is; None where there is none yet."""
         return self.target if self.target.exists() else None
 
-    def write(self, name: str, content: bytes | memoryview) -> None:
+    def write(self, name: str, content: bytes | np.ndarray) -> None:
         """Put a file into the new folder, in place of the old folder's file of that name."""
-        self._make(name.rpartition("/")[0])
+        folder = name[: max(name.rfind("/"), 0)]
+        if folder not in self.folders:
+            self._make(folder)
         # os.open rather than Path.open: there are thousands of small files
         handle = os.open(f"{self.fresh}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
         self.written.add(name)
         try:
-            rest = memoryview(content)
+            rest = memoryview(content).cast("B")
             while len(rest):
                 rest = rest[os.write(handle, rest) :]
         finally:
@@ -107,7 +110,10 @@ class Change:
 
     def _make(self, folder: str) -> None:
         if folder not in self.folders:
-            (self.fresh / folder).mkdir(parents=True, exist_ok=True)
+            try:
+                os.mkdir(f"{self.fresh}/{folder}")  # noqa: PTH102  thousands of them, most of them one below another
+            except (FileExistsError, FileNotFoundError):
+                (self.fresh / folder).mkdir(parents=True, exist_ok=True)
             self.folders.add(folder)
 
 
@@ -121,7 +127,9 @@ def _link(old: str, new: str) -> None:
 
 
 def _files(root: Path) -> dict[str, Path]:
-    return {path.relative_to(root).as_posix(): path for path in root.rglob("*") if not path.is_dir() or path.is_symlink()}
+    return {
+        path.relative_to(root).as_posix(): path for path in root.rglob("*") if not path.is_dir() or path.is_symlink()
+    }
 
 
 def _same(left: Path, right: Path) -> bool:
