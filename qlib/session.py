@@ -20,7 +20,9 @@ from qlib.data.active import D
 from qlib.data.expression.catalogue import Operators, OpsWrapper
 from qlib.data.expression.explain import Explanation
 from qlib.data.expression.explain import explain as explain_by
+from qlib.data.memory import H
 from qlib.data.provider import Provider
+from qlib.data.provider.parts import provider_class
 from qlib.data.storage.frames import Frames
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger, set_log_with_config
@@ -37,7 +39,7 @@ class Session:
         settings = self._settings = _with_frames(settings)
         self.operators = OpsWrapper()
         self.operators.register(settings["custom_ops"])
-        self.provider = Provider(settings, self.operators.registry)
+        self.provider = provider_class(settings, Provider)(settings, self.operators.registry)
 
     @cached_property
     def recorder(self) -> QlibRecorder:
@@ -98,7 +100,8 @@ def init(default_conf: str = "client", **kwargs: Any) -> None:
     skip_if_reg
         Do nothing where qlib is initialised already (default False).
     clear_mem_cache
-        Of no effect: a session remembers nothing of another one.
+        Whether `qlib.data.cache.H`, the cache in memory for users' own code, is emptied (default True). A session
+        itself remembers nothing of another one.
     **kwargs
         Settings (see `qlib.config`): `provider_uri` (folder of a store, or a dict frequency -> folder), `region`
         ("cn", "us", "tw", "crypto" or a `qlib.config.Region`), `data` (frames of your own instead of a store:
@@ -111,14 +114,16 @@ def init(default_conf: str = "client", **kwargs: Any) -> None:
         A value that cannot be used; the message says which are allowed. A key that is not known is only warned of.
     """
     skip_if_reg = kwargs.pop("skip_if_reg", False)
-    kwargs.pop("clear_mem_cache", None)
+    clear = kwargs.pop("clear_mem_cache", True)
     if skip_if_reg and C.registered:
         logger.info("qlib is initialised already; nothing changed (skip_if_reg)")
         return
     settings = build_settings(default_conf, **kwargs)
     _start_log(settings)
-    _warn_unused(settings)
     settings = Session(settings).activate().settings
+    H.follow(settings)
+    if clear:
+        H.clear()
     place = ", ".join(settings["provider_uri"].values()) or repr(settings["data"])
     logger.info(f"qlib is ready: region {settings['region']}, data in {place}")
     for uri in settings["provider_uri"].values():
@@ -153,12 +158,6 @@ def _start_log(settings: Settings) -> None:
         set_log_with_config(config)
         level = settings["logging_level"]
         logging.getLogger("qlib").setLevel(level)
-
-
-def _warn_unused(settings: Settings) -> None:
-    for key in ("expression_cache", "dataset_cache", "calendar_cache"):
-        if settings.get(key) is not None:
-            logger.warning(f"{key}={settings[key]!r} has no effect: results are computed, not cached on disk")
 
 
 def init_from_yaml_conf(conf_path: str | Path | None, **kwargs: Any) -> None:

@@ -1,8 +1,21 @@
 """Data: stores, calendars, universes, formulas. `D` is the live session's provider (after `qlib.init`)."""
 
+from qlib.data.cache import (
+    DatasetCache,
+    DatasetURICache,
+    DiskDatasetCache,
+    DiskExpressionCache,
+    ExpressionCache,
+    MemoryCalendarCache,
+    SimpleDatasetCache,
+)
 from qlib.data.data import (
     BaseProvider,
     CalendarProvider,
+    ClientCalendarProvider,
+    ClientDatasetProvider,
+    ClientInstrumentProvider,
+    ClientProvider,
     D,
     DatasetProvider,
     ExpressionProvider,
@@ -22,9 +35,18 @@ from qlib.data.storage.frames import DuckTable, Frames
 __all__ = [
     "BaseProvider",
     "CalendarProvider",
+    "ClientCalendarProvider",
+    "ClientDatasetProvider",
+    "ClientInstrumentProvider",
+    "ClientProvider",
     "D",
+    "DatasetCache",
     "DatasetProvider",
+    "DatasetURICache",
+    "DiskDatasetCache",
+    "DiskExpressionCache",
     "DuckTable",
+    "ExpressionCache",
     "ExpressionProvider",
     "FeatureProvider",
     "Frames",
@@ -36,5 +58,7 @@ __all__ = [
     "LocalInstrumentProvider",
     "LocalPITProvider",
     "LocalProvider",
+    "MemoryCalendarCache",
     "PITProvider",
+    "SimpleDatasetCache",
 ]

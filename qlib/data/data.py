@@ -1,6 +1,7 @@
 """Qlib's path for the providers; they live in qlib.data.provider."""
 
 from qlib.data.active import D
+from qlib.data.client import ClientCalendarProvider, ClientDatasetProvider, ClientInstrumentProvider, ClientProvider
 from qlib.data.provider.facade import Provider as BaseProvider
 from qlib.data.provider.facade import Provider as LocalProvider
 from qlib.data.provider.local import (
@@ -25,17 +26,18 @@ from qlib.data.provider.views import (
     Inst,
     InstrumentProvider,
     PITProvider,
+    Shown,
 )
 from qlib.data.provider.views import PITProvider as LocalPITProvider
 
-# What a global shows, by Qlib's name for the type of the global.
+# The type of a global, by Qlib's name for it.
 BaseProviderWrapper = BaseProvider
-CalendarProviderWrapper = CalendarProvider
-DatasetProviderWrapper = DatasetProvider
-ExpressionProviderWrapper = ExpressionProvider
-FeatureProviderWrapper = FeatureProvider
-InstrumentProviderWrapper = InstrumentProvider
-PITProviderWrapper = PITProvider
+CalendarProviderWrapper = Shown
+DatasetProviderWrapper = Shown
+ExpressionProviderWrapper = Shown
+FeatureProviderWrapper = Shown
+InstrumentProviderWrapper = Shown
+PITProviderWrapper = Shown
 
 __all__ = [
     "PITD",
@@ -44,6 +46,10 @@ __all__ = [
     "Cal",
     "CalendarProvider",
     "CalendarProviderWrapper",
+    "ClientCalendarProvider",
+    "ClientDatasetProvider",
+    "ClientInstrumentProvider",
+    "ClientProvider",
     "D",
     "DatasetD",
     "DatasetProvider",

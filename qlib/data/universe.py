@@ -10,12 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from qlib.data.calendar import Calendar
+from qlib.data.calendar import Calendar, timestamp
 from qlib.data.ranges import Ranges
+from qlib.errors import InputError
 
 Span = tuple[pd.Timestamp, pd.Timestamp]
 Spans = dict[str, list[Span]]
@@ -33,6 +35,31 @@ def clip(spans: Mapping[str, Iterable[Span]], start: pd.Timestamp, end: pd.Times
         for name, pairs in spans.items()
     }
     return {name: pairs for name, pairs in inside.items() if pairs}
+
+
+def as_spans(instruments: Mapping[Any, Any]) -> Spans:
+    """Return a user's dict of spans with Timestamps; open ends become the ends of time."""
+    spans: Spans = {}
+    for name, pairs in instruments.items():
+        if isinstance(pairs, str) or not isinstance(pairs, Iterable):
+            raise InputError(f"instruments: received {short(pairs)} for {name}; a list of (start, end) is allowed")
+        try:
+            bounds = [(timestamp(low, "start"), timestamp(high, "end")) for low, high in pairs]
+        except (TypeError, ValueError) as error:
+            raise InputError(
+                f"instruments: received {short(pairs)} for {name}; a list of (start, end) is allowed ({error})"
+            ) from None
+        spans[str(name)] = [
+            (pd.Timestamp.min if low is None else low, pd.Timestamp.max if high is None else high)
+            for low, high in bounds
+        ]
+    return spans
+
+
+def short(thing: Any) -> str:
+    """Return what a message shows of a thing."""
+    text = repr(thing)
+    return f"{text[:60]}{'...' if len(text) > 60 else ''} ({type(thing).__name__})"
 
 
 class Universe:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import compress
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -23,7 +23,6 @@ from qlib.data.expression.batches import MEGABYTES
 from qlib.data.expression.live import Engine
 from qlib.data.expression.plan import Plan
 from qlib.data.filter import SeriesDFilter, described, narrowed, usable
-from qlib.data.inst_processor import InstProcessor
 from qlib.data.panel import Panel, Surroundings
 from qlib.data.provider.absent import Absent, warn
 from qlib.data.provider.elsewhere import Stored
@@ -45,17 +44,21 @@ from qlib.data.provider.features import (
 )
 from qlib.data.provider.features import by_time as computed_by_time
 from qlib.data.provider.frame_store import FrameStore
+from qlib.data.provider.mixed import mixed_features
+from qlib.data.provider.parts import ByTime, Parts, asked_of
 from qlib.data.provider.pit import Periods
 from qlib.data.provider.plans import Plans
+from qlib.data.provider.processed import processed
 from qlib.data.provider.store import FileStore, Store
 from qlib.data.provider.traits import meets_others
 from qlib.data.ranges import Ranges
-from qlib.data.universe import Spans, Universe, spans_by_name
+from qlib.data.universe import Universe, as_spans, short, spans_by_name
 from qlib.errors import InputError, MissingDataError
 from qlib.log import get_module_logger
-from qlib.utils.objects import init_instance_by_config
 
 logger = get_module_logger("data")
+
+DISK_CACHE: Final = (0, 1, 2)  # compute, use what is kept, compute and keep
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +68,7 @@ class _Found:
     query: Query
     loaded: Loaded
     kept: Ranges
+    absent: Absent
     threads: int
 
 
@@ -89,6 +93,8 @@ class Provider:
     def settings(self, settings: Settings) -> None:
         self._settings = settings
         self.store: Store = FileStore(settings) if settings.get("data") is None else FrameStore(settings)
+        self.parts = Parts(self)
+        self.store = self.parts.store
 
     def __repr__(self) -> str:
         return f"<Provider of {', '.join(self.settings['provider_uri'].values()) or self.settings['data']}>"
@@ -188,10 +194,10 @@ class Provider:
         if isinstance(instruments, Mapping) and "market" in instruments:
             return self.store.universe(instruments["market"], freq), instruments.get("filter_pipe") or []
         if isinstance(instruments, Mapping):
-            return Universe(_spans(instruments)), []
+            return Universe(as_spans(instruments)), []
         shown = f"D.instruments({instruments!r})" if isinstance(instruments, str) else "D.instruments('all')"
         raise InputError(
-            f"instruments: received {_short(instruments)}; what D.instruments returns is allowed, "
+            f"instruments: received {short(instruments)}; what D.instruments returns is allowed, "
             f"such as {shown}, or a dict name -> spans"
         )
 
@@ -199,7 +205,7 @@ class Provider:
     def features(
         self,
         instruments: Any,
-        fields: Sequence[Any],
+        fields: Sequence[Any] | Mapping[str, Sequence[Any]],
         start_time: Any = None,
         end_time: Any = None,
         freq: str = "day",
@@ -217,9 +223,12 @@ class Provider:
             outside them are left out. Operators such as `CSRank` compare these instruments, each at the times at which
             its spans say that it belongs.
         fields
-            Formulas, such as "$close" or "Mean($close, 5) / $close".
+            Formulas, such as "$close" or "Mean($close, 5) / $close"; or a dict bar size -> formulas, whose rows are
+            those of the finest size and see the last coarser bar that is over (`freq` is then of no effect, columns
+            have two levels, see `qlib.data.provider.mixed`).
         disk_cache
-            Of no effect: nothing is cached on disk.
+            With `qlib.init(dataset_cache=...)`: 0 computes, 1 uses what is kept on disk, 2 computes and keeps; None is
+            the setting `default_disk_cache` (1). Of no effect without a cache.
         inst_processors
             Called one after the other with each instrument's frame (index datetime) and `instrument=name`;
             `InstProcessor` objects or their configurations.
@@ -243,18 +252,103 @@ class Provider:
         StoreError
             A file is damaged.
         """
+        if isinstance(fields, Mapping):
+            if inst_processors:
+                raise InputError("inst_processors: bars of several sizes have none; a list of fields may have them")
+            return mixed_features(self, instruments, fields, start_time, end_time, by_time=by_time)
+        use = self.settings["default_disk_cache"] if disk_cache is None else disk_cache
+        if use not in DISK_CACHE:
+            raise InputError(
+                f"disk_cache: received {disk_cache!r}; 0 (compute), 1 (use what is kept on disk), 2 (compute, and "
+                "keep) or None (default_disk_cache) is allowed"
+            )
+        asked = (instruments, fields, start_time, end_time, freq)
+        datasets = self.parts.datasets
+        if datasets is None:
+            return self.computed(*asked, inst_processors, by_time=by_time)
+        if isinstance(datasets, ByTime):
+            return datasets.dataset(*asked, int(use), inst_processors, by_time=by_time)
+        frame = asked_of(datasets, *asked, int(use), inst_processors)
+        return frame.swaplevel().sort_index() if by_time else frame
+
+    def computed(
+        self,
+        instruments: Any,
+        fields: Sequence[Any],
+        start_time: Any = None,
+        end_time: Any = None,
+        freq: str = "day",
+        inst_processors: Sequence[Any] = (),
+        *,
+        by_time: bool = False,
+    ) -> pd.DataFrame:
+        """Return what `features` returns, computed now: no cache is asked."""
         query = self.query(instruments, fields, start_time, end_time, freq)
-        found = self._find(query)
+        return self.answered(query, fields, inst_processors, by_time=by_time)
+
+    def answered(
+        self,
+        query: Query | None,
+        fields: Sequence[Any],
+        inst_processors: Sequence[Any] = (),
+        *,
+        by_time: bool = False,
+    ) -> pd.DataFrame:
+        """Return the frame of a query for `fields`, computed now."""
+        plain = query is not None and not leaves_rows_out(query.plan)
+        if query is not None and plain and not (by_time and inst_processors):
+            answer = self.answer(query, by_time=by_time)
+            if answer is not None:
+                frame = frame_of(*answer[:2], query.plan)
+                return processed(frame, inst_processors) if inst_processors else frame
+            found = None
+        else:
+            found = self._find(query)
         if query is None or found is None:
             none = empty_frame(tuple(map(str, fields)))
             return none.swaplevel() if by_time else none
         work = (query.plan, found.loaded, found.kept, query.low, query.high, found.threads)
-        if by_time and not inst_processors and not leaves_rows_out(query.plan):
-            block, row_of = computed_by_time(*work)
-            index = index_of(query.instruments, found.kept, query.calendar)
-            return frame_of(block, index_by_time(index, row_of), query.plan)
         frame = self.framed(query, *compute_rows(*work), inst_processors)
         return frame.swaplevel().sort_index() if by_time else frame
+
+    def answer(self, query: Query, *, by_time: bool = False) -> tuple[np.ndarray, pd.MultiIndex, Absent] | None:
+        """Return what a query whose formulas leave no rows out asks for, as numbers.
+
+        Returns
+        -------
+        (block, index, absent)
+            float32 of shape (fields, rows), the index of its rows, and what the store does not hold; None where there
+            are no rows.
+        """
+        found = self._find(query)
+        if found is None:
+            return None
+        work = (query.plan, found.loaded, found.kept, query.low, query.high, found.threads)
+        index = index_of(query.instruments, found.kept, query.calendar)
+        if not by_time:
+            return compute(*work), index, found.absent
+        block, row_of = computed_by_time(*work)
+        return block, index_by_time(index, row_of), found.absent
+
+    def features_uri(
+        self,
+        instruments: Any,
+        fields: Sequence[Any],
+        start_time: Any = None,
+        end_time: Any = None,
+        freq: str = "day",
+        disk_cache: int = 1,
+    ) -> str:
+        """Return the file in which the cache keeps what `features` answers, after computing it if need be.
+
+        Raises InputError without a cache that keeps files, such as `qlib.init(dataset_cache="DiskDatasetCache")`.
+        """
+        keeps = getattr(self.parts.datasets, "_dataset_uri", None)
+        if keeps is None:
+            raise InputError(
+                "features_uri: nothing is kept in files; qlib.init(dataset_cache='DiskDatasetCache') keeps frames"
+            )
+        return str(keeps(instruments, fields, start_time, end_time, freq, disk_cache))
 
     def features_in_batches(
         self,
@@ -333,9 +427,10 @@ class Provider:
         loaded = load(self.store, query.instruments, plan, query.freq, query.calendar, query.low, query.high, threads)
         if query.members is not None and meets_others(plan):
             loaded = _with_members(loaded, query.instruments, query.members)
-        warn(self.store, plan, query.freq, query.calendar, query.instruments, Absent.of(loaded, plan))
+        absent = Absent.of(loaded, plan)
+        warn(self.store, plan, query.freq, query.calendar, query.instruments, absent)
         kept = rows_of(loaded, query.low, query.high, query.members)
-        return _Found(query, loaded, kept, threads) if len(kept) else None
+        return _Found(query, loaded, kept, absent, threads) if len(kept) else None
 
     @staticmethod
     def framed(query: Query, block: np.ndarray, kept: Ranges, inst_processors: Sequence[Any] = ()) -> pd.DataFrame:
@@ -343,7 +438,7 @@ class Provider:
         if not len(kept):
             return empty_frame(query.plan.fields)
         frame = frame_of(block, index_of(query.instruments, kept, query.calendar), query.plan)
-        return _processed(frame, inst_processors) if inst_processors else frame
+        return processed(frame, inst_processors) if inst_processors else frame
 
     def panel(
         self,
@@ -386,7 +481,7 @@ class Provider:
         labels = tuple(dict.fromkeys(str(name) for name in instruments))
         loaded = load(self.store, labels, plan, freq, calendar, low, high, threads)
         if members is not None and meets_others(plan):
-            universe = Universe(_spans(members))
+            universe = Universe(as_spans(members))
             loaded = _with_members(loaded, universe.names, universe.ranges(calendar))
         warn(self.store, plan, freq, calendar, labels, Absent.of(loaded, plan), optional)
         return computed_panel(plan, loaded, low, high, threads), calendar.times[low : high + 1]
@@ -490,7 +585,7 @@ class Provider:
             return tuple(compress(names, alive.tolist())), members.part(alive)
         if not isinstance(instruments, Iterable):
             raise InputError(
-                f"instruments: received {_short(instruments)}; a list of names, a dict name -> spans, or "
+                f"instruments: received {short(instruments)}; a list of names, a dict name -> spans, or "
                 "D.instruments(...) is allowed"
             )
         return tuple(sorted({str(name) for name in instruments})), None
@@ -504,48 +599,7 @@ class Provider:
             logger.warning(f"no rows: {error}")
 
 
-def _short(thing: Any) -> str:
-    text = repr(thing)
-    return f"{text[:60]}{'...' if len(text) > 60 else ''} ({type(thing).__name__})"
-
-
-def _spans(instruments: Mapping[Any, Any]) -> Spans:
-    """Return a user's dict of spans with Timestamps; open ends become the ends of time."""
-    spans: Spans = {}
-    for name, pairs in instruments.items():
-        if isinstance(pairs, str) or not isinstance(pairs, Iterable):
-            raise InputError(f"instruments: received {_short(pairs)} for {name}; a list of (start, end) is allowed")
-        try:
-            bounds = [(timestamp(low, "start"), timestamp(high, "end")) for low, high in pairs]
-        except (TypeError, ValueError) as error:
-            raise InputError(
-                f"instruments: received {_short(pairs)} for {name}; a list of (start, end) is allowed ({error})"
-            ) from None
-        spans[str(name)] = [
-            (pd.Timestamp.min if low is None else low, pd.Timestamp.max if high is None else high)
-            for low, high in bounds
-        ]
-    return spans
-
-
 def _with_members(loaded: Loaded, names: Sequence[str], members: Ranges) -> Loaded:
     """Return what was loaded, with the calendar positions at which each instrument belongs to the universe."""
     spans = {name: members.of(i) for i, name in enumerate(names)}
     return replace(loaded, around=replace(loaded.around, members=spans))
-
-
-def _processed(frame: pd.DataFrame, inst_processors: Sequence[Any]) -> pd.DataFrame:
-    """Return what the processors make of each instrument's frame, put together again."""
-    processors = [init_instance_by_config(one, accept_types=InstProcessor) for one in inst_processors]
-    done = {}
-    index = frame.index
-    assert isinstance(index, pd.MultiIndex)
-    for name in index.levels[0]:  # one call per instrument is the contract of these processors
-        own = frame.loc[name]
-        for process in processors:
-            own = process(own, instrument=name)
-        if len(own):
-            done[name] = own
-    if not done:
-        return empty_frame(tuple(frame.columns))
-    return pd.concat(done, names=["instrument"]).sort_index()

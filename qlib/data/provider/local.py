@@ -4,21 +4,22 @@
     LocalCalendarProvider(backend={"class": ..., ...})          those of a storage class of one's own
     LocalExpressionProvider(time2idx=False)                     series by time instead of calendar position
 
-A provider with a `backend` reads through that storage; `D` and the other globals do not change with it.
+A provider with a `backend` reads through that storage; given to `qlib.init(feature_provider=...)`, so do `D`, the
+other globals and every formula.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pandas as pd
 
 from qlib.config import QlibConfig
-from qlib.data.active import fill
+from qlib.data.active import active_provider, fill
 from qlib.data.calendar import Calendar
-from qlib.data.filter import BaseDFilter
+from qlib.data.filter import SeriesDFilter, usable
 from qlib.data.provider.facade import Provider
 from qlib.data.provider.views import (
     CalendarProvider,
@@ -79,8 +80,9 @@ class LocalInstrumentProvider(InstrumentProvider, ProviderBackendMixin):
         spans = dict(self.backend_obj(market=instruments["market"], freq=freq).data)
         alive = self.provider.list_instruments(spans, start_time, end_time, freq)
         for config in instruments.get("filter_pipe") or []:
-            keep: Any = BaseDFilter.from_config(config)
-            alive = keep(alive, start_time, end_time, freq, provider=self.provider)
+            keep = usable(config)
+            own = {"provider": self.provider} if type(keep).__call__ is SeriesDFilter.__call__ else {}
+            alive = keep(alive, start_time, end_time, freq, **own)
         return list(alive) if as_list else alive
 
 
@@ -121,6 +123,20 @@ class LocalDatasetProvider(DatasetProvider):
     def __init__(self, align_time: bool = True) -> None:
         super().__init__()
         self.align_time = align_time
+
+    @staticmethod
+    def multi_cache_walker(
+        instruments: Any, fields: Sequence[Any], start_time: Any = None, end_time: Any = None, freq: str = "day"
+    ) -> None:
+        """Ask `ExpressionD` for every formula over every instrument, so that its cache on disk holds them."""
+        for name in DatasetProvider.get_instruments_d(instruments, freq):
+            LocalDatasetProvider.cache_walker(name, start_time, end_time, freq, fields)
+
+    @staticmethod
+    def cache_walker(inst: str, start_time: Any, end_time: Any, freq: str, column_names: Sequence[Any]) -> None:
+        """Ask `ExpressionD` for every formula over one instrument."""
+        for field in column_names:
+            active_provider().parts["expression"].expression(inst, field, start_time, end_time, freq)
 
 
 def register_all_wrappers(C: QlibConfig) -> None:

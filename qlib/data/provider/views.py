@@ -7,7 +7,8 @@
     ExpressionD.expression("AAPL", "Mean($close, 5)")         one formula, one instrument
     DatasetD.dataset(["AAPL"], ["$close"])                    what D.features returns
 
-Made without arguments a view shows the live session; `CalendarProvider(provider)` shows another one.
+Made without arguments a view shows the live session; `CalendarProvider(provider)` shows another one. The globals show
+what the live session's settings name in a view's place: a provider of a user's own, or a cache.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qlib.data.active import active_provider
+from qlib.data.active import D, active_provider
 from qlib.data.calendar import Calendar, timestamp
 from qlib.data.expression.catalogue import Operators
 from qlib.data.expression.grammar import parse
@@ -186,7 +187,7 @@ class ExpressionProvider(_View):
         return values.set_axis(pd.RangeIndex(at[0], at[-1] + 1) if whole else pd.Index(at))
 
     def _by_time(self, instrument: str, field: Any, start_time: Any, end_time: Any, freq: str) -> pd.Series:
-        frame = self.provider.features([instrument], [field], start_time, end_time, freq)
+        frame = self.provider.computed([instrument], [field], start_time, end_time, freq)
         name = str(self.get_expression_instance(field))
         return pd.Series(frame.iloc[:, 0].to_numpy(), index=frame.index.get_level_values(1), name=name)
 
@@ -203,8 +204,8 @@ class DatasetProvider(_View):
         freq: str = "day",
         inst_processors: Sequence[Any] = (),
     ) -> pd.DataFrame:
-        """Return what `D.features` returns."""
-        return self.provider.features(instruments, fields, start_time, end_time, freq, inst_processors=inst_processors)
+        """Return what `D.features` returns, computed now."""
+        return self.provider.computed(instruments, fields, start_time, end_time, freq, inst_processors)
 
     @staticmethod
     def get_instruments_d(instruments: Any, freq: str) -> Any:
@@ -258,9 +259,33 @@ class DatasetProvider(_View):
         return frame.droplevel(0)
 
 
-Cal = CalendarProvider()
-Inst = InstrumentProvider()
-FeatureD = FeatureProvider()
-PITD = PITProvider()
-ExpressionD = ExpressionProvider()
-DatasetD = DatasetProvider()
+class Shown:
+    """A global such as `Cal`: shows a part of the live session, or what was put in with `register`.
+
+    Before `qlib.init` it shows the view itself, which says what to do where it needs data.
+    """
+
+    def __init__(self, kind: str, view: Any) -> None:
+        self._kind, self._view, self._provider = kind, view, None
+
+    def register(self, provider: Any) -> None:
+        """Show this provider from now on, whichever session is live; None: the live session again."""
+        self._provider = provider
+
+    def __getattr__(self, attribute: str) -> Any:
+        if attribute.startswith("__"):  # copy, pickle and inspect ask for these
+            raise AttributeError(attribute)
+        if self._provider is not None:
+            return getattr(self._provider, attribute)
+        return getattr(D.held().parts[self._kind] if D.filled else self._view, attribute)
+
+    def __repr__(self) -> str:
+        return f"<{self._kind} of the live session>"
+
+
+Cal = Shown("calendar", CalendarProvider())
+Inst = Shown("instrument", InstrumentProvider())
+FeatureD = Shown("feature", FeatureProvider())
+PITD = Shown("pit", PITProvider())
+ExpressionD = Shown("expression", ExpressionProvider())
+DatasetD = Shown("dataset", DatasetProvider())

@@ -105,11 +105,6 @@ def test_a_session_may_know_operators_of_its_own_and_no_other_session_sees_them(
         Session(build_settings(custom_ops=["Size"]))
 
 
-def test_caches_on_disk_are_said_to_have_no_effect(tmp_path, capfd):
-    qlib.init(provider_uri=store_of(tmp_path / "s", 5), dataset_cache="SimpleDatasetCache")
-    assert "dataset_cache='SimpleDatasetCache' has no effect" in capfd.readouterr().err
-
-
 def test_settings_come_from_a_yaml_file(tmp_path):
     store = store_of(tmp_path / "s", 5)
     (tmp_path / "conf.yaml").write_text(f"default_conf: client\nprovider_uri: {store}\nregion: us\n")
