@@ -284,7 +284,9 @@ def test_what_does_not_change_is_not_written(store):
     assert {path: path.stat().st_ino for path in store.rglob("*") if path.is_file()} == before
     dump_update({"AAA": of("4 c=4")}, store)
     same = {path.name for path in store.rglob("*") if path.is_file() and before.get(path) == path.stat().st_ino}
-    assert (store / "features/bbb/c.day.bin").stat().st_ino == before[store / "features/bbb/c.day.bin"] and "c.day.bin" in same
+    assert (store / "features/bbb/c.day.bin").stat().st_ino == before[
+        store / "features/bbb/c.day.bin"
+    ] and "c.day.bin" in same
 
 
 def test_bars_wait_in_a_file_when_they_are_many(tmp_path, monkeypatch):
@@ -315,7 +317,9 @@ def test_a_wrong_option_is_named(store, options, said):
 
 @pytest.mark.parametrize("command", [dump_fix, dump_update])
 def test_there_must_be_something_to_add_to(tmp_path, store, command):
-    with pytest.raises(InputError, match=r"holds nothing at freq day \(stored there: nothing\); dump_all makes a store"):
+    with pytest.raises(
+        InputError, match=r"holds nothing at freq day \(stored there: nothing\); dump_all makes a store"
+    ):
         command({"AAA": of("1 c=1")}, tmp_path / "none")
     with pytest.raises(InputError, match=r"holds nothing at freq 60min \(stored there: day\)"):
         command({"AAA": of("1 c=1")}, store, freq="60min")
@@ -377,7 +381,9 @@ def test_the_command_line_says_one_sentence_and_a_full_disk_leaves_the_store(tmp
     assert done.stdout.splitlines()[1] == "  instruments  1 in the sources, 1 of them new: A"
     wrong = cli("dump_update", *where, "--date_field_name", "dtae")
     assert wrong.returncode == 2
-    assert wrong.stderr.startswith(f"dump_bin: {tmp_path}/csv/a.csv: has no date column 'dtae'; its columns are 'date', 'c'; did")
+    assert wrong.stderr.startswith(
+        f"dump_bin: {tmp_path}/csv/a.csv: has no date column 'dtae'; its columns are 'date', 'c'; did"
+    )
     assert len(wrong.stderr.splitlines()) == 1
     assert cli("dump_all", *where, "--colour", "red").returncode == 2
 
