@@ -24,7 +24,7 @@ __all__ = ["GetData", "future", "resample", "run"]
 
 
 def resample(arguments: Sequence[str] | None = None) -> None:
-    """Make coarser bars of a store: the command line of `qlib.collect.resample.resample_store`."""
+    """Make coarser bars of a store (`qlib.collect.resample.resample_store`)."""
     parser = argparse.ArgumentParser(prog="qlib data resample", description="Make coarser bars of a store.")
     parser.add_argument("--qlib_dir", required=True, help="the store")
     parser.add_argument("--from", dest="source", required=True, help="stored bars to use, such as 1min")
@@ -55,7 +55,7 @@ def resample(arguments: Sequence[str] | None = None) -> None:
 
 
 def future(arguments: Sequence[str] | None = None) -> None:
-    """Write a calendar of the future: the command line of `qlib.collect.future.write_future_calendar`."""
+    """Write a calendar of the future (`qlib.collect.future.write_future_calendar`)."""
     parser = argparse.ArgumentParser(
         prog="qlib data future", description="Write calendars/<freq>_future.txt: the stored bars, then those to come."
     )
@@ -109,11 +109,27 @@ def _dates(text: str | None, name: str) -> list[str] | None:
 _OWN: Final[dict[str, Callable[[Sequence[str]], None]]] = {"resample": resample, "future": future}
 
 
+def help_text() -> str:
+    """Return what there is, one line for each command."""
+    found = {name: getattr(GetData, name) for name in dir(GetData) if not name.startswith("_")}
+    lines = [
+        f"  {name:<14}{(what.__doc__ or '').strip().splitlines()[0]}"
+        for name, what in {**found, **_OWN}.items()
+        if callable(what) and what.__doc__
+    ]
+    return "\n".join(
+        ["usage: qlib data COMMAND ...", "", "commands:", *lines, "", "qlib data COMMAND --help says more."]
+    )
+
+
 def run() -> None:
     """Do what the command line says: `resample` and `future` here, the rest by `GetData`."""
     import fire  # noqa: PLC0415  only the command line needs it
 
     name, words = "".join(sys.argv[1:2]), sys.argv[2:]
+    if name in ("", "-h", "--help"):
+        print(help_text())
+        return
     try:
         if name in _OWN:
             _OWN[name](words)

@@ -123,15 +123,16 @@ def _reduced(columns: Mapping[str, np.ndarray], name: str, starts: np.ndarray, r
         return np.fmin.reduceat(values, starts)
     present = ~np.isnan(values)
     if how in ("first", "last"):
-        rows = np.arange(len(values))
-        at = (
-            np.minimum.reduceat(np.where(present, rows, len(values) - 1), starts)
-            if how == "first"
-            else np.maximum.reduceat(np.where(present, rows, 0), starts)
-        )
+        ends = np.append(starts[1:], len(values))
+        at = starts if how == "first" else ends - 1
+        if not present[at].all():
+            rows = np.arange(len(values))
+            if how == "first":
+                at = np.minimum.reduceat(np.where(present, rows, len(values) - 1), starts)
+            else:
+                at = np.maximum.reduceat(np.where(present, rows, 0), starts)
         # Where a run has no value, the row found is one without a value, or lies in another run.
-        inside = (at >= starts) & (at < np.append(starts[1:], len(values)))
-        return np.where(inside, values[at], values.dtype.type(np.nan))
+        return np.where((at >= starts) & (at < ends), values[at], values.dtype.type(np.nan))
     weights = columns[weight].astype(np.float64) if weight else None
     if weights is not None:
         present &= ~np.isnan(weights)

@@ -207,8 +207,9 @@ class Calendar:
             raise InputError(f"calendar: {own} cannot be resampled to {to}; a coarser multiple of {own} is allowed")
         name = f"{self.name} resampled to {to}"
         if to.intraday:
-            found, group = np.unique((grid or Grid.of()).opens(self.times, to, offset), return_inverse=True)
-            return Calendar(to, found, name), group.reshape(-1).astype(np.int64, copy=False)
+            opens = (grid or Grid.of()).opens(self.times, to, offset)  # they ascend as the times do
+            new = np.concatenate([[True], opens[1:] != opens[:-1]])[: len(opens)]
+            return Calendar(to, opens[new], name), np.cumsum(new, dtype=np.int64) - 1
         if offset is not None and offset != np.timedelta64(0):
             raise InputError(
                 f"offset: received {offset} with {to}, whose bars are stamped with dates; 24h bars (1440min) can begin "

@@ -234,7 +234,9 @@ def get_day_min_idx_range(start: str, end: str, freq: str, region: Any = REG_CN)
     >>> get_day_min_idx_range("9:30", "11:00", "30min", "cn")
     (0, 3)
     """
-    count = Freq(freq).count
+    count, base = Freq.parse(freq)
+    if base != Freq.NORM_FREQ_MINUTE:
+        raise InputError(f"freq: received {freq}; bars of minutes are allowed, such as 30min")
     minutes = session_minutes(sessions_of(region))
     first, last = (time.hour * 60 + time.minute for time in map(_as_time, (start, end)))
     return bisect.bisect_left(minutes, first) // count, (bisect.bisect_right(minutes, last) - 1) // count
