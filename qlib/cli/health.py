@@ -207,9 +207,10 @@ def _text(result: Any) -> Any:
     return "Nothing is wrong." if result is None else result
 
 
-def _run(name: str, checker: Callable[..., Any]) -> None:
+def _run(checker: Callable[..., Any]) -> None:
     import fire  # noqa: PLC0415  only the command line needs it
 
+    name = Path(sys.argv[0]).name  # a script, or "qlib health"
     try:
         result = fire.Fire(checker, name=name, serialize=_text)
     except QlibError as error:
@@ -221,9 +222,9 @@ def _run(name: str, checker: Callable[..., Any]) -> None:
 
 def run() -> None:
     """Hand the command line to `DataHealthChecker`."""
-    _run("check_data_health.py", DataHealthChecker)
+    _run(DataHealthChecker)
 
 
 def run_compare() -> None:
     """Hand the command line to `CheckBin`."""
-    _run("check_dump_bin.py", CheckBin)
+    _run(CheckBin)

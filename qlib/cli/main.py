@@ -35,6 +35,9 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "run": Command("qlib.cli.run:run", "run a configuration: data, model, signal, backtest, report (qrun)"),
     "data": Command("qlib.cli.data:run", "get data: the sample market, data sets of a server"),
+    "health": Command(
+        "qlib.cli.health:run", "check data: missing bars, prices that cannot be, frequencies that disagree"
+    ),
     "explain": Command("qlib.cli.explain:run", "say what formulas read, how far they look, what runs"),
 }
 

@@ -116,7 +116,7 @@ def _compare(
     def detail(row: np.ndarray, column: np.ndarray) -> list[str]:
         told = []
         for i, t in zip(row, place[column], strict=True):
-            told.append(f"{', '.join(name for name in fields if differs[name][i, t])} differ from {freq}")
+            told.append(f"{', '.join(name for name in fields if differs[name][i, t])} unlike its {freq} bars")
         return told
 
     found.add_bars("disagreement", names, times, for_all, detail=detail)

@@ -20,6 +20,7 @@ import pandas as pd
 
 from qlib.collect.health.bars import DOUBLE, FIELDS, SINGLE, TableBars, lay_out
 from qlib.errors import InputError, did_you_mean
+from qlib.utils.paths import fname_to_code
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
 DATES: Final = ("date", "datetime", "ts", "timestamp", "time", "open_time")
@@ -96,10 +97,10 @@ def list_files(path: Path, suffix: str | None = None) -> list[Path]:
 def symbol_of(file: Path) -> str:
     """Return the symbol that a file name stands for: the name without its suffix, whatever its letters are.
 
-    >>> symbol_of(Path("data/csv.csv.gz")), symbol_of(Path("SH600000.csv"))
-    ('csv', 'SH600000')
+    >>> [symbol_of(Path(name)) for name in ("data/csv.csv.gz", "SH600000.csv", "BTC%2fUSDT.parquet")]
+    ['csv', 'SH600000', 'BTC/USDT']
     """
-    return next((file.name[: -len(end)] for end in reversed(SUFFIXES) if file.name.endswith(end)), file.stem)
+    return fname_to_code(next((file.name[: -len(end)] for end in SUFFIXES if file.name.endswith(end)), file.stem))
 
 
 def read_rows(
@@ -144,7 +145,15 @@ def _rows(
         if name not in (date, symbol) and name.lower() in fields:
             columns[name.lower()] = _numbers(values, name, unreadable)
             single |= str(getattr(values, "type", getattr(values, "dtype", ""))) in ("float", "float32")
-    symbols = None if symbol is None else _series(table[symbol]).astype(str).to_numpy(object)
+    if symbol is None:
+        return Rows(None, times, columns, unreadable, single)
+    names = _series(table[symbol])
+    symbols = names.astype(str).to_numpy(object)
+    nameless = names.isna().to_numpy(bool) | (symbols == "")
+    if nameless.any():
+        unreadable.append((symbol, int(nameless.sum()), f"{int(nameless.sum()):,} rows without a symbol"))
+        times, symbols = times[~nameless], symbols[~nameless]
+        columns = {name: values[~nameless] for name, values in columns.items()}
     return Rows(symbols, times, columns, unreadable, single)
 
 
@@ -171,7 +180,9 @@ def _times(values: Any, name: str, unreadable: list[tuple[str, int, str]]) -> np
     if pd.api.types.is_numeric_dtype(series):
         return _counted(series.to_numpy(np.float64, na_value=np.nan), name, unreadable)
     each, place = np.unique(series.astype(str).to_numpy(object).astype(str), return_inverse=True)
-    read = pd.to_datetime(pd.Series(each), errors="coerce", format="mixed", utc=True).dt.tz_localize(None)
+    # The year comes first: 1/2/2024 is January here and February there, and no date at all.
+    dated = pd.Series(each).where(pd.Series(each).str.match(r"\d{4}"))
+    read = pd.to_datetime(dated, errors="coerce", format="mixed", utc=True).dt.tz_localize(None)
     times = read.to_numpy("datetime64[ns]")[place.ravel()]
     _tell(unreadable, name, np.isnat(times), series)
     return times

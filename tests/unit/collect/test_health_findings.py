@@ -256,11 +256,11 @@ def test_an_hour_that_is_not_the_sum_of_its_quarters_is_found():
     report = check({"15min": quarters, "60min": hours})
     disagreement = report.of("disagreement")
     assert disagreement["bars"].tolist() == [1, 1]
-    assert disagreement["detail"].tolist() == ["volume differ from 15min", "high differ from 15min"]
+    assert disagreement["detail"].tolist() == ["volume unlike its 15min bars", "high unlike its 15min bars"]
     assert report.coverage["compared"].tolist() == [0, 600]
     lacking = quarters[quarters["date"] != hours["date"][5] + pd.Timedelta(minutes=15)]
     left = check({"15min": lacking, "60min": hours}).of("disagreement")
-    assert left["detail"].tolist() == ["high differ from 15min"]  # what a bar lacks nobody can compare
+    assert left["detail"].tolist() == ["high unlike its 15min bars"]  # what a bar lacks nobody can compare
 
 
 def test_days_of_sessions_agree_with_their_minutes():
@@ -328,3 +328,68 @@ def test_what_cannot_be_checked_is_one_sentence(source, says: str):
 def test_a_threshold_is_a_number(value):
     with pytest.raises(InputError, match="large_step_threshold_price: received"):
         Rules(large_step_threshold_price=value)
+
+
+def test_cells_that_cannot_be_read_are_counted_and_the_rest_is_checked(tmp_path):
+    frame = market(NAMES[:2], 50)
+    table = frame.astype({"date": str, "close": str})
+    table.loc[5, "date"] = "1/5/2026 5:00"  # of May, or of January?
+    table.loc[60, "close"] = "n/a?"
+    table["symbol"] = table["symbol"].where(table.index != 90)
+    table.to_csv(tmp_path / "bars.csv", index=False)
+    report = check(tmp_path / "bars.csv")
+    told = report.of("unreadable")
+    assert told["field"].tolist() == ["close", "date", "symbol"]
+    assert told["detail"].tolist() == [
+        "1 cells such as 'n/a?'",
+        "1 cells such as '1/5/2026 5:00'",
+        "1 rows without a symbol",
+    ]
+    assert report.coverage["instruments"].tolist() == [2]
+
+
+@pytest.mark.parametrize(
+    "dates",
+    [
+        lambda d: d.astype("int64") // 10**6 if d.dt.unit == "ns" else d.astype("datetime64[ms]").astype("int64"),
+        lambda d: d.astype("datetime64[ns]").astype("int64"),
+        lambda d: d.dt.strftime("%Y-%m-%d %H:%M:%S"),
+        lambda d: d.dt.tz_localize("UTC").dt.tz_convert("Asia/Shanghai"),
+        lambda d: d.dt.strftime("%Y-%m-%dT%H:%M:%S+00:00"),
+    ],
+    ids=["milliseconds", "nanoseconds", "text", "zone", "text with a zone"],
+)
+def test_times_are_read_however_they_are_written(dates):
+    frame = PLANTED["hole"][0](market())
+    frame["date"] = dates(frame["date"])
+    assert found(frame) == PLANTED["hole"][1]
+
+
+def test_a_frame_with_an_index_a_folder_and_a_file_give_the_same(tmp_path):
+    frame = PLANTED["spike"][0](market(NAMES[:6] + ["C07"]))
+    expected = check(frame).findings
+    pd.testing.assert_frame_equal(check(frame.set_index(["symbol", "date"]).add_prefix("$")).findings, expected)
+    for name, rows in frame.groupby("symbol"):
+        (tmp_path / "parquet").mkdir(exist_ok=True)
+        (tmp_path / "csv").mkdir(exist_ok=True)
+        rows.drop(columns="symbol").to_parquet(tmp_path / "parquet" / f"{name}.parquet")
+        rows.drop(columns="symbol").to_csv(tmp_path / "csv" / f"{name}.csv.gz", index=False)
+    for folder in ("parquet", "csv"):
+        pd.testing.assert_frame_equal(check(tmp_path / folder).findings, expected)
+
+
+def test_days_written_as_numbers_are_days():
+    frame = market(NAMES[:3], 30, "D")
+    frame["date"] = frame["date"].dt.strftime("%Y%m%d").astype("int64")
+    report = check(frame)
+    assert report.coverage.loc[0, ["freq", "first"]].tolist() == ["day", START]
+    assert not report.wrong
+
+
+@pytest.mark.parametrize("freq", ["5s", "1min", "4h", "day", "week"])
+def test_the_bar_size_is_seen(freq: str):
+    step = {"week": "7D", "day": "D"}.get(freq, freq)
+    frame = market(NAMES[:3], 200, step)
+    report = check(frame)
+    assert report.coverage["freq"].tolist() == [{"5s": "5sec", "4h": "240min", "week": "1week"}.get(freq, freq)]
+    assert not report.wrong
