@@ -2,30 +2,37 @@
 
     dataset = TSDatasetH(step_len=20, handler=..., segments=...)
     sampler = dataset.prepare("train")
-    sampler[0]            array (20, columns)
-    sampler[[0, 1, 2]]    array (3, 20, columns)
+    sampler[0]            array (20, columns), a view that cannot be written to
+    sampler[10:50]        array (40, 20, columns), a view too where the samples are neighbours
+    sampler[[0, 2, 1]]    array (3, 20, columns) of its own
 
-All rows lie in one array, instrument after instrument. A window is a list of row numbers taken from a table
-(instrument, date) -> row; a date on which the instrument has no row points to one extra row of NaN. Filling
+All rows lie in one array, instrument after instrument, so a window without missing dates is a slice of it. The others
+are put together from row numbers; a date on which the instrument has no row points to one extra row of NaN. Filling
 works on those row numbers and never looks outside the window or at another instrument.
 """
 
 from __future__ import annotations
 
+from array import array
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from copy import deepcopy
+from functools import cached_property
 from typing import Any, ClassVar, cast
 
 import numpy as np
 import pandas as pd
 
+from qlib.config import active_settings
+from qlib.data.dataset.columns import for_each
 from qlib.data.dataset.dataset import DatasetH
 from qlib.data.dataset.handler import DataHandler
-from qlib.data.dataset.utils import day_or_moment, get_level_index, sort_rows, unique_dates
+from qlib.data.dataset.utils import day_or_moment, get_level_index, row_order, unique_dates
 from qlib.errors import ConfigError, InputError, MissingDataError, did_you_mean
 
 FILLNA_TYPES = ("none", "ffill", "ffill+bfill")
+LINE = 16  # columns that are written side by side: 64 bytes of float32
+CHUNK = 1 << 14  # rows that are moved at a time
 
 
 class TSDataSampler:
@@ -51,7 +58,6 @@ class TSDataSampler:
     data_arr: np.ndarray
     data_index: pd.MultiIndex
     idx_map: np.ndarray
-    idx_df: pd.DataFrame
 
     def __init__(
         self,
@@ -71,23 +77,61 @@ class TSDataSampler:
             raise ConfigError(f"step_len: received {step_len!r}; a whole number of at least 1 is allowed")
         self.start, self.end, self.step_len = start, end, int(step_len)
         self.fillna_type = fillna_type
-        data = data.rename_axis(index=["datetime", "instrument"])
-        by_instrument = sort_rows(data, first="instrument")
-        values = by_instrument.to_numpy(dtype=dtype)
-        kind = values.dtype if values.dtype.kind == "f" else np.dtype(np.float64)
-        self.data_arr = np.empty((len(values) + 1, values.shape[1]), kind)
-        self.data_arr[:-1] = values
-        self.data_arr[-1] = np.nan
+        index = cast("pd.MultiIndex", data.index).set_names(["datetime", "instrument"])
+        if any((codes < 0).any() for codes in index.codes):
+            raise InputError("TSDataSampler: a row has no date or no instrument; leave such rows out")
+        order, self._index = row_order(index, "instrument")
+        self.data_arr = _by_row(data, order, dtype)
         self.nan_idx = -1
-        self.idx_df, idx_map = self.build_index(by_instrument)
-        self.idx_arr = self.idx_df.to_numpy()
-        self._prepare_windows()
-        whole_index = cast("pd.MultiIndex", by_instrument.index).swaplevel()
+        self._of_instrument, self._of_date = (np.asarray(codes, np.int32) for codes in self._index.codes)
+        again = (np.diff(self._of_instrument) == 0) & (np.diff(self._of_date) == 0)
+        if again.any():
+            instrument, date = self._index[int(np.argmax(again))]
+            raise InputError(f"TSDataSampler: {instrument} has two rows dated {date}; one for each date is allowed")
+        idx_map = np.stack([self._of_date, self._of_instrument], axis=1)
+        whole_index = self._index.swaplevel()
+        rows = np.arange(len(idx_map))
         if flt_data is not None:
             idx_map = self.flt_idx_map(_says(flt_data, whole_index), idx_map)
-        self.idx_map, self.data_index = self.slice_idx_map_and_data_index(
-            self.idx_map2arr(idx_map), self.idx_df, whole_index, start, end
+        dates = pd.DataFrame(index=self._index.levels[1])
+        self.idx_map, self.data_index = self.slice_idx_map_and_data_index(idx_map, dates, whole_index, start, end)
+        self._keep_rows(rows[_is_sample(idx_map, dates, start, end)])
+
+    def _keep_rows(self, rows: np.ndarray) -> None:
+        """Remember the row of every sample, and where its window begins if no date of it is missing, else -1."""
+        begin = rows - (self.step_len - 1)
+        at = np.maximum(begin, 0)
+        unbroken = (
+            (begin >= 0)
+            & (self._of_instrument[at] == self._of_instrument[rows])
+            & (self._of_date[rows] - self._of_date[at] == self.step_len - 1)
         )
+        self._sample_rows = rows
+        self._begins = np.where(unbroken, begin, -1)
+        self._begin = array("q", self._begins.astype(np.int64).tobytes())  # read one by one it is faster than numpy
+        self._gives_copies = active_settings().compat == "qlib"
+        self._show()
+
+    def _show(self) -> None:
+        self._shown = self.data_arr.view()
+        self._shown.flags.writeable = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name not in ("_shown", "idx_df")}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update(state)
+        self._show()
+
+    @cached_property
+    def idx_df(self) -> pd.DataFrame:
+        """The table date x instrument -> row number or NaN."""
+        return self.build_index(pd.DataFrame(index=self._index))[0]
+
+    @property
+    def idx_arr(self) -> np.ndarray:
+        """The same as an array."""
+        return self.idx_df.to_numpy()
 
     @staticmethod
     def build_index(data: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
@@ -124,20 +168,8 @@ class TSDataSampler:
         idx_map: np.ndarray, idx_df: pd.DataFrame, data_index: pd.MultiIndex, start: Any, end: Any
     ) -> tuple[np.ndarray, pd.MultiIndex]:
         """Return `idx_map` and `data_index` of the samples: rows dated within [start, end] that are not (-1, -1)."""
-        low, high, _ = idx_df.index.slice_indexer(day_or_moment(start), day_or_moment(end)).indices(len(idx_df))
-        chosen = (idx_map[:, 0] >= low) & (idx_map[:, 0] < high) & (idx_map[:, 0] >= 0)
+        chosen = _is_sample(idx_map, idx_df, start, end)
         return idx_map[chosen], data_index[chosen]
-
-    def _prepare_windows(self) -> None:
-        """Tabulate row numbers by instrument and date, `step_len - 1` empty dates first: own, last seen, next seen."""
-        n_dates, n_instruments = self.idx_arr.shape
-        empty = len(self.data_arr) - 1
-        rows = np.full((n_instruments, n_dates + self.step_len - 1), empty, np.int64)
-        rows[:, self.step_len - 1 :] = np.where(np.isnan(self.idx_arr), empty, np.nan_to_num(self.idx_arr)).T
-        present = rows != empty
-        before = np.maximum.accumulate(np.where(present, rows, -1), axis=1)  # row numbers ascend with the date
-        after = np.minimum.accumulate(np.where(present, rows, empty)[:, ::-1], axis=1)[:, ::-1]
-        self._rows, self._before, self._after = rows, before, after
 
     def get_index(self) -> pd.MultiIndex:
         """Return the (datetime, instrument) of every sample, in their order: instrument after instrument."""
@@ -155,6 +187,8 @@ class TSDataSampler:
                 f"{did_you_mean(str(value), FILLNA_TYPES)}"
             )
         super().__setattr__(name, value)
+        if name == "step_len" and "_sample_rows" in vars(self):
+            self._keep_rows(self._sample_rows)
 
     @property
     def empty(self) -> bool:
@@ -163,35 +197,90 @@ class TSDataSampler:
     def __len__(self) -> int:
         return len(self.idx_map)
 
-    def _window_rows(self, date: np.ndarray, instrument: np.ndarray) -> np.ndarray:
-        """Return the row numbers (samples, step_len) of windows that end at the given positions."""
-        at = (instrument[:, None], date[:, None] + np.arange(self.step_len))
-        if self.fillna_type == "none":
-            return self._rows[at]
-        empty = len(self.data_arr) - 1
-        first = self._after[instrument, date][:, None]  # first existing row at or after the window's first date
-        rows = self._before[at]
-        return np.where(rows < first, empty if self.fillna_type == "ffill" else first, rows)
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yield the window of every sample."""
+        return (self[i] for i in range(len(self)))
 
     def __getitem__(self, idx: Any) -> np.ndarray:
-        """Return the window of one sample (int, or (date, instrument)), or those of several (list or array)."""
-        if isinstance(idx, tuple):
-            date, instrument = self._locate(*idx)
-            return self.data_arr[self._window_rows(np.array([date]), np.array([instrument]))[0]]
-        if isinstance(idx, int | np.integer):
-            if not -len(self) <= idx < len(self):
-                raise KeyError(f"sample {idx} is asked for; there are {len(self)}")
-            date, instrument = self.idx_map[idx]
-            return self.data_arr[self._window_rows(np.array([date]), np.array([instrument]))[0]]
-        many = np.asarray(idx)
-        if many.size and (many.min() < -len(self) or many.max() >= len(self)):
-            raise KeyError(f"sample {many.max()} is asked for; there are {len(self)}")
-        places = self.idx_map[many.astype(np.int64)]
-        return self.data_arr[self._window_rows(places[:, 0], places[:, 1])]
+        """Return the window of one sample (int, or (date, instrument)), or those of several (slice, list or array).
 
-    def _locate(self, date: Any, instrument: str) -> tuple[int, int]:
-        """Return the positions of the last date not after `date` and of the instrument."""
-        dates, instruments = self.idx_df.index, self.idx_df.columns
+        A window, or several as a slice, cannot be written to: it is a view where no date is missing. A list makes a new
+        array. (Under `compat="qlib"` everything is new.)
+        """
+        if type(idx) is int:  # the short way: one window, nothing missing
+            try:
+                begin = self._begin[idx]
+            except IndexError:
+                raise KeyError(f"sample {idx} is asked for; there are {len(self)}") from None
+            if begin >= 0:
+                window = self._shown[begin : begin + self.step_len]
+                return window.copy() if self._gives_copies else window
+            return self._gathered(self._sample_rows[[idx]])[0]
+        if isinstance(idx, tuple):
+            return self._gathered(*self._locate(*idx))[0]
+        if isinstance(idx, slice):
+            return self._neighbours(range(*idx.indices(len(self))))
+        if isinstance(idx, int | np.integer):
+            return self[int(idx)]
+        many = np.asarray(idx)
+        if many.dtype == bool:
+            many = np.flatnonzero(many)
+        if many.size and (many.min() < -len(self) or many.max() >= len(self)):
+            worst = many.max() if many.max() >= len(self) else many.min()
+            raise KeyError(f"sample {worst} is asked for; there are {len(self)}")
+        many = many.astype(np.intp)
+        return self._gathered(self._sample_rows[many], begin=self._begins[many])
+
+    def __getitems__(self, idx: Sequence[int]) -> np.ndarray:
+        """Return the windows of a batch: torch's DataLoader asks for them at once."""
+        return self[list(idx)]
+
+    def _neighbours(self, samples: range) -> np.ndarray:
+        begin = self._begins[samples.start : samples.stop] if samples.step == 1 else self._begins[list(samples)]
+        if len(begin) and not self._gives_copies and (begin >= 0).all() and (np.diff(begin) == 1).all():
+            windows = np.lib.stride_tricks.sliding_window_view(
+                self._shown[begin[0] : begin[-1] + self.step_len], self.step_len, axis=0
+            )
+            return windows.transpose(0, 2, 1)
+        windows = self._gathered(self._sample_rows[list(samples)], begin=begin)
+        windows.flags.writeable = self._gives_copies
+        return windows
+
+    def _gathered(
+        self, rows: np.ndarray, back: np.ndarray | None = None, begin: np.ndarray | None = None
+    ) -> np.ndarray:
+        """Return the windows that end at `rows`, or so many dates `back` after them."""
+        if begin is not None and (begin >= 0).all():
+            numbers = begin[:, None] + np.arange(self.step_len)
+        else:
+            numbers = self._window_rows(rows, back)
+        out = np.empty((*numbers.shape, self.data_arr.shape[1]), self.data_arr.dtype)
+        np.take(self.data_arr, numbers, axis=0, out=out, mode="clip")  # "clip" writes to `out` itself
+        return out
+
+    def _window_rows(self, rows: np.ndarray, back: np.ndarray | None) -> np.ndarray:
+        """Return the row numbers (samples, step_len) of windows that end `back` dates after `rows`."""
+        empty, last = len(self.data_arr) - 1, self.step_len - 1
+        numbers = np.full((len(rows), self.step_len), -1)
+        ends = self._of_date[rows] + (0 if back is None else back)
+        for k in range(min(self.step_len, empty)):  # the k-th row before, if the window reaches back to it
+            source = np.maximum(rows - k, 0)
+            away = ends - self._of_date[source]
+            inside = np.flatnonzero(
+                (rows >= k) & (self._of_instrument[source] == self._of_instrument[rows]) & (away >= 0) & (away <= last)
+            )
+            numbers[inside, last - away[inside]] = source[inside]
+        if self.fillna_type != "none":
+            numbers = np.maximum.accumulate(numbers, axis=1)  # row numbers ascend with the date
+        if self.fillna_type == "ffill+bfill":
+            first = np.where(numbers < 0, empty, numbers).min(axis=1)
+            numbers = np.where(numbers < 0, first[:, None], numbers)
+        numbers[numbers < 0] = empty
+        return numbers
+
+    def _locate(self, date: Any, instrument: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return (last row of the instrument not after `date`, dates from it to the last date not after `date`)."""
+        instruments, dates = self._index.levels
         at = int(dates.searchsorted(pd.Timestamp(date), side="right")) - 1
         if at < 0:
             raise MissingDataError(f"{date} is before the data, which begin at {dates[0] if len(dates) else None}")
@@ -199,7 +288,44 @@ class TSDataSampler:
             raise MissingDataError(
                 f"no instrument is called {instrument!r}{did_you_mean(str(instrument), instruments)}"
             )
-        return at, int(instruments.get_indexer(pd.Index([instrument]))[0])
+        code = int(instruments.get_indexer(pd.Index([instrument]))[0])
+        low, high = np.searchsorted(self._of_instrument, [code, code + 1])
+        row = low + int(np.searchsorted(self._of_date[low:high], at, side="right")) - 1
+        if row < low:  # it is listed later: the window is before its first row
+            return np.array([low]), np.array([at - int(self._of_date[low])])
+        return np.array([row]), np.array([at - int(self._of_date[row])])
+
+
+def _by_row(data: pd.DataFrame, order: np.ndarray, dtype: Any) -> np.ndarray:
+    """Return the rows in that order as one array, row after row, and behind them a row of NaN."""
+    kind = data.iloc[:0].to_numpy(dtype=dtype).dtype
+    kind = kind if kind.kind == "f" else np.dtype(np.float64)
+    rows, width = data.shape
+    out = np.empty((rows + 1, width), kind)
+    out[-1] = np.nan
+    kinds = list(data.dtypes)
+
+    def move(number: int) -> None:
+        low = number * LINE
+        some = np.empty((min(LINE, width - low), CHUNK), kind)
+        columns = [
+            np.ascontiguousarray(data.iloc[:, at].to_numpy(dtype=None if kinds[at] == kind else kind))
+            for at in range(low, low + len(some))
+        ]
+        for first in range(0, rows, CHUNK):
+            taken = order[first : first + CHUNK]
+            for column, part in zip(columns, some, strict=True):
+                np.take(column, taken, out=part[: len(taken)], mode="clip")
+            out[first : first + len(taken), low : low + len(some)] = some[:, : len(taken)].T
+
+    for_each(move, -(-width // LINE))
+    return out
+
+
+def _is_sample(idx_map: np.ndarray, idx_df: pd.DataFrame, start: Any, end: Any) -> np.ndarray:
+    """Return which rows are samples: dated within [start, end], and not (-1, -1)."""
+    low, high, _ = idx_df.index.slice_indexer(day_or_moment(start), day_or_moment(end)).indices(len(idx_df))
+    return (idx_map[:, 0] >= low) & (idx_map[:, 0] < high) & (idx_map[:, 0] >= 0)
 
 
 def _says(flt_data: pd.Series | pd.DataFrame, index: pd.MultiIndex) -> np.ndarray:

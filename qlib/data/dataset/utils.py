@@ -168,22 +168,27 @@ def sort_rows(df: pd.DataFrame, first: str = "datetime") -> pd.DataFrame:
 
     A frame with another index is sorted as it is. Equal rows keep their order.
     """
-    index = df.index
-    if is_sorted(index, first):
+    if is_sorted(df.index, first):
         return df
-    if not isinstance(index, pd.MultiIndex) or not _has_two_levels(index):
-        return df.sort_index()
+    if not _has_two_levels(df.index) or any((codes < 0).any() for codes in cast("pd.MultiIndex", df.index).codes):
+        swapped = _has_two_levels(df.index) and df.index.names[0] != first
+        return (df.swaplevel() if swapped else df).sort_index()
+    order, index = row_order(cast("pd.MultiIndex", df.index), first)
+    return take_rows(df, order, index)
+
+
+def row_order(index: pd.MultiIndex, first: str) -> tuple[np.ndarray, pd.MultiIndex]:
+    """Return (positions of the rows in the order that begins with the level `first`, the index in that order).
+
+    Both levels of the result hold what is used, ascending, so that codes are positions.
+    """
     outer = index.names.index(first)
-    if any((codes < 0).any() for codes in index.codes):
-        return (df if outer == 0 else df.swaplevel()).sort_index()
     levels, codes = zip(*(_compact_level(index, level) for level in (outer, 1 - outer)), strict=True)
     n_inner = max(len(levels[1]), 1)
     order = np.argsort(codes[0].astype(np.int64) * n_inner + codes[1], kind="stable")
     names = [index.names[outer], index.names[1 - outer]]
-    sorted_index = pd.MultiIndex(
-        levels=list(levels), codes=[code[order] for code in codes], names=names, verify_integrity=False
-    )
-    return take_rows(df, order, sorted_index)
+    placed: list[Any] = [code[order] for code in codes]
+    return order, pd.MultiIndex(levels=list(levels), codes=placed, names=names, verify_integrity=False)
 
 
 def _compact_level(index: pd.MultiIndex, level: int) -> tuple[pd.Index, np.ndarray]:

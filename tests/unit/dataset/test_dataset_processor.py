@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proof import cases
 
 from qlib.config import active_settings
 from qlib.data.dataset import columns
@@ -126,7 +127,7 @@ def test_one_row_and_nothing_but_nan_are_endured(cls, caplog):
 
 
 @pytest.mark.parametrize("cls", FITTED)
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(20, 200))
 @given(seed=st.integers(0, 50), poison=st.sampled_from([1e9, -1e9, np.inf, np.nan]))
 def test_what_happens_outside_the_fit_window_is_not_learned(cls, seed, poison):
     clean = frame(seed, inf=False)
