@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.config import DataPathManager, active_settings
-from qlib.data.calendar import Calendar, read_calendar, source_of, time_texts
+from qlib.data.calendar import Calendar, CalendarRangeError, read_calendar, source_of, time_texts
 from qlib.data.storage.binary import read_bin, read_start, write_bin
 from qlib.data.storage.instruments import Spans, read_instruments, write_instruments
 from qlib.data.storage.storage import CalendarStorage, CalVT, FeatureStorage, InstKT, InstrumentStorage, InstVT
@@ -181,7 +181,10 @@ class FileCalendarStorage(FileStorageMixin, CalendarStorage):
         self._write([])
 
     def index(self, value: CalVT) -> int:
-        return self._texts().index(time_texts([pd.Timestamp(value).to_datetime64()], self.freq)[0])
+        text, texts = time_texts([pd.Timestamp(value).to_datetime64()], self.freq)[0], self._texts()
+        if text not in texts:
+            raise MissingDataError(f"{text} is no entry of {self.uri}, which holds {_extent(texts)}")
+        return texts.index(text)
 
     def insert(self, index: int, value: CalVT) -> None:
         texts = self._texts()
@@ -204,10 +207,17 @@ class FileCalendarStorage(FileStorageMixin, CalendarStorage):
         self._write(texts)
 
     def __getitem__(self, i: int | slice) -> Any:
-        return self.data[i]
+        texts = self.data
+        if isinstance(i, int | np.integer) and not -len(texts) <= i < len(texts):
+            raise CalendarRangeError(f"position {i}: {self.uri} holds {_extent(texts)}")
+        return texts[i]
 
     def __len__(self) -> int:
         return len(self.data)
+
+
+def _extent(texts: Sequence[Any]) -> str:
+    return f"{len(texts)} entries, {texts[0]} to {texts[-1]}" if texts else "no entry"
 
 
 class FileInstrumentStorage(FileStorageMixin, InstrumentStorage):

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import qlib
 from qlib import utils
 from qlib.data import D
+from qlib.data.storage.file_storage import FileCalendarStorage
 from qlib.data.storage.writer import write_store
 from qlib.errors import InputError, MissingDataError
 from qlib.utils.resam import (
@@ -89,6 +90,17 @@ def test_a_date_on_which_nobody_trades_is_told_its_neighbours():
         utils.get_date_by_shift(None, 1)
     with pytest.raises(InputError, match="end_date: received 'x'"):
         utils.transform_end_date("x")
+
+
+def test_a_calendar_file_says_what_it_holds():
+    storage = FileCalendarStorage("day", False)
+    assert storage[-1] == str(DAYS[-1].date()) and storage.index("2018-01-02") == 0
+    with pytest.raises(
+        IndexError, match=f"position 5000: .*day.txt holds {len(DAYS)} entries, 2018-01-02 to 2019-09-09"
+    ):
+        storage[5000]
+    with pytest.raises(ValueError, match="2018-01-06 is no entry of .*day.txt"):
+        storage.index("2018-01-06")
 
 
 def test_hours_have_neighbours_too():
