@@ -188,7 +188,9 @@ class QlibDataLoader(DLWParser):
             for group, (exprs, names) in self.fields.items()
             for expr, name in zip(exprs, names, strict=True)
         ]
-        frame = frame[[(size, expr) for size, expr, *_ in wanted]]
+        columns = [(size, expr) for size, expr, *_ in wanted]
+        if frame.columns.tolist() != columns:
+            frame = frame[columns]
         frame.columns = pd.MultiIndex.from_tuples([(group, name) for *_, group, name in wanted])
         return frame
 
