@@ -27,7 +27,7 @@ def _command(kind: type[DumpDataBase]) -> Callable[..., None]:
     def command(*arguments: Any, **options: Any) -> None:
         print(kind(*arguments, **options).dump())
 
-    command.__signature__ = inspect.signature(kind)  # type: ignore[attr-defined]  what fire reads and shows
+    setattr(command, "__signature__", inspect.signature(kind))  # noqa: B010  what fire reads and shows
     command.__doc__ = DumpDataBase.__doc__
     return command
 

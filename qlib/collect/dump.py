@@ -515,7 +515,7 @@ class _Run:
         except InputError as error:
             raise InputError(f"{one.source}: {error}") from None
         if before is None or content.tobytes() != to_array(*before).tobytes():
-            self.change.write(file, content)
+            self.change.write(file, content.view(np.uint8).data)
 
     def _stored(self, file: str) -> tuple[int, np.ndarray] | None:
         """Return (start, values) of a file of the old store; None where nothing is stored."""
@@ -547,7 +547,7 @@ class _Run:
             if file not in self.change.written and (before := self._stored(file)) is not None:
                 moved = self._moved(*before, calendar)
                 if moved[0] != before[0] or len(moved[1]) != len(before[1]):
-                    self.change.write(file, to_array(*moved))
+                    self.change.write(file, to_array(*moved).view(np.uint8).data)
 
     # ------------------------------------------------------------------ names
     def _write_instruments(self, waiting: list[_Waiting], *, joined: bool) -> None:

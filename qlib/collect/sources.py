@@ -167,7 +167,7 @@ def _content(path: str, *, zipped: bool) -> tuple[np.ndarray, int]:
         size = os.fstat(file.fileno()).st_size
         content = np.empty(size + 2 * MARGIN, np.uint8)
         content[:MARGIN] = content[MARGIN + size :] = 0
-        view, at = memoryview(content), MARGIN
+        view, at = content.data, MARGIN
         while at < MARGIN + size and (read := file.readinto(view[at : MARGIN + size])):
             at += read
     return content, at - MARGIN

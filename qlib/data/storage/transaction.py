@@ -33,8 +33,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-import numpy as np
-
 from qlib.errors import InputError
 from qlib.utils.paths import fsync_folder
 
@@ -46,7 +44,7 @@ except ImportError:  # Windows: two writers at once are then the caller's busine
 _EXCHANGE: Final = 2  # RENAME_EXCHANGE of Linux's renameat2
 _HERE: Final = -100  # AT_FDCWD
 _BINARY: Final = getattr(os, "O_BINARY", 0)  # Windows
-_ONE_BY_ONE: Final = 64  # up to so many files and folders are synced singly; more: their file system at once
+_ONE_BY_ONE: Final = 8  # up to so many files and folders are synced singly; more: their file system at once
 
 
 @dataclass
@@ -64,7 +62,7 @@ class Change:
         """The folder as it is; None where there is none yet."""
         return self.target if self.target.exists() else None
 
-    def write(self, name: str, content: bytes | np.ndarray) -> None:
+    def write(self, name: str, content: bytes | memoryview) -> None:
         """Put a file into the new folder, in place of the old folder's file of that name."""
         folder = name[: max(name.rfind("/"), 0)]
         if folder not in self.folders:
@@ -73,7 +71,7 @@ class Change:
         handle = os.open(f"{self.fresh}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
         self.written.add(name)
         try:
-            rest = memoryview(content).cast("B")
+            rest = memoryview(content)
             while len(rest):
                 rest = rest[os.write(handle, rest) :]
         finally:

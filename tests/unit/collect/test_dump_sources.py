@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from qlib.collect.native.lines import MARGIN, NAME, NUMBER, TIME, read_lines
 
 from qlib.collect import sources
-from qlib.collect.native.lines import MARGIN, NAME, NUMBER, TIME, read_lines
 from qlib.collect.sources import Reading, parts
 from qlib.errors import InputError
 from qlib.utils.time import Freq
@@ -215,7 +215,8 @@ def test_a_number_is_the_nearest_float64_rounded_to_float32_or_is_left_to_others
     ("text", "value"),
     [
         ("1", 1), ("1.", 1), (".5", 0.5), ("-.5", -0.5), ("12345678", 12345678), ("123456789", 123456789),
-        ("1e5", 1e5), ("1E+05", 1e5), ("1.5e-05", 1.5e-5), ("-1.5e+06", -1.5e6), ("1234567.12345678901", 1234567.123456789),
+        ("1e5", 1e5), ("1E+05", 1e5), ("1.5e-05", 1.5e-5), ("-1.5e+06", -1.5e6),
+        ("1234567.12345678901", 1234567.123456789),
         ("0.00000000000000000000000000000000000001", 1e-38), ("007", 7), ("", math.nan), ("nan", math.nan),
     ],
 )  # fmt: skip
@@ -252,8 +253,9 @@ def test_what_is_no_plain_number_is_left_to_others(cell):
 
 @pytest.mark.parametrize(
     "date",
-    ["2024-1-1", "2024-13-01", "2024-00-01", "2023-02-29", "1900-02-29", "2024-04-31", "1677-01-01", "2024-01-01 24:00:00",
-     "2024-01-01 09:30", "2024-01-01 09:60:00", "2024-01-01T09:30:00Z", "2024/01/01", "20240101", "", "x024-01-01"],
+    ["2024-1-1", "2024-13-01", "2024-00-01", "2023-02-29", "1900-02-29", "2024-04-31", "1677-01-01",
+     "2024-01-01 24:00:00", "2024-01-01 09:30", "2024-01-01 09:60:00",
+     "2024-01-01T09:30:00Z", "2024/01/01", "20240101", "", "x024-01-01"],
 )  # fmt: skip
 def test_what_is_no_plain_date_is_left_to_others(date):
     assert lines(f"{date},1\n", bytes([TIME, NUMBER])) is None
