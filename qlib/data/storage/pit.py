@@ -137,27 +137,63 @@ def write_pit(path: str | os.PathLike[str], records: Iterable[tuple[Any, int, fl
         The name ends neither in _q nor in _a, a period does not fit it, or the days go back. Nothing was written.
     """
     data, index = Path(path), Path(path).with_suffix(".index")
-    if (why := complaint(data.stem)) is not None:
-        raise InputError(f"{data}: {why}")
-    yearly = is_yearly(data.stem)
     found = [(_written(np.datetime64(day, "D")), int(period), float(value), NONE) for day, period, value in records]
     table = np.array(found, RECORD)
-    files = Files(table, np.array([0, len(table)]), np.array([True]), np.array([yearly]))
+    ((of_data, of_index),) = contents(table, np.array([0, len(table)]), [os.fspath(data)])
+    replace_file(data, lambda file: file.write(of_data))
+    replace_file(index, lambda file: file.write(of_index))
+
+
+def contents(records: np.ndarray, start: np.ndarray, paths: Sequence[str]) -> list[tuple[bytes, bytes]]:
+    """Return what the `.data` and the `.index` files of some fields hold.
+
+    Parameters
+    ----------
+    records
+        Array of dtype RECORD, the fields' records one after the other, each field's by ascending days; `next` is not
+        looked at.
+    start
+        One entry more than fields: where each field's records begin, and the end.
+    paths
+        The `.data` files, which stand in errors and say by their names what the periods are.
+
+    Raises
+    ------
+    InputError
+        A name ends neither in _q nor in _a, a period does not fit it, or the days of a field go back.
+    """
+    for path in paths:
+        if (why := complaint(Path(path).stem)) is not None:
+            raise InputError(f"{path}: {why}")
+    yearly = np.array([is_yearly(path.removesuffix(".data")) for path in paths], dtype=bool)
+    files = Files(records.copy(), start, np.ones(len(paths), bool), yearly)
     try:
-        _check_records(files, [os.fspath(data)])
+        _check_records(files, paths)
     except StoreError as problem:
         raise InputError(str(problem)) from None
     first, following = _links(files)
-    table["next"] = following
-    slots = np.empty(0, np.int64)
-    if len(table):
-        year = int(table["period"].min()) // (1 if yearly else 100)
-        at = files.numbers()[first] - year * (1 if yearly else 4)
-        slots = np.full(1 + int(at.max()) + (1 if yearly else 4 - int(at.max()) % 4), NONE, np.int64)
-        slots[0] = year
-        slots[1 + at] = first * RECORD.itemsize
-    replace_file(data, lambda file: file.write(table.tobytes()))
-    replace_file(index, lambda file: file.write(slots.astype(SLOT).tobytes()))
+    files.records["next"] = following
+    number, owner = files.numbers()[first], files.owner()[first]
+    byte = (first - start[owner]) * RECORD.itemsize
+    bounds = np.searchsorted(owner, np.arange(len(paths) + 1))
+    made = []
+    for file in range(len(paths)):
+        own = slice(bounds[file], bounds[file + 1])
+        table = files.records[start[file] : start[file + 1]].tobytes()
+        made.append((table, _index(number[own], byte[own], yearly=bool(yearly[file]))))
+    return made
+
+
+def _index(number: np.ndarray, byte: np.ndarray, *, yearly: bool) -> bytes:
+    """Return the content of an index: whole years, from the first period's on."""
+    if not len(number):
+        return b""
+    a_year = 1 if yearly else 4
+    year = int(number.min()) // a_year
+    slots = np.full(1 + (int(number.max()) // a_year - year + 1) * a_year, NONE, np.int64)
+    slots[0] = year
+    slots[1 + number - year * a_year] = byte
+    return slots.astype(SLOT).tobytes()
 
 
 def _written(day: np.datetime64) -> int:

@@ -7,9 +7,9 @@ import io
 import itertools
 import os
 import pty
+import runpy
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import zipfile
@@ -324,29 +324,28 @@ def test_a_kill_at_any_moment_leaves_the_old_store_or_the_new_one(tmp_path, monk
     )
 
 
-def test_the_script_speaks_in_one_sentence_and_exit_codes(tmp_path, archive):
-    def door(*words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(ROOT / "scripts" / "get_data.py"), *words]
-        environment = os.environ | {"PYTHONPATH": str(ROOT), "QLIB_DATA_URL": url}
-        return subprocess.run(
-            command, capture_output=True, text=True, check=False, env=environment, stdin=subprocess.DEVNULL
-        )
+def test_the_script_speaks_in_one_sentence_and_exit_codes(tmp_path, archive, monkeypatch, capsys):
+    def door(*words: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["get_data.py", *words, "--target_dir", str(tmp_path / "s")])
+        try:
+            runpy.run_path(str(ROOT / "scripts" / "get_data.py"), run_name="__main__")
+        except SystemExit as ended:
+            return ended.code, *capsys.readouterr()
+        return 0, *capsys.readouterr()
 
     with serving({CN: File(archive), "/v0/bad.zip": File(b"x")}) as (url, _):
-        target = ("--target_dir", str(tmp_path / "s"))
+        monkeypatch.setenv("QLIB_DATA_URL", url)
         for words, code, said in (
-            (("qlib_data", *target), 2, "no SHA-256 is known of v2/qlib_data_cn_1d_latest.zip"),
-            (("qlib_data", *target, "--sha256", hash_of(archive)), 0, ""),
-            (("download_data", "--file_name", "bad.zip", *target, "--unpinned", "--yes"), 1, "no zip archive"),
+            (("qlib_data",), 2, "no SHA-256 is known of v2/qlib_data_cn_1d_latest.zip"),
+            (("qlib_data", "--sha256", hash_of(archive)), 0, ""),
+            (("qlib_data", "--sha256", hash_of(archive)), 2, "nobody is there to be asked"),
+            (("download_data", "--file_name", "none.zip", "--unpinned", "--yes"), 2, "no such file (404)"),
+            (("download_data", "--file_name", "bad.zip", "--unpinned", "--yes"), 1, "no zip archive"),
         ):
-            done = door(*words)
-            assert done.returncode == code, (words, done.stderr)
-            assert said in done.stderr and "Traceback" not in done.stderr
-            lines = [line for line in done.stderr.splitlines() if line.startswith("get_data: ")]
-            assert len(lines) == (1 if code else 0)
-        assert (
-            "files unpacked into" in door("qlib_data", *target, "--unpinned", "--yes", "--delete_zip_file=True").stdout
-        )
+            found, _, err = door(*words)
+            assert found == code and said in err
+            assert sum(line.startswith("get_data: ") for line in err.splitlines()) == (1 if code else 0)
+        assert "files unpacked into" in door("qlib_data", "--unpinned", "--yes", "--delete_zip_file=True")[1]
     assert not (tmp_path / "s" / "qlib_data_cn_1d_latest.zip").exists()
 
 
