@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
+from proof import cases
 
 from qlib.errors import ConfigError, InputError, StoreError
 from qlib.utils.pickle_utils import SAFE_PICKLE_CLASSES, STATE_ONLY_CLASSES, add_safe_class
@@ -105,6 +106,7 @@ def test_values_come_back_equal_to_the_bit(name, tmp_path):
     same(there_and_back(VALUES[name], tmp_path / "o"), VALUES[name])
 
 
+@settings(max_examples=cases(25, 300))
 @given(arrays(st.sampled_from(["f4", "f8", "i8", "u1", "?"]), array_shapes(max_dims=2, max_side=40)))
 def test_any_array_and_frame_comes_back(tmp_path_factory, array):
     folder = tmp_path_factory.mktemp("a") / "o"
@@ -112,6 +114,7 @@ def test_any_array_and_frame_comes_back(tmp_path_factory, array):
     same(there_and_back(values, folder), values)
 
 
+@settings(max_examples=cases(25, 300))
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),
@@ -269,7 +272,7 @@ def test_a_kill_at_any_moment_leaves_a_whole_object(tmp_path):
     folder = tmp_path / "o"
     Thing(number=0, frame=pd.DataFrame(np.zeros((20_000, 4), "f4"))).save(folder)
     rng = np.random.default_rng(0)
-    for _ in range(6):
+    for _ in range(cases(5, 50)):
         writer = multiprocessing.get_context("fork").Process(target=_save_for_ever, args=(folder,))
         writer.start()
         writer.join(float(rng.uniform(0.02, 0.12)))
