@@ -72,7 +72,7 @@ class Change:
         self.written.add(name)
         try:
             rest = memoryview(content)
-            while len(rest):
+            while rest:
                 rest = rest[os.write(handle, rest) :]
         finally:
             os.close(handle)
