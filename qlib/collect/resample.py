@@ -185,9 +185,9 @@ def bars_of(
     """
     if ends not in ("calendar", "keep"):
         raise InputError(f"ends: received {ends!r}; allowed are 'calendar' and 'keep'")
-    size = Freq(to)
-    moved = None if offset is None else pd.Timedelta(offset).to_timedelta64()
+    size, moved = Freq(to), _offset(offset)
     coarse, group = fine.grouped(size, grid, moved)
+    _check_nested(fine, coarse, group, grid)
     first, last = 0, len(coarse) - 1
     if ends == "calendar" and len(coarse) and size != Freq(fine.freq):
         own = Freq(fine.freq)
@@ -202,6 +202,28 @@ def bars_of(
         else:
             last -= _together(fine.times[-1], after, size, grid, moved)
     return Bars(coarse, group, int(first), int(last))
+
+
+def _check_nested(fine: Calendar, coarse: Calendar, group: np.ndarray, grid: Grid) -> None:
+    """Raise InputError where a finer bar goes on when its coarser one is over, which would know too much."""
+    if not Freq(fine.freq).intraday:
+        return  # days, weeks and months have no offset
+    late = grid.ends(fine.times, Freq(fine.freq)) > grid.ends(coarse.times, Freq(coarse.freq))[group]
+    if late.any():
+        at = int(np.argmax(late))
+        raise InputError(
+            f"to: the {fine.freq} bar of {fine.index[at]} goes on when the {coarse.freq} bar of "
+            f"{coarse.index[group[at]]} is over; an offset that fits the stored bars is needed"
+        )
+
+
+def _offset(offset: Any) -> np.timedelta64 | None:
+    if offset is None:
+        return None
+    try:
+        return pd.Timedelta(offset).to_timedelta64()
+    except ValueError:
+        raise InputError(f"offset: received {offset!r}; a length such as '8h' or '30min' is allowed") from None
 
 
 def _together(left: np.datetime64, right: np.datetime64, size: Freq, grid: Grid, offset: Any) -> bool:
@@ -471,7 +493,7 @@ def _markets(root: Path, target: Path, grid: Grid, to: str, offset: Any, ends: s
     """Return the markets to write: the old store's, with `keep` from the opening of the bars in which they begin."""
     markets = {path.stem: read_instruments(path) for path in _market_files(root)}
     if ends == "keep":
-        moved = None if offset is None else pd.Timedelta(offset).to_timedelta64()
+        moved = _offset(offset)
         for spans in markets.values():
             for name, own in spans.items():
                 spans[name] = [(min(start, _opening(start, Freq(to), grid, moved)), end) for start, end in own]

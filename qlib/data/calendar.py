@@ -319,7 +319,7 @@ def exchange_calendar(
     weekday = (days.astype(np.int64) + 3) % 7
     days = days[((weekday < 5) & ~np.isin(days, closed)) | np.isin(days, opened)]
     if not size.intraday:
-        return Calendar("day", days, name).resample(size)
+        return Calendar(size, Calendar("day", days).grouped(size)[0].times, name)
     grid = Grid.of(sessions, shift)
     seconds = np.arange(0, 60, min(size.seconds, 60))
     moments = ((grid.minutes * 60)[:, None] + seconds).ravel().astype("timedelta64[s]")

@@ -139,6 +139,20 @@ def test_an_offset_moves_the_day():
         )
 
 
+def test_a_part_that_goes_on_when_the_whole_is_over_is_refused():
+    late = always_open_calendar("1h", "2024-01-01", "2024-01-02", offset=pd.Timedelta("30min"))
+    with pytest.raises(InputError, match="60min bar of 2024-01-01 03:30:00 goes on when the 240min bar of .* is over"):
+        bars_of(late, "4h", Grid.of())
+    assert len(bars_of(late, "4h", Grid.of(), offset="30min").calendar) == 12
+    hours = always_open_calendar("1h", "2024-01-01", "2024-01-02")
+    with pytest.raises(InputError, match="goes on when"):
+        bars_of(hours, "4h", Grid.of(), offset="15min")
+    with pytest.raises(InputError, match="60min bar of 2024-01-01 23:30:00 goes on when the day bar"):
+        bars_of(late, "day", Grid.of())
+    with pytest.raises(InputError, match="offset: received 'later'"):
+        bars_of(hours, "4h", Grid.of(), offset="later")
+
+
 # ---------------------------------------------------------------------- rules and regions
 def test_fields_have_rules_and_strangers_need_one():
     assert rules_for(["open", "mark_close", "taker_volume", "vwap", "volume"]) == {
