@@ -52,6 +52,17 @@ def test_a_small_run_measures_every_side_and_prints_the_tables(tmp_path: Path):
     assert run("--report", str(out)) == printed
 
 
+def test_a_small_run_of_handlers_and_samplers_prints_their_tables(tmp_path: Path):
+    options = ["--jobs", "linear,dynamic", "--repeats", "1", *SMALL, "--work", str(tmp_path / "work")]
+    command = [sys.executable, str(BENCHMARKS / "dataset.py"), *options, "--out", str(tmp_path / "out.json")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    linear, dynamic = json.loads((tmp_path / "out.json").read_text())
+    assert linear["rows"] > dynamic["rows"] > 0 or linear["rows"] == dynamic["rows"]
+    assert linear["fetch_peak_mb"] >= linear["peak_mb"] > linear["copy_mb"]
+    assert "| Alpha158, RobustZScoreNorm and Fillna |" in done.stdout
+
+
 def test_peers_of_another_market_are_refused(tmp_path: Path):
     other = tmp_path / "peers.json"
     other.write_text(json.dumps({"machine": {}, "market": {}, "runs": []}))
