@@ -7,6 +7,7 @@
     objects.py    every class can be imported, every argument fits its signature
     times.py      dates are dates, in order, inside the calendar of the store
     data.py       the store, the market, the benchmark and every field are there
+    gaps.py       a warning: labels of the training segment that reach into the next one
 
 Each check adds what it finds and lets the next one go on; a check that needs what another found wrong is left out.
 Python files that the configuration names are imported; no data are loaded and nothing is written.
@@ -19,11 +20,13 @@ from pathlib import Path
 from typing import Any, Final
 
 from qlib.cli.checks.data import data_problems
+from qlib.cli.checks.gaps import gap_warnings
 from qlib.cli.checks.objects import object_problems
 from qlib.cli.checks.problem import Problem
 from qlib.cli.checks.times import time_problems
 from qlib.config import REGION_KEYS, UNSET_KEYS, Settings, build_settings, default_values
 from qlib.data.provider import Provider
+from qlib.data.storage.frames import Frames
 from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.utils.nested import fill_placeholder, placeholders
 from qlib.workflow.expm import MLflowExpManager
@@ -66,6 +69,13 @@ def check_config(config: Mapping[str, Any], runs: str | Path = "mlruns") -> list
     if provider is not None:
         problems += data_problems(whole, provider)
     return list(dict.fromkeys(problems))
+
+
+def config_warnings(config: Mapping[str, Any]) -> list[Problem]:
+    """Return what is doubtful in a configuration without problems; it runs all the same."""
+    settings, _ = _settings(config.get("qlib_init"))
+    whole = fill_placeholder(config["task"], {text: text for text in LATER})
+    return [] if settings is None else gap_warnings(whole, Provider(settings))
 
 
 def _shape_problems(config: Mapping[str, Any]) -> list[Problem]:
@@ -114,7 +124,10 @@ def _settings(init: Any) -> tuple[Settings | None, list[Problem]]:
     ]
     given = {key: value for key, value in init.items() if key in known and key not in INIT_KEYS}
     try:
-        return build_settings(init.get("default_conf", "client"), **given), problems
+        settings = build_settings(init.get("default_conf", "client"), **given)
+        if settings["data"] is not None:
+            settings = settings.replace(data=Frames.of(settings["data"]))
+        return settings, problems
     except InputError as error:
         return None, [*problems, Problem("qlib_init", str(error))]
 

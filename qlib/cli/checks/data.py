@@ -15,6 +15,7 @@ from qlib.data.dataset.handler import DataHandler
 from qlib.data.dataset.loader import NestedDataLoader, QlibDataLoader
 from qlib.data.expression.plan import build_plan
 from qlib.data.provider import Provider
+from qlib.data.provider.store import FileStore
 from qlib.errors import InputError, did_you_mean
 from qlib.utils.objects import accepted_arguments, argument_problems
 
@@ -133,7 +134,9 @@ def _missing_fields(
 
 
 def _damaged_files(names: list[str], fields: list[str], freq: str, provider: Provider) -> Iterator[Problem]:
-    """Open every file that will be read, as reading one bar would."""
+    """Open every file that will be read, as reading one bar would; frames have none."""
+    if not isinstance(provider.store, FileStore):
+        return
     where, damaged = "qlib_init.provider_uri", 0
     for name in names:
         try:

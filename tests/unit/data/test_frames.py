@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import mmap
 import os
 import pickle
 import subprocess
@@ -24,6 +25,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import qlib
+from qlib.cli.check import check_config
 from qlib.config import build_settings
 from qlib.data import D, DuckTable, Frames
 from qlib.data.distributed import JoblibExecutor, distributed_features
@@ -459,6 +461,7 @@ def test_a_query_of_a_large_file_takes_the_memory_of_the_query(tmp_path):
     code = f"""
 import resource
 import qlib
+from qlib.cli.check import check_config
 from qlib.data import D
 def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 qlib.init(data={{"60min": {str(tmp_path)!r}}}, region="crypto", kernels=1, logging_level=40)
@@ -479,6 +482,13 @@ print(block / 2**20, grown)
 
 
 # ------------------------------------------------------------------------------------------------ other processes
+def mapped(values: np.ndarray) -> bool:
+    held: Any = values
+    while isinstance(held, np.ndarray):
+        held = held.base
+    return isinstance(held, mmap.mmap)
+
+
 def test_frames_in_memory_are_lent_to_other_processes(tmp_path):
     frames = Frames({"60min": market(), "day": long_of({"X": pd.DataFrame({"close": [1.0]}, HOURS[:1])})})
     settings = build_settings(data=frames, region="crypto")
@@ -490,7 +500,7 @@ def test_frames_in_memory_are_lent_to_other_processes(tmp_path):
     assert ours.equals(other)
     folder = frames._lent
     for one in (settings, theirs):
-        assert isinstance(Provider(one).store.read(["S0"], ["close"], "60min", 0, 9).column(0).base, np.memmap)
+        assert mapped(Provider(one).store.read(["S0"], ["close"], "60min", 0, 9).column(0))
     del frames, settings, theirs, one
     gc.collect()
     assert not folder.exists()
@@ -533,3 +543,31 @@ def test_rows_that_come_later_change_nothing_before(bring, tmp_path):
         found.append(provider.features([f"S{k}" for k in range(4)], past, None, HOURS[24], "60min"))
     assert found[0].equals(found[1])
     assert found[0].equals(found[2])
+
+
+def test_a_configuration_can_name_files(tmp_path):
+    long_of(market(count=2)).rename(columns={"instrument": "symbol"}).to_parquet(tmp_path / "bars.parquet")
+    kwargs = {"sources": {"60min": str(tmp_path)}, "instrument": "symbol"}
+    init = {"region": "crypto", "data": {"class": "Frames", "module_path": "qlib.data", "kwargs": kwargs}}
+    qlib.init(**init)
+    assert D.list_instruments(D.instruments("all"), freq="60min", as_list=True) == ["S0", "S1"]
+    handler = {
+        "class": "DataHandlerLP",
+        "module_path": "qlib.data.dataset.handler",
+        "kwargs": {
+            "instruments": "all",
+            "data_loader": {
+                "class": "QlibDataLoader",
+                "module_path": "qlib.data.dataset.loader",
+                "kwargs": {"config": [["$close", "$clos"], ["C", "X"]], "freq": "60min"},
+            },
+        },
+    }
+    dataset = {"class": "DatasetH", "module_path": "qlib.data.dataset", "kwargs": {"handler": handler, "segments": {}}}
+    model = {"class": "LGBModel", "module_path": "qlib.contrib.model.gbdt"}
+    problems = [str(one) for one in check_config({"qlib_init": init, "task": {"model": model, "dataset": dataset}})]
+    assert [one for one in problems if "no instrument has the field $clos at 60min; did you mean $close" in one]
+    assert not [one for one in problems if "qlib_init" in one]
+    kwargs["sources"] = {"60min": str(tmp_path / "nowhere")}
+    problems = [str(one) for one in check_config({"qlib_init": init, "task": {"model": model, "dataset": dataset}})]
+    assert [one for one in problems if "qlib_init" in one and "there is no file or folder" in one]

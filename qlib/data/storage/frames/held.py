@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -122,17 +123,13 @@ class Held:
         for i, field in enumerate(grid.fields):
             np.save(folder / f"values-{i}.npy", self.block(field), allow_pickle=False)
             with self._lock:
-                self._blocks[field] = np.load(folder / f"values-{i}.npy", mmap_mode="r", allow_pickle=False)
+                self._blocks[field] = _mapped(folder / f"values-{i}.npy")
         said = {"names": grid.names, "fields": grid.fields, "lacks": list(grid.lacks), "by_name": grid.by_name}
         (folder / "grid.json").write_text(json.dumps(said), encoding="utf-8")
 
     @classmethod
     def load(cls, folder: Path) -> Held:
         """Return what `save` wrote, mapped; MissingDataError where the folder is not there."""
-
-        def array(name: str) -> np.ndarray:
-            return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-
         try:
             said = json.loads((folder / "grid.json").read_text(encoding="utf-8"))
         except OSError:
@@ -141,21 +138,15 @@ class Held:
                 "brought them lives; bring a folder of Parquet files that every machine sees instead"
             ) from None
         fields = tuple(said["fields"])
-        lacks = {field: np.asarray(array(f"lacks-{fields.index(field)}")) for field in said["lacks"]}
-        times, start, length, base = (np.asarray(array(name)) for name in ("times", "start", "length", "base"))
+        lacks = {field: _mapped(folder / f"lacks-{fields.index(field)}.npy") for field in said["lacks"]}
+        times, start, length, base = (_mapped(folder / f"{name}.npy") for name in ("times", "start", "length", "base"))
         grid = Grid(times, tuple(said["names"]), start, length, fields, lacks, said["by_name"])
-        columns = {field: _Mapped(folder / f"values-{i}.npy") for i, field in enumerate(fields)}
+        columns = {field: partial(_mapped, folder / f"values-{i}.npy") for i, field in enumerate(fields)}
         return cls(grid, base, 0, columns)
 
 
-class _Mapped:
-    """A field's block in a file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def __call__(self) -> np.ndarray:
-        return np.load(self._path, mmap_mode="r", allow_pickle=False)
+def _mapped(path: Path) -> np.ndarray:
+    return np.asarray(np.load(path, mmap_mode="r", allow_pickle=False))
 
 
 _NOTHING = np.empty(0, np.float32)

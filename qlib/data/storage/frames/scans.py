@@ -12,6 +12,7 @@ Every scan pushes the choice of columns, instruments and times down to its sourc
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -66,7 +67,7 @@ def files_of(path: Path, where: str) -> list[Path]:
         return [path]
     if not path.exists():
         raise MissingDataError(f"{where}: there is no file or folder {path}")
-    found = sorted(one for one in path.rglob("*") if one.suffix in FORMATS and one.name[0] not in "._")
+    found = sorted(Path(name) for name in _inside(path))
     if not found:
         raise MissingDataError(f"{where}: {path} holds no {_kinds()} file")
     other = next((one for one in found if FORMATS[one.suffix] != FORMATS[found[0].suffix]), None)
@@ -77,13 +78,26 @@ def files_of(path: Path, where: str) -> list[Path]:
     return found
 
 
+def _inside(path: Path) -> Iterator[str]:
+    ending = tuple(FORMATS)
+    for folder, _, files in os.walk(path):
+        for name in files:
+            if name.endswith(ending) and name[0] not in "._":
+                yield f"{folder}{os.sep}{name}"
+
+
+def _stamp(path: Path) -> Hashable:
+    """Return what tells whether files came, went or changed; every query asks for it."""
+    names = sorted(_inside(path)) if path.is_dir() else [str(path)]
+    try:
+        stats = [os.stat(name) for name in names]  # noqa: PTH116  a Path costs more than the stat
+    except FileNotFoundError:
+        return None  # the next one will say so
+    return tuple((name, stat.st_size, stat.st_mtime_ns, stat.st_ino) for name, stat in zip(names, stats, strict=True))
+
+
 def _kinds() -> str:
     return ", ".join(FORMATS)
-
-
-def _stamp(files: Sequence[Path]) -> Hashable:
-    stats = [(file, file.stat()) for file in files]
-    return tuple((str(file), stat.st_size, stat.st_mtime_ns, stat.st_ino) for file, stat in stats)
 
 
 def _expression(keep: Keep, schema: pa.Schema) -> Any:
@@ -146,10 +160,9 @@ class DatasetScan:
     def version(self) -> Hashable:
         if self._path is None:
             return None
-        files = files_of(self._path, self._where)
-        stamp = _stamp(files)
+        stamp = _stamp(self._path)
         if self._known is None or self._known[0] != stamp:
-            self._known = (stamp, self._open(files))
+            self._known = (stamp, self._open(files_of(self._path, self._where)))
         return stamp
 
     def _dataset(self) -> Any:
@@ -199,9 +212,9 @@ class FilesScan:
         return self.__dict__ | {"_known": None}
 
     def version(self) -> Hashable:
-        files = files_of(self._path, self._where)
-        stamp = _stamp(files)
+        stamp = _stamp(self._path)
         if self._known is None or self._known[0] != stamp:
+            files = files_of(self._path, self._where)
             named = {fname_to_code(file.stem): file for file in files}
             if len(named) < len(files):
                 again = next(file for file in files if named[fname_to_code(file.stem)] != file)
