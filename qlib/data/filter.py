@@ -210,7 +210,7 @@ class NameDFilter(SeriesDFilter):
         super().__init__(fstart_time, fend_time)
         self.name_rule_re = name_rule_re
         try:
-            self._matches = re.compile(name_rule_re).match
+            re.compile(name_rule_re)
         except (re.error, TypeError) as error:
             raise InputError(
                 f"name_rule_re: received {name_rule_re!r}; a regular expression is allowed ({error})"
@@ -219,7 +219,8 @@ class NameDFilter(SeriesDFilter):
     def passing(
         self, names: Sequence[str], members: Ranges, calendar: Calendar, first: int, last: int, provider: Any
     ) -> Ranges:
-        matches = np.array([self._matches(name) is not None for name in names], dtype=bool)
+        fits = re.compile(self.name_rule_re).match  # kept as text, so that a filter can be saved
+        matches = np.array([fits(name) is not None for name in names], dtype=bool)
         return members.within(first, last + 1).of_instruments(matches)
 
     @staticmethod

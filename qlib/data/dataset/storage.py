@@ -78,6 +78,21 @@ class HashingStockStorage(BaseHandlerStorage):
     def from_df(df: pd.DataFrame) -> HashingStockStorage:
         return HashingStockStorage(df)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is saved: one frame, not one for each instrument."""
+        whole = pd.concat(self.hash_df.values()) if self.hash_df else self._empty()
+        return {"whole": whole.set_axis(self.columns, axis=1)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if "whole" in state:
+            self.__init__(state["whole"])  # type: ignore[misc]
+        else:  # a pickle of Qlib, or an older one
+            self.__dict__.update(state)
+
+    def _empty(self) -> pd.DataFrame:
+        index = pd.MultiIndex.from_arrays([[], []], names=self.index_names)
+        return pd.DataFrame(index=index, columns=self.columns, dtype=np.float32)
+
     def _instruments(self, selector: Any, level: str | int | None) -> list[str]:
         """Return the names that `selector` picks; instruments not here are left out, with a line in the log."""
         names: Any = slice(None)
@@ -108,8 +123,7 @@ class HashingStockStorage(BaseHandlerStorage):
     ) -> pd.DataFrame:
         frames = [self.hash_df[name] for name in self._instruments(selector, level)]
         if not frames:
-            empty = pd.MultiIndex.from_arrays([[], []], names=self.index_names)
-            return fetch_df_by_col(pd.DataFrame(index=empty, columns=self.columns, dtype=np.float32), col_set)
+            return fetch_df_by_col(self._empty(), col_set)
         found = frames[0] if len(frames) == 1 else pd.concat(frames, sort=False)
         found = fetch_df_by_col(found, col_set)
         if len(frames) > 1:

@@ -145,6 +145,15 @@ def test_dropped_raw_data_stay_dropped(tmp_path):
         back.fetch(data_key="raw")
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(0, 0)])
+def test_data_kept_by_instrument_are_one_file(tmp_path, rows):
+    made = DataHandlerLP(data_loader=StaticDataLoader(panel().iloc[rows]), infer_processors=["HashStockFormat"])
+    back = DataHandlerLP.load(made.save(tmp_path / "h"))
+    same_bits(back.fetch("B", level="instrument"), made.fetch("B", level="instrument"))
+    pd.testing.assert_frame_equal(back.fetch(), made.fetch())
+    assert len(list((tmp_path / "h").glob("*.arrow"))) <= 3
+
+
 def test_a_light_handler_can_be_saved(tmp_path):
     made = DataHandlerLP.cast(handler())
     same_bits(DataHandlerLP.load(made.save(tmp_path / "h")).fetch(), made.fetch())
