@@ -119,8 +119,8 @@ class FrameCache:
     def _read(self, provider: Provider, query: Query, name: str, mark: str) -> pd.DataFrame | None:
         try:
             found = self.folder.get(name)
-        except StoreError as error:
-            logger.warning(f"{error}; it is written anew")
+        except (StoreError, OSError) as error:
+            logger.warning(f"{error}; the answer is computed")
             return None
         if found is None or found[0].get("fingerprint") != mark:
             return None
@@ -134,7 +134,6 @@ class FrameCache:
     ) -> None:
         of_name, of_time = (list(index.names).index(level) for level in ("instrument", "datetime"))
         header |= {
-            "format": FORMAT,
             "levels": list(index.names),
             "names": [str(name) for name in index.levels[of_name]],
             "absent": [absent.instruments, absent.fields, absent.reports],

@@ -8,7 +8,7 @@ Calendars, universes and stored fields that come from elsewhere are what `D` and
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol, runtime_checkable
@@ -59,9 +59,10 @@ class Parts:
         below = copy(provider)  # reads the store itself: who brings calendars may add to those that are there
         below.parts = self
         for kind in KINDS:
-            made = init_instance_by_config(settings[f"{kind}_provider"], _PROVIDERS)
+            made = _of(settings[f"{kind}_provider"], _PROVIDERS)
             if hasattr(made, "_provider"):
-                made._provider = below if kind in _READ else provider  # noqa: SLF001  whichever session is live
+                alone = kind in _READ and not getattr(made, "backend", None)
+                made._provider = below if alone else provider  # noqa: SLF001  not the live session's
             self._made[kind] = made
         self.own = {kind: made for kind, made in self._made.items() if not _plain(made, kind)}
         if any(kind in self.own for kind in _READ):
@@ -75,7 +76,7 @@ class Parts:
         for kind in CACHED:
             given = settings.get(f"{kind}_cache")
             if given is not None:
-                self._made[kind] = init_instance_by_config(given, _CACHES, provider=self._made[kind])
+                self._made[kind] = _of(given, _CACHES, provider=self._made[kind])
         cached = settings.get("dataset_cache") is not None
         self.datasets: Any = self._made["dataset"] if cached or "dataset" in self.own else None
 
@@ -84,6 +85,13 @@ class Parts:
 
 
 _GLOBALS: Final = {"expression": "ExpressionD", "pit": "PITD"}
+
+
+def _of(given: Any, module: str, **arguments: Any) -> Any:
+    """Return what a configuration describes; something that is none is the thing itself."""
+    if isinstance(given, str | Mapping):
+        return init_instance_by_config(given, module, **arguments)
+    return given
 
 
 def _plain(made: Any, kind: str) -> bool:

@@ -4,8 +4,11 @@
     folder.put(name, {"fingerprint": "..."}, [codes, block])
     header, arrays = folder.get(name)            None where there is none; the arrays are mapped, not read
 
-A file is a row of `.npy` arrays, each at a multiple of 64 bytes: first the header (JSON text as bytes), then the
-arrays. It appears whole or not at all, and is never changed; a reader who has mapped it keeps it when it is replaced or
+    8 bytes   QARRAYS1                        n bytes   header: JSON, with dtype, shape and offset of each array
+    8 bytes   n, little-endian                          the arrays, C order, each at a multiple of 64 bytes
+    16 bytes  BLAKE2b of the header
+
+A file appears whole or not at all, and is never changed; a reader who has mapped it keeps it when it is replaced or
 removed. Arrays are mapped privately: who writes to them changes their own memory, never the file. There is no pickle.
 
 One process writes at a time (see `qlib.utils.locks`). It sweeps up what a killed one left, and removes what was used
@@ -15,9 +18,11 @@ longest ago until the files are no larger than the limit together.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any, Final
 
@@ -29,13 +34,22 @@ from qlib.utils.paths import replace_file
 
 ENDING: Final = ".arrays"
 LOCK: Final = ".lock"
+MAGIC: Final = b"QARRAYS1"
+_BEFORE: Final = len(MAGIC) + 8 + 16
 _ALIGNED: Final = 64
-_ARRAYS_AT_MOST: Final = 16
 _GIGABYTE: Final = 1 << 30
 
 
 class CacheFolder:
     """See the module.
+
+    >>> import tempfile
+    >>> folder = CacheFolder(tempfile.mkdtemp(), gigabytes=0.001)
+    >>> folder.put("answer", {"of": "what"}, [np.arange(3)])
+    True
+    >>> header, (numbers,) = folder.get("answer")
+    >>> header["of"], numbers.tolist(), folder.get("question")
+    ('what', [0, 1, 2], None)
 
     Parameters
     ----------
@@ -89,7 +103,7 @@ class CacheFolder:
         if need > self.limit:
             return False
         with locked(self.path / LOCK, seconds=self.lock_seconds, purpose=f"writing {self.file(name).name}"):
-            for orphan in self.path.glob(f".*{ENDING}.*.tmp"):  # nobody else writes: whoever did is dead
+            for orphan in self.path.glob(".*.tmp"):  # nobody else writes: whoever did is dead
                 orphan.unlink(missing_ok=True)
             self._make_room(need, self.file(name))
             replace_file(self.file(name), lambda file: write_arrays(file, header, arrays))
@@ -137,10 +151,16 @@ class CacheFolder:
 
 def write_arrays(file: IO[bytes], header: dict[str, Any], arrays: Sequence[np.ndarray]) -> None:
     """Write a header and arrays, see the module."""
-    text = json.dumps(header | {"arrays": len(arrays)}, ensure_ascii=False).encode()
-    for array in (np.frombuffer(text, np.uint8), *arrays):
+    places, end = [], 0
+    for array in arrays:
+        begin = end + -end % _ALIGNED
+        places.append({"dtype": array.dtype.str, "shape": array.shape, "offset": begin})
+        end = begin + array.nbytes
+    text = json.dumps(header | {"arrays": places}, ensure_ascii=False).encode()
+    file.write(MAGIC + len(text).to_bytes(8, "little") + _sum_of(text) + text)
+    for array in arrays:
         file.write(b"\0" * (-file.tell() % _ALIGNED))
-        np.lib.format.write_array(file, np.ascontiguousarray(array), version=(1, 0), allow_pickle=False)
+        file.write(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
 
 
 def read_arrays(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
@@ -150,26 +170,25 @@ def read_arrays(path: Path) -> tuple[dict[str, Any], list[np.ndarray]]:
     """
     with path.open("rb") as file:
         size = os.fstat(file.fileno()).st_size
-        try:
-            header = json.loads(_next(file, size).tobytes())
-            count = header["arrays"]
-            if not 0 <= count <= _ARRAYS_AT_MOST:
-                raise ValueError(f"{count} arrays")
-            return header, [_next(file, size) for _ in range(count)]
-        except (ValueError, KeyError, TypeError, EOFError) as error:
-            raise StoreError(f"{path}: is damaged, or no file of a cache ({error})") from None
+        start = file.read(_BEFORE)
+        length = int.from_bytes(start[8:16], "little")
+        if len(start) < _BEFORE or start[:8] != MAGIC or length > size - _BEFORE:
+            raise StoreError(f"{path}: is damaged, or no file of a cache")
+        text = file.read(length)
+        if _sum_of(text) != start[16:]:
+            raise StoreError(f"{path}: is damaged, or no file of a cache: its header is not the one that was written")
+        header = json.loads(text)
+        base = _BEFORE + length + -(_BEFORE + length) % _ALIGNED
+        return header, [_mapped(file, place, base, size, path) for place in header["arrays"]]
 
 
-def _next(file: IO[bytes], size: int) -> np.ndarray:
-    file.seek(-file.tell() % _ALIGNED, os.SEEK_CUR)
-    version = np.lib.format.read_magic(file)
-    if version != (1, 0):
-        raise ValueError(f"version {version}")
-    shape, fortran, dtype = np.lib.format.read_array_header_1_0(file)
-    begin, count = file.tell(), int(np.prod(shape, dtype=np.int64))
-    end = begin + count * dtype.itemsize
-    if fortran or dtype.hasobject or end > size:
-        raise ValueError("an array is cut off, or not one of numbers")
-    array = np.memmap(file, dtype, "c", begin, shape).view(np.ndarray) if count else np.empty(shape, dtype)
-    file.seek(end)
-    return array
+def _mapped(file: IO[bytes], place: Mapping[str, Any], base: int, size: int, path: Path) -> np.ndarray:
+    dtype, shape, offset = np.dtype(place["dtype"]), tuple(place["shape"]), base + place["offset"]
+    count = math.prod(shape)
+    if offset + count * dtype.itemsize > size:
+        raise StoreError(f"{path}: is damaged, or no file of a cache: it is cut off")
+    return np.memmap(file, dtype, "c", offset, shape).view(np.ndarray) if count else np.empty(shape, dtype)
+
+
+def _sum_of(text: bytes) -> bytes:
+    return hashlib.blake2b(text, digest_size=16).digest()
