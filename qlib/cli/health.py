@@ -8,9 +8,10 @@ Exit code 0: nothing is wrong, 1: something is, 2: the command could not be done
 
 from __future__ import annotations
 
+import inspect
 import json as json_format
 import sys
-from collections.abc import Callable
+import textwrap
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -207,10 +208,23 @@ def _text(result: Any) -> Any:
     return "Nothing is wrong." if result is None else result
 
 
-def _run(checker: Callable[..., Any]) -> None:
+def help_text(name: str, checker: type) -> str:
+    """Return what `--help` shows: the commands and the options of all of them, from the docstrings."""
+    commands = {word: inspect.getdoc(made) or "" for word, made in vars(checker).items() if not word.startswith("_")}
+    told = "\n\n".join(f"{word}\n{textwrap.indent(text, '    ')}" for word, text in commands.items())
+    return (
+        f"usage: {name} COMMAND [--option value ...]\n\n{inspect.getdoc(checker)}\n\nCommands\n--------\n{told}\n\n"
+        "Exit codes: 0 nothing is wrong, 1 something is, 2 the command could not be done."
+    )
+
+
+def _run(checker: type) -> None:
     import fire  # noqa: PLC0415  only the command line needs it
 
     name = Path(sys.argv[0]).name  # a script, or "qlib health"
+    if len(sys.argv) < 2 or not {"-h", "--help"}.isdisjoint(sys.argv):
+        print(help_text(name, checker), file=sys.stdout if len(sys.argv) > 1 else sys.stderr)
+        sys.exit(0 if len(sys.argv) > 1 else 2)
     try:
         result = fire.Fire(checker, name=name, serialize=_text)
     except QlibError as error:

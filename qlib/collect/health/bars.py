@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -28,6 +28,7 @@ DOUBLE: Final = 1e-9
 BLOCK: Final = 1 << 21  # cells of one field in a block
 _SECOND: Final = 10**9
 _DAY: Final = 86_400  # seconds
+_ROUND_THE_CLOCK: Final = 0.75  # share of a day's bars; no session is as long, and thin instruments miss a few
 _SESSION_PHASE: Final = 0.05  # share of all rows that makes a minute of the bar a legal opening, where sessions break
 
 
@@ -78,7 +79,6 @@ class Bars:
     relative: float
     spans: Listing | None = None
     absent: int = 0  # grid times that have no row at all
-    extra: dict[str, Any] = field(default_factory=dict)
 
     def block(self, low: int, high: int) -> dict[str, np.ndarray]:
         """Return {field: values (high - low, times)} for the fields that any instrument has."""
@@ -179,7 +179,7 @@ def _out_of_order(found: Findings, names: np.ndarray, code: np.ndarray, times: n
     back = (np.diff(times[kept]) < np.timedelta64(0)) & (np.diff(code[kept]) == 0)
     guilty, count = np.unique(code[kept][1:][back], return_counts=True)
     if len(guilty):
-        found.add("out of order", names[guilty], detail=[f"{number:,} times" for number in count])
+        found.add("out of order", names[guilty], detail=[f"{number:,} rows go back" for number in count])
 
 
 def _duplicates(
@@ -222,14 +222,14 @@ def never_closes(times: np.ndarray, freq: Freq) -> bool:
     >>> never_closes(hours, Freq("60min")), never_closes(hours[::24][1::7], Freq("day"))
     (True, False)
     """
-    if freq.base in (Freq.NORM_FREQ_WEEK, Freq.NORM_FREQ_MONTH) or len(times) < 2:
+    if freq.base in (Freq.NORM_FREQ_WEEK, Freq.NORM_FREQ_MONTH) or not len(times):
         return False
     dates = np.unique(times.astype("datetime64[D]")).astype(np.int64)
     every = np.arange(dates[0], dates[-1] + 1)
     saturdays = np.isin(every[(every + 3) % 7 == 5], dates)
     if freq.intraday:
         clock = np.unique(times.astype(np.int64) % (_DAY * _SECOND))
-        if len(clock) < 0.9 * min(_DAY / freq.seconds, len(times)):
+        if len(clock) < _ROUND_THE_CLOCK * _DAY / freq.seconds:
             return False
     elif not len(saturdays):
         return False
@@ -246,11 +246,8 @@ def off_grid(times: np.ndarray, freq: Freq, *, always_open: bool) -> np.ndarray:
         return np.zeros(len(times), bool)
     length = min(freq.seconds, _DAY) * _SECOND
     phase, place, count = np.unique(times.astype(np.int64) % length, return_inverse=True, return_counts=True)
-    legal = count == count.max() if always_open else count >= _SESSION_PHASE * len(times)
+    legal = np.zeros(len(phase), bool) if always_open else count >= _SESSION_PHASE * len(times)
     legal[count.argmax()] = True
-    if always_open:  # one phase only, even where two are equally common
-        legal[:] = False
-        legal[count.argmax()] = True
     return ~legal[place.ravel()]
 
 

@@ -43,11 +43,10 @@ class Presence:
         self.state = np.zeros((len(bars.names), len(bars.times)), np.uint8)
 
     def look_at(self, low: int, block: dict[str, np.ndarray]) -> np.ndarray:
-        """Take in one block, which begins with instrument `low`; return where it has bars."""
-        judged = [block["close"]] if "close" in block else list(block.values())
-        there = np.zeros(judged[0].shape, bool)
-        for values in judged:
-            there |= ~np.isnan(values)
+        """Take in one block, which begins with instrument `low`; return where it has bars: where any price is."""
+        there = np.zeros((len(next(iter(block.values()))), self.state.shape[1]), bool)
+        for name in [name for name in PRICES if name in block] or block:
+            there |= ~np.isnan(block[name])
         state = self.state[low : low + len(there)]
         state |= there
         if "volume" in block and all(name in block for name in PRICES):
@@ -75,9 +74,7 @@ class Presence:
         few = missing.sum(axis=1) <= rules.missing_data_num
         missing[few] = False
         found.add_bars("hole", bars.names, bars.times, missing)
-        if bars.spans is not None:
-            extra = there & ~listed
-            found.add_bars("not listed", bars.names, bars.times, extra)
+        found.add_bars("not listed", bars.names, bars.times, there & ~listed)
         idle = self._idle(found, rules, there & listed, present)
         coverage = {
             "freq": found.freq,
@@ -197,14 +194,12 @@ class Presence:
         flat = (self.state & _FLAT).astype(bool) & there
         count = flat.sum(axis=0)
         down = (count > 1) & (count >= rules.most * present)
-        width = len(bars.times)
         row = np.array([EVERYBODY], object)
         found.add_bars(
             "outage", row, bars.times, down[None, :], detail=lambda _, at: [f"{count[t]} of {present[t]}" for t in at]
         )
-        alone = flat & ~down
-        found.add_bars("halt", bars.names, bars.times, alone)
-        return int(count[down].sum()) if width else 0
+        found.add_bars("halt", bars.names, bars.times, flat & ~down)
+        return int(count[down].sum())
 
 
 def _same_end(end: np.ndarray, early: np.ndarray, freq: Freq) -> tuple[np.ndarray, np.ndarray]:

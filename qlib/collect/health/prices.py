@@ -59,12 +59,6 @@ def _incomplete(
             continue
         lost = np.isnan(block[name]) & there & has[:, [FIELDS.index(name)]]
         found.add_bars("incomplete", names, times, lost, field=name)
-        if name == "close":  # without a close there is no bar, but what are the other numbers?
-            half = np.zeros(there.shape, bool)
-            for other in PRICES[:3]:
-                if other in block:
-                    half |= ~np.isnan(block[other])
-            found.add_bars("incomplete", names, times, half & ~there, field=name)
     for name, values in block.items():
         found.add_bars("infinite", names, times, np.isinf(values), field=name)
 

@@ -165,7 +165,8 @@ def _one_freq(
 def _instruments(folders: list[str], spans: Spans) -> tuple[list[str], list[str], list[tuple[int, list]]]:
     """Return (folder, name) of every instrument that has a folder or is listed, and (number, spans) of the listed."""
     of_folder = {instrument_folder(name): name for name in spans}
-    known = [*folders, *(folder for folder in of_folder if folder not in {name.lower() for name in folders})]
+    here = {folder.lower() for folder in folders}
+    known = [*folders, *(folder for folder in of_folder if folder not in here)]
     names = [of_folder.get(folder.lower(), fname_to_code(folder)) for folder in known]
     return known, names, [(i, spans[name]) for i, name in enumerate(names) if name in spans]
 

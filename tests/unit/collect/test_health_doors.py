@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from qlib.cli import health
 from qlib.cli.health import CheckBin, DataHealthChecker
 from qlib.data.storage.writer import write_store
 from qlib.errors import InputError
@@ -54,11 +58,25 @@ def broken(tmp_path_factory) -> Path:
 
 
 def door(script: str, *words: str, rc: int) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, str(SCRIPTS / script), *words], capture_output=True, text=True, check=False, timeout=120
-    )
-    assert done.returncode == rc, done.stdout + done.stderr
-    return done
+    """Call a door as its script does, in this process: Python itself takes a second to start."""
+    out, err = io.StringIO(), io.StringIO()
+    run = {"check_data_health.py": health.run, "check_dump_bin.py": health.run_compare}[script]
+    argv = mock.patch.object(sys, "argv", [script, *words])
+    with argv, redirect_stdout(out), redirect_stderr(err), pytest.raises(SystemExit) as ended:
+        run()
+    assert ended.value.code == rc, out.getvalue() + err.getvalue()
+    return subprocess.CompletedProcess([script, *words], rc, out.getvalue(), err.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("script", "command"), [("check_data_health.py", "check_data"), ("check_dump_bin.py", "check")]
+)
+def test_the_scripts_are_doors_to_the_commands(script: str, command: str):
+    words = [sys.executable, str(SCRIPTS / script), command, "--qlib_dir=nowhere"]
+    words += ["--csv_path=nowhere"] if command == "check" else []
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{script}: qlib_dir: nowhere is no store")
 
 
 def test_exit_code_0_and_a_table_for_clean_data(clean):
@@ -96,6 +114,14 @@ def test_exit_code_2_and_one_sentence_for_a_wrong_input(clean, words, says):
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
     assert says in done.stderr
+
+
+def test_help_says_what_can_be_said():
+    for words in (["--help"], ["check_data", "--help"]):
+        shown = door("check_data_health.py", *words, rc=0).stdout
+        for word in ("--qlib_dir", "csv_path", "check_data", "json", "known", "check_missing_factor", "Exit codes"):
+            assert word.removeprefix("--") in shown
+    assert "usage: check_dump_bin.py COMMAND" in door("check_dump_bin.py", rc=2).stderr
 
 
 def test_a_word_that_is_no_command_is_refused(clean):

@@ -112,6 +112,7 @@ PLANTED = {
     "duplicate with other numbers": (again("C01", 9, close=1.0), [("duplicate", "C01", "", 9, 1)]),
     "off grid": (moved("C02", 30, 60), [("off grid", "C02", "", 30, 1)]),
     "incomplete": (replaced("C04", 60, "low", np.nan), [("incomplete", "C04", "low", 60, 1)]),
+    "no close": (replaced("C04", 60, "close", np.nan), [("incomplete", "C04", "close", 60, 1)]),
     "infinite": (replaced("C04", 60, "high", np.inf), [("infinite", "C04", "high", 60, 1)]),
     "price of zero": (replaced("C04", 60, "low", 0.0), [("not positive", "C04", "low", 60, 1)]),
     "high too low": (scaled("C06", 70, "high", 0.9), [("broken bar", "C06", "high", 70, 1)]),
@@ -192,6 +193,21 @@ def test_weekends_of_an_exchange_are_no_gaps():
     frame = market(periods=300, freq="B")
     assert not check(frame).wrong
     assert check(frame, always_open=True).bars("gap") == 2 * 59
+
+
+def test_the_breaks_of_a_session_are_no_gaps():
+    clock = ["09:30", "10:00", "10:30", "11:00", "13:00", "13:30", "14:00", "14:30"]
+    for days in (1, 4, 40):
+        dates = [d + pd.Timedelta(f"{c}:00") for d in pd.bdate_range("2026-01-05", periods=days) for c in clock]
+        frame = market(NAMES[:2], len(dates)).assign(date=dates * 2)
+        assert check(frame).findings["kind"].tolist() == ["absent column"]
+
+
+def test_a_thin_coin_of_two_days_is_still_of_a_market_that_never_closes():
+    frame = market(NAMES[:1], 2 * 1440, "min")
+    rng = np.random.default_rng(0)
+    kept = frame[(rng.random(len(frame)) < 0.6) | frame.index.isin([0, len(frame) - 1])]
+    assert check(kept).bars("hole") == len(frame) - len(kept)
 
 
 @pytest.mark.parametrize("kind", ["jump", "spike", "hole"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import tarfile
 from pathlib import Path
 
 import numpy as np
@@ -211,6 +212,16 @@ def test_a_store_equals_the_files_it_was_made_from(store, csvs, frames, tmp_path
     one = pd.concat(frames, names=["symbol", "date"]).reset_index()
     one.to_csv(tmp_path / "all.csv.gz", index=False)
     assert compare(tmp_path / "all.csv.gz", store).to_dict()["coverage"][0]["instruments"] == 5
+
+
+def test_golden_stores_equal_the_files_that_qlib_made_them_from(golden_stores, tmp_path):
+    with tarfile.open(shared("goldens/public/csv.tar.gz")) as archive:
+        archive.extractall(tmp_path, filter="data")
+    counts = {"day": "day", "h60_60min": "60min", "h60_day": "day", "m1_1min": "1min", "m1_day": "day"}
+    for folder, freq in counts.items():
+        report = compare(tmp_path / "csv" / folder, golden_stores / folder.split("_")[0], freq)
+        assert not report.wrong, str(report)
+        assert report.coverage["values compared"].iloc[0] > 100
 
 
 def test_one_bit_of_one_number_is_found(store, csvs):
