@@ -27,7 +27,7 @@ from typing import Any, Final
 from qlib.constant import REG_CN, REG_CRYPTO, REG_TW, REG_US, SESSIONS
 from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.log import DEFAULT_LOGGING_CONFIG, get_module_logger
-from qlib.utils.time import Freq
+from qlib.utils.barsize import parse_size
 
 PROTOCOL_VERSION: Final = 4
 COMPAT: Final = (None, "qlib")
@@ -236,7 +236,7 @@ class DataPathManager:
 
 def _same_size(key: str, freq: Any) -> bool:
     try:
-        return Freq(key) == Freq(str(freq))
+        return parse_size(key) == parse_size(str(freq))
     except InputError:  # a key may be any text: it is then found as it is written
         return False
 

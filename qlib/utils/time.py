@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import bisect
 import datetime as dt
-import re
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
@@ -21,6 +20,7 @@ import pandas as pd
 
 from qlib.constant import REG_CN, REG_TW, REG_US, SESSIONS
 from qlib.errors import InputError, did_you_mean
+from qlib.utils.barsize import parse_size
 
 Sessions = tuple[tuple[str, str], ...]
 
@@ -50,21 +50,6 @@ class Freq:
     NORM_FREQ_SECOND: Final = "sec"
     SUPPORT_CAL_LIST: Final = [NORM_FREQ_MINUTE, NORM_FREQ_DAY]
 
-    _BASES: Final = {  # how many of what
-        "month": (1, "month"),
-        "mon": (1, "month"),
-        "week": (1, "week"),
-        "w": (1, "week"),
-        "day": (1, "day"),
-        "d": (1, "day"),
-        "hour": (60, "min"),
-        "h": (60, "min"),
-        "minute": (1, "min"),
-        "min": (1, "min"),
-        "second": (1, "sec"),
-        "sec": (1, "sec"),
-        "s": (1, "sec"),
-    }
     # A month counts as 30 days where it is only asked which of two bar sizes is finer.
     _SECONDS: Final = {"sec": 1, "min": 60, "day": 86_400, "week": 7 * 86_400, "month": 30 * 86_400}
 
@@ -81,7 +66,7 @@ class Freq:
     @staticmethod
     def parse(freq: str) -> tuple[int, str]:
         """Return (count, base) of a text such as "30min", "day", "4h" or "2week"."""
-        return _parse(str(freq))
+        return parse_size(str(freq))
 
     @property
     def seconds(self) -> int:
@@ -134,24 +119,6 @@ class Freq:
 
     def __repr__(self) -> str:
         return f"Freq({self})"
-
-
-@lru_cache
-def _parse(freq: str) -> tuple[int, str]:
-    match = re.fullmatch(r"([0-9]{0,9})([a-z]+)", freq.lower())
-    unit = Freq._BASES.get(match[2]) if match else None
-    if match is None or unit is None or (match[1] and int(match[1]) < 1):
-        minutes_or_months = match is not None and match[2] == "m"
-        number = match[1] if match else ""
-        hint = f"; write {number}min or {number}month" if minutes_or_months else did_you_mean(freq, Freq._BASES)
-        raise InputError(
-            f"freq: received {freq!r}; allowed are [n]sec, [n]min, [n]h, [n]day, [n]week and [n]month{hint}"
-        )
-    each, base = unit
-    count = each * int(match[1] or 1)
-    if base == Freq.NORM_FREQ_SECOND and count % 60 == 0:
-        return count // 60, Freq.NORM_FREQ_MINUTE
-    return count, base
 
 
 def _moments(region: str) -> list[dt.datetime]:
