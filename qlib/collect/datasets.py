@@ -68,10 +68,13 @@ def checked_name(file_name: str) -> str:
     return str(file_name) if "/" in str(file_name) else f"v0/{file_name}"
 
 
-def address(file_name: str, base_url: str | None = None) -> str:
-    """Return where a file is: below `base_url`, else below the environment's QLIB_DATA_URL, else on Qlib's server."""
-    base = base_url or os.environ.get(BASE_URL_VARIABLE) or BASE_URL
-    return f"{base.rstrip('/')}/{checked_name(file_name)}"
+def address(file_name: str, base_url: str) -> str:
+    """Return where a file is below a server's address.
+
+    >>> address("csv_data_cn.zip", "https://example.org/data/")
+    'https://example.org/data/v0/csv_data_cn.zip'
+    """
+    return f"{base_url.rstrip('/')}/{checked_name(file_name)}"
 
 
 def sha256_for(name: str, sha256: str | None, *, unpinned: bool, pins: Mapping[str, str] = PINS) -> str | None:
@@ -98,7 +101,7 @@ def get_archive(
     target_dir: str | Path,
     *,
     sha256: str | None,
-    base_url: str | None = None,
+    base_url: str = BASE_URL,
     delete_old: bool = False,
     keep_archive: bool = True,
     store: bool = False,

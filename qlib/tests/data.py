@@ -6,10 +6,20 @@ python scripts/get_data.py qlib_data --target_dir ~/.qlib/qlib_data/cn_data --re
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
-from qlib.collect.datasets import Got, address, archive_name, checked_name, get_archive, sha256_for
+from qlib.collect.datasets import (
+    BASE_URL,
+    BASE_URL_VARIABLE,
+    Got,
+    address,
+    archive_name,
+    checked_name,
+    get_archive,
+    sha256_for,
+)
 from qlib.collect.download import available, fetch
 from qlib.collect.server import shown
 from qlib.crypto.planted import read_truth
@@ -33,12 +43,14 @@ class GetData:
         Whether to delete a downloaded archive after unpacking it; by default it stays in the target folder, and a
         later call with its SHA-256 needs no server.
     base_url
-        Server, by default the environment's QLIB_DATA_URL, else Qlib's.
+        Server, by default the environment's QLIB_DATA_URL, else REMOTE_URL.
     """
+
+    REMOTE_URL = BASE_URL
 
     def __init__(self, delete_zip_file: bool = False, base_url: str | None = None) -> None:
         self.delete_zip_file = _flag("delete_zip_file", delete_zip_file)
-        self.base_url = base_url
+        self.base_url = base_url or os.environ.get(BASE_URL_VARIABLE) or self.REMOTE_URL
 
     def sample(
         self,
@@ -146,7 +158,11 @@ class GetData:
 
     def check_dataset(self, file_name: str) -> bool:
         """Tell whether the server has a file (as `download_data` takes it)."""
-        return available(address(file_name, self.base_url))
+        return available(self.merge_remote_url(file_name))
+
+    def merge_remote_url(self, file_name: str) -> str:
+        """Return the address of a file of the server."""
+        return address(file_name, self.base_url)
 
     def _get(
         self,

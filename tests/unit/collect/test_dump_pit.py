@@ -393,8 +393,11 @@ def test_a_kill_at_any_moment_leaves_one_dump_or_the_other(tmp_path):
     seen = set()
     for _ in range(cases(20, 300)):
         if not (child := os.fork()):
-            for k in itertools.count():
-                dump_pit(big(1.0 + k % 2), root)
+            try:
+                for k in itertools.count():
+                    dump_pit(big(1.0 + k % 2), root)
+            finally:  # a child that fails must not go on as a second pytest
+                os._exit(1)
         time.sleep(rng.uniform(0.01, 0.2))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
@@ -418,7 +421,8 @@ def test_a_full_disk_changes_nothing_and_is_said(tmp_path):
             dump_pit(big(2.0), tmp_path / "s")
         except RunError as error:
             os.write(writer, str(error).encode())
-        os._exit(0)
+        finally:
+            os._exit(0)
     os.waitpid(child, 0)
     os.close(writer)
     with os.fdopen(reader) as said:

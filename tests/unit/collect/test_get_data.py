@@ -142,6 +142,18 @@ def test_names_that_are_none(tmp_path, name):
         GetData().download_data(name, tmp_path / "s", unpinned=True)
 
 
+def test_addresses_are_qlibs_unless_another_server_is_named(monkeypatch):
+    class Mine(GetData):
+        REMOTE_URL = "https://mine.example"
+
+    monkeypatch.delenv("QLIB_DATA_URL", raising=False)
+    assert GetData().merge_remote_url("a.zip") == f"{GetData.REMOTE_URL}/v0/a.zip"
+    assert Mine().merge_remote_url("v1/a.zip") == "https://mine.example/v1/a.zip"
+    monkeypatch.setenv("QLIB_DATA_URL", "https://env.example/")
+    assert Mine().merge_remote_url("a.zip") == "https://env.example/v0/a.zip"
+    assert Mine(base_url="https://told.example").merge_remote_url("a.zip") == "https://told.example/v0/a.zip"
+
+
 def test_names_are_qlibs():
     assert archive_name("qlib_data_simple", "US", "1min") == "v2/qlib_data_simple_us_1min_latest.zip"
     assert archive_name("qlib_data", "cn", "1d", "v1") == "v1/qlib_data_cn_1d_latest.zip"
@@ -304,9 +316,12 @@ def test_a_kill_at_any_moment_leaves_the_old_store_or_the_new_one(tmp_path, monk
     seen = set()
     for _ in range(cases(20, 300)):
         if not (child := os.fork()):
-            for k in itertools.count(1):
-                base = str(tmp_path / f"{k % 2}.zip")
-                get_archive("a.zip", tmp_path / "s", sha256=None, base_url=base, keep_archive=False)
+            try:
+                for k in itertools.count(1):
+                    base = str(tmp_path / f"{k % 2}.zip")
+                    get_archive("a.zip", tmp_path / "s", sha256=None, base_url=base, keep_archive=False)
+            finally:  # a child that fails must not go on as a second pytest
+                os._exit(1)
         time.sleep(rng.uniform(0.02, 0.2))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
