@@ -162,9 +162,10 @@ def repeated(attempt: Callable[[], T], *, patience: Patience, name: str, have: C
         before = now
         return failed >= patience.attempts
 
-    def pause(_: tenacity.RetryCallState) -> float:
-        chance = tenacity.wait_random(0, patience.pause)(_)
-        return min(patience.pause * 2.0 ** (failed - 1), patience.longest) + float(chance)
+    chance = tenacity.wait_random(0, patience.pause)
+
+    def pause(state: tenacity.RetryCallState) -> float:
+        return min(patience.pause * 2.0 ** (failed - 1), patience.longest) + chance(state)
 
     def tell(state: tenacity.RetryCallState) -> None:
         why, action = state.outcome and state.outcome.exception(), state.next_action

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import resource
+import signal
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -295,28 +295,34 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
 
 
 def test_a_full_disk_is_said_and_what_came_is_gone_on_with(tmp_path):
-    program = (
-        "import sys\nimport resource\nfrom qlib.collect.download import fetch\nfrom qlib.errors import RunError\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))\n"
-        "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        f"try:\n    fetch(sys.argv[1], sys.argv[2], sha256='{SHA}')\nexcept RunError as error:\n    print(error)\n"
-    )
     with serving({"/a.zip": File(CONTENT)}) as (url, asked):
-        done = subprocess.run(
-            [sys.executable, "-c", program, f"{url}/a.zip", str(tmp_path / "a.zip")],
-            capture_output=True, text=True, check=True,
-        )  # fmt: skip
-        assert "a.zip cannot be written: " in done.stdout, done.stderr
+        reader, writer = os.pipe()
+        if not (child := os.fork()):
+            signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
+            try:
+                fetch(f"{url}/a.zip", tmp_path / "a.zip", sha256=SHA, patience=HASTE)
+            except RunError as error:
+                os.write(writer, str(error).encode())
+            finally:
+                os._exit(0)
+        os.waitpid(child, 0)
+        os.close(writer)
+        with os.fdopen(reader) as said:
+            assert said.read() == f"{tmp_path / 'a.zip'} cannot be written: File too large"
         assert fetch(f"{url}/a.zip", tmp_path / "a.zip", sha256=SHA, patience=HASTE) == SHA
     assert asked[1][1]["Range"].startswith("bytes=")
 
 
 def test_a_download_that_is_killed_is_gone_on_with(tmp_path):
     """kill -9 in the middle: the next run asks for what is missing only, and the file is the right one."""
-    program = f"import sys\nfrom qlib.collect.download import fetch\nfetch(sys.argv[1], sys.argv[2], sha256='{SHA}')\n"
     with socket.create_server(("127.0.0.1", 0)) as slow:
         url = f"http://127.0.0.1:{slow.getsockname()[1]}/a.zip"
-        process = subprocess.Popen([sys.executable, "-c", program, url, str(tmp_path / "a.zip")])
+        if not (child := os.fork()):
+            try:
+                fetch(url, tmp_path / "a.zip", sha256=SHA)
+            finally:
+                os._exit(1)
         connection, _ = slow.accept()
         head = f'HTTP/1.1 200 OK\r\nETag: "v1"\r\nContent-Length: {len(CONTENT)}\r\n\r\n'
         connection.recv(1 << 16)
@@ -325,8 +331,8 @@ def test_a_download_that_is_killed_is_gone_on_with(tmp_path):
         until = time.monotonic() + 20
         while not (part.exists() and part.stat().st_size) and time.monotonic() < until:
             time.sleep(0.01)
-        process.kill()
-        process.wait()
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
         connection.close()
     assert not (tmp_path / "a.zip").exists()
     size = part.stat().st_size

@@ -105,7 +105,7 @@ rows = st.tuples(
 )
 
 
-@settings(max_examples=cases(25, 500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=cases(15, 500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.lists(rows, min_size=1, max_size=8), min_size=1, max_size=4), st.booleans())
 def test_any_sequence_of_dumps_is_one_dump_of_all_rows(tmp_path_factory, dumps, yearly):
     folder = tmp_path_factory.mktemp("pit")
