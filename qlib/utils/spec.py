@@ -41,6 +41,7 @@ VERSION: Final = 1
 SPEC: Final = "spec.json"
 SHOWN: Final = "fiub"  # kinds of numpy types that are written as numbers
 INLINE: Final = 1000  # arrays up to this length are written as numbers one can read
+LINE: Final = 120
 BOOKKEEPING: Final = ("_dump_all", "_include", "_exclude", "_qlib_serial_flag")
 State = Callable[[Any], dict[str, Any]]
 
@@ -69,7 +70,7 @@ def write_spec(obj: Any, folder: str | Path, state_of: State | None = None) -> P
     try:
         spec = {"format": FORMAT, "version": VERSION, "root": writer.encode(obj, type(obj).__name__)}
         spec["files"] = writer.files
-        text = json.dumps(spec, indent=1, allow_nan=False)
+        text = _readable(spec)
         replace_file(root / SPEC, lambda file: file.write(text.encode()))
     except BaseException:
         for name in writer.files:
@@ -106,6 +107,19 @@ def read_spec(folder: str | Path) -> Any:
         raise
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise StoreError(f"{root / SPEC} is damaged: {type(error).__name__} {error}") from error
+
+
+def _readable(node: Any, margin: str = "") -> str:
+    """Return JSON whose short parts, and lists of plain values, stand in one line."""
+    flat = json.dumps(node, allow_nan=False)
+    parts = node.values() if isinstance(node, dict) else node
+    if len(margin) + len(flat) <= LINE or not any(isinstance(part, dict | list) for part in parts):
+        return flat
+    inner = margin + " "
+    if isinstance(node, list):
+        return "[\n" + ",\n".join(inner + _readable(part, inner) for part in node) + f"\n{margin}]"
+    lines = (f"{inner}{json.dumps(key)}: {_readable(part, inner)}" for key, part in node.items())
+    return "{\n" + ",\n".join(lines) + f"\n{margin}}}"
 
 
 def is_spec(path: str | Path) -> bool:
@@ -168,7 +182,14 @@ class _Writer:
             frame = value.to_frame("x")
             return {"$series": self._frame(frame, where), "name": self.encode(value.name, where)}
         if isinstance(value, pd.Index):
-            return {"$index": self._frame(pd.DataFrame(index=value), where)}
+            levels = value.levels if isinstance(value, pd.MultiIndex) else []
+            dated = any(isinstance(level, pd.DatetimeIndex) for level in levels)
+            few = 0 < len(value) <= INLINE and not dated  # names of columns rather than rows
+            return (
+                {"$labels": self._labels(value, where)}
+                if few
+                else {"$index": self._frame(pd.DataFrame(index=value), where)}
+            )
         cls = type(value)
         module, name = cls.__module__, cls.__qualname__
         if not may_be_restored(module, name) or isinstance(value, type):
@@ -209,7 +230,7 @@ class _Writer:
     def _labels(self, labels: pd.Index, where: str) -> dict[str, Any]:
         """Return the labels of columns, of an index or of one of its levels."""
         if isinstance(labels, pd.MultiIndex):
-            return {"tuples": self.items(labels.tolist(), where), "names": self.items(labels.names, where)}
+            return {"tuples": [self.items(row, where) for row in labels], "names": self.items(labels.names, where)}
         name = self.encode(labels.name, where)
         if isinstance(labels, pd.RangeIndex):
             return {"range": [labels.start, labels.stop, labels.step], "name": name}
@@ -344,7 +365,9 @@ class _Reader:
 
     def _labels(self, node: dict[str, Any]) -> pd.Index:
         if "tuples" in node:
-            return pd.MultiIndex.from_tuples(self.decode(node["tuples"]), names=self.decode(node["names"]))
+            names, rows = self.decode(node["names"]), self.decode(node["tuples"])
+            empty: list[Any] = [[] for _ in names]
+            return pd.MultiIndex.from_arrays(list(zip(*rows, strict=True)) or empty, names=names)
         name = self.decode(node["name"])
         if "range" in node:
             start, stop, step = node["range"]
@@ -363,6 +386,9 @@ class _Reader:
 
     def _read_index(self, node: dict[str, Any]) -> pd.Index:
         return self._keep(node, self._frame(node["$index"]).index)
+
+    def _read_labels(self, node: dict[str, Any]) -> pd.Index:
+        return self._keep(node, self._labels(node["$labels"]))
 
     def _read_time(self, node: dict[str, Any]) -> Any:
         if node["$time"] == "NaT":

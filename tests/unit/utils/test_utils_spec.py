@@ -97,7 +97,10 @@ VALUES = {
     "empty": pd.DataFrame({"x": np.array([], "f4")}, index=ROWS[:0]),
     "codes": pd.DataFrame(BLOCK[:2], index=ROWS[[5, 0]]),
     "series": pd.Series(BLOCK[:, 0], index=ROWS, name=("feature", "x")),
-    "indexes": [ROWS, DATES, pd.RangeIndex(2, 8, 3), pd.Index(["a", "b"], name="n"), pd.Index([1.5, 2])],
+    "no columns": pd.DataFrame(index=ROWS, columns=pd.MultiIndex.from_arrays([[], []])),
+    "long": pd.MultiIndex.from_product([range(40), list("abcdefghijklmnopqrstuvwxyz")], names=["n", None]),
+    "brackets": [["a [ \n b", "{", "]"], {"x": "[\n]"}],
+    "indexes": [ROWS[:0], ROWS, DATES, pd.RangeIndex(2, 8, 3), pd.Index(["a", "b"], name="n"), pd.Index([1.5, 2])],
 }
 
 
