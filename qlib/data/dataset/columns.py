@@ -276,6 +276,16 @@ class View:
         finish = finish or {}
         shown = self._frame_rows(rows)
         index = self.frame.index if shown is None else self.frame.index[shown]
+        touched = [j for j, x in enumerate(at.tolist()) if x in self.new or x in self.pending or x in finish]
+        neighbours = len(at) > 0 and bool((np.diff(at) == 1).all())
+        if neighbours and not isinstance(shown, np.ndarray) and 0 < len(touched) * FEW <= len(at):
+            piece = pick_columns(self.frame, at)
+            piece = (piece if shown is None else piece.iloc[shown]).copy(deep=False)
+            for j in touched:
+                block = np.empty((1, len(index)), self._kind(int(at[j])))
+                self._fill_block(at[j : j + 1], rows, block, finish)
+                piece.isetitem(j, block[0])
+            return piece, True
         pieces: list[pd.DataFrame] = []
         shares = False
         for run, plain, kind in self._runs(at, not isinstance(shown, np.ndarray), finish):
