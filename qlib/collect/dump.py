@@ -302,14 +302,14 @@ class _Spool:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._file: Any = None
-        self._kept = 0
+        self._free = _IN_MEMORY
         self._lock = threading.Lock()
 
     def put(self, array: np.ndarray) -> Any:
         """Return a ticket for `get`."""
         with self._lock:
-            if self._kept + array.nbytes <= _IN_MEMORY:
-                self._kept += array.nbytes
+            if array.nbytes <= self._free:
+                self._free -= array.nbytes
                 return array
             if self._file is None:
                 self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  it closes with the spool

@@ -21,6 +21,7 @@ import functools
 import gzip
 import os
 import re
+import threading
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,13 +31,15 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from qlib.collect.native.lines import MARGIN, NAME, NUMBER, SKIP, TIME, read_lines
+from qlib.collect.native.lines import MARGIN, NAME, NUMBER, SKIP, TIME, count_rows, read_lines
 from qlib.data.storage.writer import FIELD
 from qlib.errors import InputError, did_you_mean
 from qlib.utils.paths import fname_to_code
 from qlib.utils.time import Freq
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
+_SLAB: Final = 8 << 20
+_KEPT: Final = 8 << 20  # bytes of the buffer that a thread keeps
 _MISSING: Final = ["", "NaN", "nan", "-nan", "-NaN", "NA", "N/A", "n/a", "<NA>", "null", "NULL", "None", "#N/A", "#NA"]
 _ZONE: Final = r"(?<=[T ]\d\d:\d\d)(?::\d\d(?:\.\d+)?)?\s*(Z|z|UTC|[+-]\d\d:?\d\d|[+-]\d\d)$"
 _DATE: Final = r"^\d{4}[-/.]\d{1,2}[-/.]\d{1,2}(?:[T ]\d{1,2}:\d{2}(?::\d{2}(?:\.\d+)?)?)?$"
@@ -156,21 +159,44 @@ def _of_file(path: str, reading: Reading, *, single: bool) -> list[Bars]:
     return _of_frame(frame, path, None if several else stem, reading)
 
 
+_scratch = threading.local()  # a buffer for each thread: touching fresh memory takes longer than reading a file
+
+
 def _content(path: str, *, zipped: bool) -> tuple[np.ndarray, int]:
-    """Return the bytes of a file with a margin before and after them, and how many they are."""
+    """Return the bytes of a file with a margin before and after them, and how many they are; until the next call."""
     if zipped:
         plain = gzip.decompress(Path(path).read_bytes())
-        content = np.zeros(len(plain) + 2 * MARGIN, np.uint8)
+        content = _buffer(len(plain))
         content[MARGIN : MARGIN + len(plain)] = np.frombuffer(plain, np.uint8)
         return content, len(plain)
     with open(path, "rb", buffering=0) as file:  # noqa: PTH123  Path.open takes as long as reading a small file
         size = os.fstat(file.fileno()).st_size
-        content = np.empty(size + 2 * MARGIN, np.uint8)
-        content[:MARGIN] = content[MARGIN + size :] = 0
+        content = _buffer(size)
         view, at = content.data, MARGIN
         while at < MARGIN + size and (read := file.readinto(view[at : MARGIN + size])):
             at += read
     return content, at - MARGIN
+
+
+def _buffer(size: int) -> np.ndarray:
+    kept: np.ndarray | None = getattr(_scratch, "content", None)
+    if kept is None or len(kept) < size + 2 * MARGIN:
+        kept = np.zeros(size + size // 4 + 2 * MARGIN, np.uint8)
+        if len(kept) <= _KEPT:
+            _scratch.content = kept
+    return kept
+
+
+def _fresh(size: int) -> np.ndarray:
+    """Return so many new bytes, a piece of a large one where they are few: the system gives that out in large pages."""
+    whole = -(-size // 64) * 64
+    slab: np.ndarray | None = getattr(_scratch, "slab", None)
+    if whole > _SLAB // 4:
+        return np.empty(size, np.uint8)
+    if slab is None or len(slab) < whole:
+        slab = np.empty(_SLAB, np.uint8)
+    _scratch.slab = slab[whole:]
+    return slab[:size]
 
 
 def _header(content: np.ndarray, size: int, path: str) -> tuple[tuple[str, ...], int]:
@@ -207,13 +233,18 @@ def _plain_lines(
     """Return the bars of a file of plain lines that is about one instrument; None for any other file."""
     wanted = reading.wanted(columns, path)
     kinds = {reading.symbol_field_name: NAME, reading.date_field_name: TIME, **dict.fromkeys(wanted, NUMBER)}
-    read = read_lines(content, begin, MARGIN + size, bytes(kinds.get(name, SKIP) for name in columns))
+    end = MARGIN + size
+    if (room := count_rows(content, begin, end)) == 0:
+        return None
+    times = _fresh(8 * room).view(np.int64)
+    values = _fresh(4 * room * len(wanted)).view(np.float32).reshape(len(wanted), room)
+    read = read_lines(content, begin, end, bytes(kinds.get(name, SKIP) for name in columns), times, values)
     if read is None:
         return None
-    seconds, values, name = read
+    rows, name = read
     if single and name is not None:
         stem = _symbol(content[slice(*name)].tobytes().decode(errors="replace"))
-    return checked(stem, path, seconds.view("M8[s]"), wanted, values, reading.freq)
+    return checked(stem, path, times[:rows].view("M8[s]"), wanted, values[:, :rows], reading.freq)
 
 
 def _csv(

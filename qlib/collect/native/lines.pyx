@@ -1,15 +1,12 @@
 # distutils: language = c++
 """The plain lines of a CSV file of bars, read without pandas: see lines.hpp.
 
-    content = read_padded("AAA.csv")                       # date,close
-    read_lines(content, 11, bytes([TIME, NUMBER]))         # (seconds, values, None)
+    rows = count_rows(content, begin, end)                 # at most
+    times, values = np.empty(rows, np.int64), np.empty((1, rows), np.float32)
+    read_lines(content, begin, end, bytes([TIME, NUMBER]), times, values)      # (rows, None), or None
 """
 
-import os
-
 from libc.stdint cimport int64_t, uint8_t
-
-import numpy as np
 
 cdef extern from "lines.hpp" namespace "lines" nogil:
     const int64_t PADDING
@@ -22,33 +19,39 @@ SKIP, TIME, NAME, NUMBER = 0, 1, 2, 3
 MARGIN = PADDING
 
 
-def read_lines(const uint8_t[::1] content, int64_t begin, int64_t end, const uint8_t[::1] kinds):
-    """Return the rows of content[begin:end], or None where a line is odd or the names differ.
+def count_rows(const uint8_t[::1] content, int64_t begin, int64_t end):
+    """Return how many rows there are in content[begin:end] at most."""
+    cdef int64_t rows
+    if begin < 0 or end > content.shape[0] or end <= begin:
+        return 0
+    with nogil:
+        rows = count_lines(<const char *> &content[0] + begin, end - begin)
+    return rows
 
-    Bytes before `begin` and after `end` are looked at, never used: there must be MARGIN of each.
+
+def read_lines(const uint8_t[::1] content, int64_t begin, int64_t end, const uint8_t[::1] kinds,
+               int64_t[::1] times, float[:, ::1] values):
+    """Read the rows of content[begin:end], or return None where a line is odd or the names differ.
+
+    Bytes before `begin` and after `end` are looked at, never used: there must be MARGIN of each. `times` (room,)
+    receives seconds since 1970; `values` (number columns, room) the numbers, NaN for empty cells.
 
     Returns
     -------
-    (times, values, name)
-        Seconds since 1970, int64 (rows,); float32 (number columns, rows), empty cells NaN; where the text begins and
-        ends that stands in the NAME column of every row, or None.
+    (rows, name)
+        How many rows there are; where the text begins and ends that stands in the NAME column of every row, or None.
     """
     if begin < PADDING or end < begin or content.shape[0] < end + PADDING or kinds.shape[0] == 0:
         raise ValueError(f"content: {content.shape[0]} bytes do not hold {begin} to {end} with {PADDING} on each side")
-    cdef const char *text = <const char *> &content[0] + begin
+    if values.shape[0] != bytes(kinds).count(NUMBER) or values.shape[1] != times.shape[0] or times.shape[0] == 0:
+        raise ValueError(f"values: {values.shape[0]} x {values.shape[1]} are no cells for {bytes(kinds)!r}, {len(times)}")
     cdef int64_t name[2]
-    cdef int64_t room, rows
-    cdef int columns = <int> kinds.shape[0]
+    cdef int64_t rows
+    cdef float *cells = &values[0, 0] if values.shape[0] else NULL
     name[0], name[1] = -1, 0
     with nogil:
-        room = count_lines(text, end - begin)
-    values = np.empty((bytes(kinds).count(NUMBER), room), np.float32)
-    seconds = np.empty(room, np.int64)
-    cdef float[:, ::1] cells = values
-    cdef int64_t[::1] times = seconds
-    cdef float *first = &cells[0, 0] if cells.shape[0] else NULL
-    with nogil:
-        rows = read_all(text, end - begin, &kinds[0], columns, room, &times[0], first, name)
+        rows = read_all(<const char *> &content[0] + begin, end - begin, &kinds[0], <int> kinds.shape[0],
+                        times.shape[0], &times[0], cells, name)
     if rows < 0:
         return None
-    return seconds[:rows], values[:, :rows], None if name[0] < 0 else (begin + name[0], begin + name[0] + name[1])
+    return rows, None if name[0] < 0 else (begin + name[0], begin + name[0] + name[1])

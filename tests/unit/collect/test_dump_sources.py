@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from qlib.collect.native.lines import MARGIN, NAME, NUMBER, TIME, read_lines
+from qlib.collect.native.lines import MARGIN, NAME, NUMBER, TIME, count_rows, read_lines
 
 from qlib.collect import sources
 from qlib.collect.sources import Reading, parts
@@ -186,7 +186,11 @@ def test_other_sources_that_cannot_be_read(tmp_path):
 def lines(text: str, kinds: bytes):
     content = np.zeros(len(text.encode()) + 2 * MARGIN, np.uint8)
     content[MARGIN:-MARGIN] = np.frombuffer(text.encode(), np.uint8)
-    return read_lines(content, MARGIN, len(content) - MARGIN, kinds)
+    span = MARGIN, len(content) - MARGIN
+    room = count_rows(content, *span)
+    times, values = np.empty(room, np.int64), np.empty((kinds.count(NUMBER), room), np.float32)
+    read = read_lines(content, *span, kinds, times, values)
+    return None if read is None else (times[: read[0]], values[:, : read[0]], read[1])
 
 
 @given(
@@ -294,9 +298,12 @@ def test_the_name_must_be_one():
     assert lines("2024-01-01,AB,1\n2024-01-02,A,1\n", kinds) is None
 
 
-def test_the_margin_is_asked_for():
+def test_room_is_asked_for():
+    content, times, values = np.zeros(200, np.uint8), np.zeros(3, np.int64), np.zeros((1, 3), np.float32)
     with pytest.raises(ValueError, match="do not hold"):
-        read_lines(np.zeros(10, np.uint8), 0, 10, bytes([TIME]))
+        read_lines(content, 0, 10, bytes([TIME]), times, values)
+    with pytest.raises(ValueError, match="are no cells"):
+        read_lines(content, 64, 100, bytes([TIME, NUMBER, NUMBER]), times, values)
 
 
 cells = st.one_of(
