@@ -224,3 +224,9 @@ def test_the_command_fails_with_one_sentence_and_a_code(root, monkeypatch, capsy
     assert run(monkeypatch, "resample", "--qlib_dir", str(root), *words) == code
     told = capsys.readouterr().err
     assert told.startswith("qlib data resample: ") and said in told and content(root) == before
+
+
+def test_without_a_command_it_says_which_there_are(monkeypatch, capsys):
+    assert run(monkeypatch) == 0 == run(monkeypatch, "--help")
+    told = capsys.readouterr().out
+    assert all(f"\n  {name} " in told for name in ("sample", "resample", "future"))
