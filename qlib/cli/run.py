@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import qlib
-from qlib.cli.check import ConfigProblemsError, check_config
+from qlib.cli.check import ConfigProblemsError, check_config, config_warnings
+from qlib.cli.checks.problem import Problem
 from qlib.cli.config_file import get_path_list, read_config, render_template, sys_config
 from qlib.config import default_values
 from qlib.contrib.report.run_report import write_report
@@ -54,6 +55,7 @@ class Job:
         self.runs = _runs_uri(uri_folder)
         self.recorder: Recorder | None = None
         self.page: Path | None = None
+        self.warnings: list[Problem] = []
 
     def checked_config(self) -> dict[str, Any]:
         """Return the configuration; ConfigProblemsError lists everything that is wrong with it."""
@@ -62,12 +64,15 @@ class Job:
         problems = check_config(config, self.runs)
         if problems:
             raise ConfigProblemsError(str(self.path), problems)
+        self.warnings = config_warnings(config)
         return config
 
     def run(self, *, show_steps: bool = True) -> None:
         """Check, initialise, train, record, report; without `show_steps` the log has one line per stage."""
         with stage("check"):
             config = self.checked_config()
+        for one in self.warnings:
+            logger.warning(f"{one}")
         init = dict(config.get("qlib_init") or {})
         if "exp_manager" not in init:
             manager = default_values()["exp_manager"]
@@ -197,7 +202,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         if asked.check:
             job.checked_config()
-            print("config is fine")
+            print(*(f"warning: {one}" for one in job.warnings), "config is fine", sep="\n")
         else:
             job.run(show_steps=asked.debug)
             print(*job.closing_lines(), sep="\n")

@@ -24,6 +24,7 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import pandas as pd
 
+from qlib.data.active import within_horizon
 from qlib.data.dataset import loader as data_loader_module
 from qlib.data.dataset import processor as processor_module
 from qlib.data.dataset.columns import View, lent
@@ -151,7 +152,7 @@ class DataHandler(DataHandlerABC):
     def setup_data(self, enable_cache: bool = False) -> None:
         """Load the data; `enable_cache` is accepted for Qlib's callers and changes nothing."""
         with TimeInspector.logt("Loading data"):
-            loaded = self.data_loader.load(self.instruments, self.start_time, self.end_time)
+            loaded = within_horizon(self.data_loader.load(self.instruments, self.start_time, self.end_time))
             first = str(loaded.index.names[0])  # a loader may give (instrument, datetime): so it stays
             self._data = sort_rows(loaded, first if first in LEVELS else LEVELS[0])
         if not len(self._data):

@@ -101,7 +101,7 @@ def config(market):
                 "module_path": "qlib.data.dataset",
                 "kwargs": {
                     "handler": handler,
-                    "segments": {"train": ["2020-01-10", "2020-05-28"], "test": ["2020-06-01", "2020-07-31"]},
+                    "segments": {"train": ["2020-01-10", "2020-05-27"], "test": ["2020-06-01", "2020-07-31"]},
                 },
             },
             "record": [
@@ -233,6 +233,14 @@ def test_the_command_runs_as_a_module_and_waits_for_no_terminal(here, config):
 
 
 # -------------------------------------------------------------------------------------------------------- --check
+def test_check_warns_of_labels_that_reach_into_the_next_segment(here, config, capsys):
+    config["task"]["dataset"]["kwargs"]["segments"]["train"] = ["2020-01-10", "2020-05-28"]
+    assert main([written(config, here), "--check"]) == 0
+    warned, fine = capsys.readouterr().out.splitlines()
+    assert warned.startswith("warning: task.dataset.kwargs.segments.test: the labels of train look 2 bars ahead")
+    assert "let train end on 2020-05-27 or test begin on 2020-06-02" in warned and fine == "config is fine"
+
+
 def test_check_says_fine_and_touches_nothing(here, config, market, capsys, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(here / "cache"))
     (here / "mine").mkdir()

@@ -119,7 +119,10 @@ def test_an_honest_operators_values_do_not_depend_on_where_the_query_begins(root
     fields = data.draw(st.lists(st.sampled_from(HONEST), min_size=1, max_size=4, unique=True))
     whole = p.features(users.NAMES, fields)
     part = p.features(users.NAMES, fields, DAYS[start], DAYS[min(start + length, 39)])
-    pd.testing.assert_frame_equal(part, whole.loc[part.index], check_exact=True)
+    same = whole.loc[part.index]
+    assert len(same) == len(part)
+    if len(part):  # of two empty frames pandas 2 compares what their indexes might have held
+        pd.testing.assert_frame_equal(part, same, check_exact=True)
 
 
 @pytest.mark.parametrize("compat", [None, "qlib"])
