@@ -23,9 +23,9 @@ def active_provider() -> Provider:
     return D.held()
 
 
-def fill(provider: Provider) -> None:
-    """Make a provider the one that `D` shows."""
-    D.put(provider)
+def fill(provider: Provider) -> Provider | None:
+    """Make a provider the one that `D` shows, and return the one before."""
+    return D.put(provider)
 
 
 class Horizon(NamedTuple):

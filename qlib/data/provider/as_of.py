@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.config import Settings
-from qlib.data.active import D, Horizon, active_provider, horizon
+from qlib.data.active import Horizon, active_provider, fill, horizon
 from qlib.data.calendar import Calendar, timestamp
 from qlib.data.provider.facade import Provider
 from qlib.data.provider.store import Store
@@ -127,11 +127,12 @@ def data_until(last: Any, freq: str = "day", *, label_bars: int = 0) -> Iterator
     moment = timestamp(last, "last")
     if moment is None:
         raise InputError(f"last: received {last!r}; a time such as '2020-06-30' is allowed")
-    past = provider_as_of(active_provider(), moment + length(freq))
-    before = D.put(past)
+    live = active_provider()
+    past = provider_as_of(live, moment + length(freq))
+    fill(past)
     token = horizon.set(Horizon(moment, label_bars))
     try:
         yield past
     finally:
         horizon.reset(token)
-        D.put(before)
+        fill(live)
