@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proof import cases
 
 from qlib.data.dataset import kernels
 from qlib.data.dataset.crosssection import Dates
@@ -28,7 +29,7 @@ def in_frame_order(dates, gathered):
     return out
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(rows, kinds)
 def test_mean_and_std_are_those_of_pandas(table, kind):
     _, x, groups, dates = grouped(table, kind)
@@ -40,7 +41,7 @@ def test_mean_and_std_are_those_of_pandas(table, kind):
     np.testing.assert_allclose(in_frame_order(dates, dates.spread(std)), groups.transform("std"), rtol=1e-6, atol=1e-6)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(rows, kinds)
 def test_median_is_that_of_pandas(table, kind):
     _, x, groups, dates = grouped(table, kind)
@@ -54,7 +55,7 @@ def applied(codes, x, kernel, *arguments):
     return column
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(rows, kinds)
 def test_rank_is_that_of_pandas_with_ties_sharing_their_mean(table, kind):
     codes, x, groups, _ = grouped(table, kind)
@@ -65,7 +66,7 @@ def test_rank_is_that_of_pandas_with_ties_sharing_their_mean(table, kind):
     np.testing.assert_allclose(applied(codes, x, kernels.rank, True), centred, **tolerance)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(rows)
 def test_infinity_ranks_last(table):
     codes, x, _, _ = grouped([*table, (0, np.inf), (0, -np.inf)], "f4")
@@ -73,7 +74,7 @@ def test_infinity_ranks_last(table):
     np.testing.assert_allclose(found, pd.Series(x).groupby(codes).rank(pct=True), rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(rows.filter(len), kinds)
 def test_many_values_are_ordered_as_few_are(table, kind):
     """Long dates are sorted by counting bytes, short ones by comparing."""
@@ -89,7 +90,7 @@ def test_many_values_are_ordered_as_few_are(table, kind):
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(rows, kinds, st.booleans())
 def test_robust_scaling_is_median_and_median_distance(table, kind, infinite):
     codes, x, groups, _ = grouped([*table, (0, np.inf if infinite else 0.0), (1, 0.0)], kind)
@@ -101,7 +102,7 @@ def test_robust_scaling_is_median_and_median_distance(table, kind, infinite):
     np.testing.assert_allclose(applied(codes, x, kernels.robust), expected, rtol=1e-5, atol=1e-6)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(rows, kinds, st.booleans())
 def test_scaling_and_filling_are_those_of_pandas(table, kind, finite):
     codes, x, _, _ = grouped([*table, (0, np.inf), (2, -np.inf)], kind)
@@ -129,7 +130,7 @@ def test_scaling_and_filling_are_those_of_pandas(table, kind, finite):
     )
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(st.lists(values | st.floats(-1e6, 1e6, width=32) | st.just(np.inf)), kinds, st.booleans())
 def test_moments_of_a_column(numbers, kind, finite):
     x = np.array(numbers, dtype=kind)

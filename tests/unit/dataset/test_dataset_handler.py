@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from proof import cases
 
 from qlib.data.dataset.handler import DataHandler, DataHandlerLP
 from qlib.data.dataset.loader import DataLoader, StaticDataLoader
@@ -335,7 +336,7 @@ def test_a_handler_may_keep_its_data_by_instrument():
 keys = st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3)), max_size=30)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(keys, st.booleans())
 def test_sorting_by_codes_is_sorting_by_labels(pairs, swapped):
     index = pd.MultiIndex.from_tuples([(DATES[d], f"N{i}") for d, i in pairs], names=["datetime", "instrument"])
@@ -347,7 +348,7 @@ def test_sorting_by_codes_is_sorting_by_labels(pairs, swapped):
     pd.testing.assert_frame_equal(sort_rows(given_order, first="instrument"), df.swaplevel().sort_index(kind="stable"))
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(keys, st.integers(0, 5), st.integers(0, 5), st.sampled_from([0, 1]))
 def test_rows_are_found_as_pandas_finds_them(pairs, low, high, outer):
     index = pd.MultiIndex.from_tuples(sorted({(DATES[d], f"N{i}") for d, i in pairs} | {(DATES[0], "N0")}))

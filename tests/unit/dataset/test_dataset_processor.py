@@ -143,7 +143,7 @@ def test_what_happens_outside_the_fit_window_is_not_learned(cls, seed, poison):
     pd.testing.assert_frame_equal(*results)
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=cases(30, 300))
 @given(seed=st.integers(0, 50), day=st.integers(0, 7), poison=st.sampled_from([1e9, np.inf, np.nan]))
 @pytest.mark.parametrize("cls", [CSZScoreNorm, CSRankNorm, CSZFillna, ProcessInf])
 def test_a_date_is_scaled_by_itself_only(cls, seed, day, poison):
