@@ -143,5 +143,3 @@ class _Shifted:
         index = self.get_index()
         later = [k for k in range(len(index)) if index[k][1] == index[i][1] and index[k][0] > index[i][0]]
         return self.sampler[later[0] if later else i]
-
-

@@ -91,7 +91,7 @@ def check_leakage(
     Raises
     ------
     InputError
-        A dataset that cannot be built again, or, nothing else being wrong, data that end before processors have learned.
+        A dataset that cannot be built again, or whose data end before its processors have learned.
     """
     whole = _built(dataset)
     handler = whole.handler
