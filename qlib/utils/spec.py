@@ -18,10 +18,13 @@ new one. Sizes and checksums of the arrays stand in `spec.json`.
 
 from __future__ import annotations
 
+import contextlib
 import datetime as dt
 import json
 import math
+import re
 import secrets
+import time
 import zlib
 from collections.abc import Callable
 from importlib import import_module
@@ -43,6 +46,8 @@ SHOWN: Final = "fiub"  # kinds of numpy types that are written as numbers
 INLINE: Final = 1000  # arrays up to this length are written as numbers one can read
 LINE: Final = 120
 BOOKKEEPING: Final = ("_dump_all", "_include", "_exclude", "_qlib_serial_flag")
+LEFT_BEHIND: Final = 3600  # seconds after which an array that no spec names belongs to a writer that died
+_OURS = re.compile(r"\.?[^.]+-[0-9a-f]{8}\.(arrow|npy)(\.\d+-[0-9a-f]{8}\.tmp)?|\.spec\.json\.\d+-[0-9a-f]{8}\.tmp")
 State = Callable[[Any], dict[str, Any]]
 
 
@@ -62,9 +67,11 @@ def write_spec(obj: Any, folder: str | Path, state_of: State | None = None) -> P
     root = Path(folder).expanduser()
     if root.exists() and not root.is_dir():
         raise InputError(f"{root} is a file; a folder is needed")
-    old = sorted(root.iterdir()) if root.is_dir() else []
-    if old and not (root / SPEC).is_file():
-        raise InputError(f"{root} holds other files and no {SPEC}; a new or empty folder is needed")
+    here = sorted(root.iterdir()) if root.is_dir() else []
+    strangers = [path.name for path in here if path.name != SPEC and not _OURS.fullmatch(path.name)]
+    if strangers and not is_spec(root):
+        raise InputError(f"{root} holds other files ({', '.join(strangers[:3])}); a new or empty folder is needed")
+    replaced = _listed_files(root)
     root.mkdir(parents=True, exist_ok=True)
     writer = _Writer(root, state_of or _own_state)
     try:
@@ -75,14 +82,23 @@ def write_spec(obj: Any, folder: str | Path, state_of: State | None = None) -> P
     except BaseException:
         for name in writer.files:
             (root / name).unlink(missing_ok=True)
-        if not old:
-            root.rmdir()
+        if not here:
+            with contextlib.suppress(OSError):
+                root.rmdir()
         raise
-    ours = {SPEC, *writer.files}
-    for path in old:  # of the object that was here; anything else stays
-        if path.name not in ours and path.suffix in (".arrow", ".npy") and path.is_file():
-            path.unlink()
+    for path in here:
+        left_behind = _OURS.fullmatch(path.name) and time.time() - path.stat().st_mtime > LEFT_BEHIND
+        if path.name in replaced or left_behind:
+            path.unlink(missing_ok=True)
     return root
+
+
+def _listed_files(root: Path) -> set[str]:
+    """Return the files of the object in a folder, none when there is none that can be read."""
+    try:
+        return {name for name in json.loads((root / SPEC).read_bytes())["files"] if _OURS.fullmatch(name)}
+    except (OSError, ValueError, LookupError, TypeError):
+        return set()
 
 
 def read_spec(folder: str | Path) -> Any:
@@ -91,10 +107,24 @@ def read_spec(folder: str | Path) -> Any:
     Raises StoreError for damaged or absent files, ConfigError for a class that is not known or another version.
     """
     root = Path(folder).expanduser()
+    text = None
+    while True:
+        try:
+            before, text = text, (root / SPEC).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            raise StoreError(f"{root} holds no {SPEC}: it is no saved object") from None
+        except ValueError as error:
+            raise StoreError(f"{root / SPEC} is damaged: {error}") from error
+        try:
+            return _read(root, text)
+        except StoreError:
+            if text == before:
+                raise  # else somebody may have replaced the object meanwhile: look once more
+
+
+def _read(root: Path, text: str) -> Any:
     try:
-        spec = json.loads((root / SPEC).read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise StoreError(f"{root} holds no {SPEC}: it is no saved object") from None
+        spec = json.loads(text)
     except ValueError as error:
         raise StoreError(f"{root / SPEC} is damaged: {error}") from error
     if not isinstance(spec, dict) or spec.get("format") != FORMAT:
@@ -105,6 +135,8 @@ def read_spec(folder: str | Path) -> Any:
         return _Reader(root, spec["files"]).decode(spec["root"])
     except QlibError:
         raise
+    except FileNotFoundError as error:
+        raise StoreError(f"{root}: a file of the object is not there ({error})") from error
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
         raise StoreError(f"{root / SPEC} is damaged: {type(error).__name__} {error}") from error
 
@@ -425,8 +457,6 @@ class _Reader:
         if name not in self.files or Path(name).name != name:
             raise StoreError(f"{self.root / SPEC} is damaged: it does not list the file {name!r}")
         path = self.root / name
-        if not path.is_file():
-            raise StoreError(f"{self.root}: the file {name} of the object is not there")
         if _fingerprint(path) != self.files[name]:
             raise StoreError(f"{path} is damaged: its size or checksum is not what {SPEC} says")
         return path

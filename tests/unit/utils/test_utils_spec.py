@@ -19,6 +19,7 @@ from hypothesis.extra.numpy import array_shapes, arrays
 from proof import cases
 
 from qlib.errors import ConfigError, InputError, StoreError
+from qlib.utils import spec
 from qlib.utils.pickle_utils import SAFE_PICKLE_CLASSES, STATE_ONLY_CLASSES, add_safe_class
 from qlib.utils.serial import Serializable
 from qlib.utils.spec import SPEC, is_spec, read_spec, write_spec
@@ -283,8 +284,30 @@ def test_a_kill_at_any_moment_leaves_a_whole_object(tmp_path):
         writer.join()
         thing = Thing.load(folder)
         assert (thing.frame == thing.number).all(axis=None)
-    Thing(number=-1).save(folder)  # what the killed ones left behind is swept away
-    assert [path.name for path in folder.iterdir() if not path.name.startswith(".")] == [SPEC]
+    for path in folder.iterdir():
+        os.utime(path, (0, 0))
+    Thing(number=-1).save(folder)  # what the killed ones left behind long ago is swept away
+    assert [path.name for path in folder.iterdir()] == [SPEC]
+
+
+def test_who_was_killed_the_first_time_may_try_again(tmp_path):
+    folder = Thing(value=VALUES["frame"]).save(tmp_path / "o")
+    (folder / SPEC).unlink()
+    (folder / ".spec.json.123-0a1b2c3d.tmp").write_bytes(b"{")
+    assert Thing.load(Thing(value=2).save(folder)).value == 2
+
+
+def test_a_reader_that_is_overtaken_reads_the_new_object(tmp_path, monkeypatch):
+    folder = Thing(value=VALUES["frame"]).save(tmp_path / "o")
+    fingerprint = spec._fingerprint
+
+    def replaced_meanwhile(path):
+        monkeypatch.setattr(spec, "_fingerprint", fingerprint)
+        Thing(value=VALUES["series"]).save(folder)
+        return fingerprint(path)
+
+    monkeypatch.setattr(spec, "_fingerprint", replaced_meanwhile)
+    same(Thing.load(folder).value, VALUES["series"])
 
 
 def test_a_full_disk_leaves_the_old_object(tmp_path, monkeypatch):
