@@ -217,11 +217,9 @@ class _Writer:
             levels = value.levels if isinstance(value, pd.MultiIndex) else []
             dated = any(isinstance(level, pd.DatetimeIndex) for level in levels)
             few = 0 < len(value) <= INLINE and not dated  # names of columns rather than rows
-            return (
-                {"$labels": self._labels(value, where)}
-                if few
-                else {"$index": self._frame(pd.DataFrame(index=value), where)}
-            )
+            if few:
+                return {"$labels": self._labels(value, where)}
+            return {"$index": self._frame(pd.DataFrame(index=value), where)}
         cls = type(value)
         module, name = cls.__module__, cls.__qualname__
         if not may_be_restored(module, name) or isinstance(value, type):
@@ -299,6 +297,12 @@ def _moment(writer: _Writer, value: Any, where: str) -> dict[str, Any]:
     return {"$time": stamp.isoformat(), "kind": kind, "unit": stamp.unit}
 
 
+def _tuple(writer: _Writer, value: Any, where: str) -> dict[str, Any]:
+    if type(value) is not tuple:
+        raise ConfigError(f"{where}: a {type(value).__qualname__} cannot be saved as a readable spec; a tuple can")
+    return {"$tuple": writer.items(value, where)}
+
+
 _PLAIN: Final[list[tuple[Any, Callable[[_Writer, Any, str], Any]]]] = [
     (type(pd.NaT), lambda w, v, at: {"$time": "NaT"}),
     (dt.datetime, _moment),
@@ -306,7 +310,7 @@ _PLAIN: Final[list[tuple[Any, Callable[[_Writer, Any, str], Any]]]] = [
     (pd.Timedelta, lambda w, v, at: {"$delta": int(v.value), "unit": v.unit}),
     (np.generic, lambda w, v, at: {"$scalar": w._array(np.atleast_1d(np.asarray(v)), at)}),
     (slice, lambda w, v, at: {"$slice": w.items((v.start, v.stop, v.step), at)}),
-    (tuple, lambda w, v, at: {"$tuple": w.items(v, at)}),
+    (tuple, _tuple),
     (frozenset | set, lambda w, v, at: {"$set": w.items(sorted(v, key=repr), at), "frozen": isinstance(v, frozenset)}),
     (Path, lambda w, v, at: {"$path": str(v)}),
 ]

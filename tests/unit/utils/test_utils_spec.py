@@ -9,6 +9,7 @@ import os
 import pickle
 import signal
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -29,6 +30,11 @@ class Thing(Serializable):
     def __init__(self, **state):
         super().__init__()
         self.__dict__.update(state)
+
+
+class Pair(NamedTuple):
+    left: int
+    right: int
 
 
 class Plain:
@@ -170,6 +176,7 @@ def function():
         object(),
         np.array([object()]),
         1j,
+        Pair(1, 2),
         pd.Timestamp("2020", tz="UTC"),
         pd.DataFrame({"x": [object()]}),
         pd.Index([object()]),
