@@ -507,3 +507,18 @@ class TimeRangeFlt(InstProcessor):
         early = self.start_time is None or df.index.min() <= bars[0]
         late = self.end_time is None or df.index.max() >= bars[-1]
         return df if early and late else df.head(0)
+
+    def over(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of the instruments that are kept, of a sorted frame (instrument, datetime)."""
+        bars = active_provider().calendar(self.start_time, self.end_time, freq=self.freq)
+        if frame.empty or not len(bars):
+            return frame.iloc[:0]
+        number = np.asarray(frame.index.codes[0])  # type: ignore[attr-defined]
+        times = frame.index.get_level_values("datetime").to_numpy("datetime64[ns]")
+        starts = np.flatnonzero(np.diff(number, prepend=-1))
+        kept = np.ones(len(starts), dtype=bool)
+        if self.start_time is not None:
+            kept &= times[starts] <= bars[0].to_datetime64()
+        if self.end_time is not None:
+            kept &= times[np.append(starts[1:], len(number)) - 1] >= bars[-1].to_datetime64()
+        return frame if kept.all() else frame[np.repeat(kept, np.diff(np.append(starts, len(number))))]

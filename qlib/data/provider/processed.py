@@ -34,12 +34,20 @@ def processed(frame: pd.DataFrame, inst_processors: Sequence[Any]) -> pd.DataFra
         A processor returned something else than a frame.
     """
     processors = [init_instance_by_config(one, accept_types=InstProcessor) for one in inst_processors]
-    for whole, run in groupby(processors, lambda one: hasattr(one, "over")):
+    for whole, run in groupby(processors, _sees_all):
         for process in run if whole else ():
             frame = _checked(process.over(frame), process, "all instruments")
         if not whole:
             frame = _each(frame, list(run))
     return frame
+
+
+def _sees_all(process: Any) -> bool:
+    """Tell whether a processor has `over`, and no subclass has a later idea of what is done to one instrument."""
+    for made in type(process).__mro__:
+        if "over" in vars(made) or "__call__" in vars(made):
+            return "over" in vars(made)
+    return False
 
 
 def _checked(result: Any, process: Any, of_what: str) -> pd.DataFrame:

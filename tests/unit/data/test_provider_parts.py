@@ -25,6 +25,7 @@ from qlib.data.data import (
     LocalInstrumentProvider,
     LocalProvider,
 )
+from qlib.data.dataset.processor import TimeRangeFlt
 from qlib.data.filter import ExpressionDFilter
 from qlib.data.inst_processor import InstProcessor
 from qlib.data.provider import Provider
@@ -248,6 +249,21 @@ def test_processors_make_the_same_of_each_instrument_and_of_all_at_once(root, st
     got = p.features(["AA", "BB", "CC"], ["$close", "$open"], inst_processors=twice, by_time=True)
     assert got.index.names == ["datetime", "instrument"]
     assert len(got) == sum(max(len(part.iloc[lag::step]) - 1, 0) for part in parts.values())
+
+
+@pytest.mark.parametrize("start", [None, DAYS[0], DAYS[3], DAYS[4], DAYS[15]])
+@pytest.mark.parametrize("end", [None, DAYS[13], DAYS[16], DAYS[19], "2031-01-01"])
+def test_a_filter_of_ranges_keeps_the_same_instruments_by_itself_and_at_once(root, start, end):
+    class ByItself(TimeRangeFlt):
+        def __call__(self, df, instrument):
+            return super().__call__(df, instrument)
+
+    qlib.init(provider_uri=root, logging_level=40)
+    for bounds in ((None, None), (DAYS[2], DAYS[14])):
+        asked = (["AA", "BB", "CC"], ["$close", "$open"], *bounds)
+        got = D.features(*asked, inst_processors=[TimeRangeFlt(start, end)])
+        wanted = D.features(*asked, inst_processors=[ByItself(start, end)])
+        pd.testing.assert_frame_equal(got, wanted, check_index_type=len(got) > 0)
 
 
 def test_what_is_no_frame_is_named(root):
