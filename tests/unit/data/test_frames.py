@@ -92,6 +92,10 @@ def pandas_index_by_time(long: pd.DataFrame, folder: Path) -> Source:
     return frame, {}
 
 
+def pandas_time_index(long: pd.DataFrame, folder: Path) -> Source:
+    return long.set_index("datetime"), {}
+
+
 def pandas_zoned(long: pd.DataFrame, folder: Path) -> Source:
     times = long["datetime"].dt.tz_localize("UTC").dt.tz_convert("Asia/Tokyo")
     renamed = long.assign(opened=times).drop(columns="datetime").rename(columns={"instrument": "symbol", "close": "C"})
@@ -163,8 +167,8 @@ def duckdb_query(long: pd.DataFrame, folder: Path) -> Source:
 
 
 LONG: list[Callable[[pd.DataFrame, Path], Source]] = [
-    pandas_columns, pandas_sorted, pandas_index, pandas_index_by_time, pandas_zoned, polars_frame, polars_lazy,
-    polars_lazy_parquet, arrow_table, arrow_reader, parquet_file, parquet_hive, arrow_files, arrow_dataset,
+    pandas_columns, pandas_sorted, pandas_index, pandas_index_by_time, pandas_time_index, pandas_zoned, polars_frame,
+    polars_lazy, polars_lazy_parquet, arrow_table, arrow_reader, parquet_file, parquet_hive, arrow_files, arrow_dataset,
     duckdb_relation, duckdb_table, duckdb_query,
 ]  # fmt: skip
 
@@ -385,9 +389,17 @@ def test_a_table_that_changes_behind_the_query_is_said_to_have_changed():
     connection.from_arrow(pa.Table.from_pandas(long_of(market(bars=10)), preserve_index=False)).create("bars")
     qlib.init(data={"60min": connection.table("bars")}, region="crypto")
     D.features(["S0"], ["$close"], freq="60min")
-    connection.execute("insert into bars values ('S0', '2024-01-03', 1, 1, 1)")
-    with pytest.raises(StoreError, match=r"rows that were not there when its calendar was read"):
-        D.features(["S0"], ["$close"], freq="60min")
+    shown = "rows that were not there when its calendar was read"
+    for name, time in (("S0", "2024-01-03"), ("S7", "2024-01-01"), ("S1", "2024-01-01 09:00")):
+        if name == "S1":
+            connection.execute("delete from bars where instrument = 'S1' and datetime > '2024-01-01 05:00'")
+            qlib.init(data={"60min": connection.table("bars")}, region="crypto")
+            D.features(["S0"], ["$close"], freq="60min")
+        connection.execute(f"insert into bars values ('{name}', '{time}', 1, 1, 1)")
+        with pytest.raises(StoreError, match=shown):
+            D.features(D.instruments("all"), ["$close"], freq="60min")
+        connection.execute(f"delete from bars where instrument = '{name}' and datetime = '{time}'")
+        assert len(D.features(["S0"], ["$close"], freq="60min")) == 10
 
 
 @pytest.mark.skipif(pd.__version__ < "3", reason="pandas 2 copies nothing when a frame is changed that others share")
@@ -572,3 +584,26 @@ def test_a_configuration_can_name_files(tmp_path):
     kwargs["sources"] = {"60min": str(tmp_path / "nowhere")}
     problems = [str(one) for one in check_config({"qlib_init": init, "task": {"model": model, "dataset": dataset}})]
     assert [one for one in problems if "qlib_init" in one and "there is no file or folder" in one]
+
+
+@pytest.mark.parametrize("clock", ["UTC", "Asia/Tokyo", "America/New_York"])
+@pytest.mark.parametrize("kind", ["dataset", "file", "duckdb", "lazy"])
+def test_times_with_a_zone_are_converted_and_asked_for_in_their_own(kind, clock, tmp_path):
+    long = long_of(market(count=3))
+    aware = long.assign(datetime=long["datetime"].dt.tz_localize("UTC").dt.tz_convert("Europe/Paris"))
+    table = pa.Table.from_pandas(aware, preserve_index=False)
+    pq.write_table(table, tmp_path / "bars.parquet")
+    source = {
+        "dataset": lambda: ds.dataset(table),
+        "file": lambda: tmp_path,
+        "duckdb": lambda: duckdb.connect().from_arrow(table),
+        "lazy": lambda: polars.from_arrow(table).lazy(),
+    }[kind]()
+    local = long.assign(datetime=aware["datetime"].dt.tz_convert(clock).dt.tz_localize(None))
+    ours, expected = (
+        Provider(build_settings(data=Frames({"60min": one}, clock=clock), region="crypto")) for one in (source, local)
+    )
+    times = expected.calendar(freq="60min")
+    for low, high in ((None, None), (times[3], times[20]), (times[5], times[5]), (times[-1], None), (None, times[0])):
+        query = (["S0", "S2"], ["$close", "Mean($open,3)"], low, high, "60min")
+        assert ours.features(*query).equals(expected.features(*query))

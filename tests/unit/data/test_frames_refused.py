@@ -42,6 +42,7 @@ REFUSED = {
         r"data: received DataFrame; frames by frequency .*data=\{'day': frame\}",
     ),
     "no frequency": ({"daily-ish": long()}, {}, r"data: received 'daily-ish' for a frequency"),
+    "a frequency twice": ({"day": long(), "1d": long()}, {}, r"received 'day' and '1d', which are one frequency"),
     "a number": (
         {"day": 3},
         {},

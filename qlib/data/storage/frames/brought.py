@@ -15,12 +15,14 @@ import threading
 import uuid
 import weakref
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from qlib.data.storage.arena import Raw
+from qlib.data.storage.file_storage import same_freq
 from qlib.data.storage.frames.grid import Grid, given_calendar
 from qlib.data.storage.frames.held import Held
 from qlib.data.storage.frames.scanned import Scanned
@@ -101,6 +103,8 @@ class Frames:
         self._bars: dict[str, Held | Scanned] = {}
         for name, source in sources.items():
             freq = _freq_of(name)
+            if again := same_freq(freq, self._bars):
+                raise InputError(f"data: received {again!r} and {name!r}, which are one frequency")
             where = f"data[{name!r}]"
             given = by_freq.get(name)
             times = None if given is None else given_calendar(given, freq, where)
@@ -237,7 +241,7 @@ def _bars_of(source: Any, rules: Rules, wide: bool) -> Held | Scanned:
     if isinstance(source, str | os.PathLike):
         path = Path(source).expanduser().resolve()
         if rules.instrument is None:
-            return Scanned(FilesScan(path, _FILE, rules.where), _replaced(rules))
+            return Scanned(FilesScan(path, _FILE, rules.where), replace(rules, instrument=_FILE))
         return Scanned(DatasetScan(path, rules.instrument, rules.where), rules)
     _needs_instrument(rules)
     assert rules.instrument is not None
@@ -263,10 +267,6 @@ def _needs_instrument(rules: Rules) -> None:
             f"{rules.where}: instrument=None is for a folder in which each file is one instrument, and for dicts; "
             "say in which column the instruments are"
         )
-
-
-def _replaced(rules: Rules) -> Rules:
-    return Rules(rules.where, rules.freq, _FILE, rules.time, rules.fields, rules.clock, rules.calendar)
 
 
 def _freq_of(name: Any) -> Freq:

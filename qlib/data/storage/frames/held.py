@@ -82,6 +82,8 @@ class Held:
             found = self._blocks.get(field)
             if found is None:
                 values = self._columns[field]()
+                if self._cells is not None or values.base is None:
+                    del self._columns[field]  # no view: what it came from may go
                 if self._cells is None:
                     found = np.ascontiguousarray(values)
                 else:

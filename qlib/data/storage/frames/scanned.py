@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Hashable, Sequence
+from contextlib import closing
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +34,17 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What was found out of a source; `values` are its instruments as it has them, `columns` {field: column}."""
+
+    version: Hashable
+    grid: Grid
+    columns: Fields
+    values: list[Any]
+    zoned: bool
+
+
 class Scanned:
     """Bars of a source that is read query by query."""
 
@@ -39,7 +52,7 @@ class Scanned:
         assert rules.instrument is not None
         self._scan, self._rules, self._instrument = scan, rules, rules.instrument
         self._lock = threading.Lock()
-        self._found: tuple[Hashable, Grid, Fields, list[Any], bool] | None = None
+        self._found: _Known | None = None
         self.check()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -62,24 +75,24 @@ class Scanned:
 
     @property
     def grid(self) -> Grid:
-        return self._known()[1]
+        return self._known().grid
 
-    def _known(self) -> tuple[Hashable, Grid, Fields, list[Any], bool]:
+    def _known(self) -> _Known:
         with self._lock:
             version = self._scan.version()
-            if self._found is None or self._found[0] != version:
-                self._found = (version, *self._explored())
+            if self._found is None or self._found.version != version:
+                self._found = self._explored(version)
             return self._found
 
-    def _explored(self) -> tuple[Grid, Fields, list[Any], bool]:
+    def _explored(self, version: Hashable) -> _Known:
         """Read instruments and times of all rows."""
         rules = self._rules
         fields = self.check()
         found, names = Extents(rules.where), Names(rules.where)
         everything = Keep(self._instrument, None, rules.time, None, None)
-        for batch in self._scan.batches([self._instrument, rules.time], everything):
-            number, times = self._keys(batch, names)
-            found.add(number, times)
+        with closing(self._scan.batches([self._instrument, rules.time], everything)) as batches:
+            for batch in batches:
+                found.add(*self._keys(batch, names))
         place = {name: i for i, name in enumerate(names.typed)}
         lacks = {}
         for field, column in fields.items():
@@ -87,8 +100,8 @@ class Scanned:
             if without:
                 lacks[field] = np.isin(np.arange(len(place)), without)
         grid = found.grid(names.typed, rules.freq, tuple(fields), calendar=rules.calendar, lacks=lacks, by_name=True)
-        zone = getattr(self._scan.schema().field(rules.time).type, "tz", None) is not None
-        return grid, fields, names.values, zone
+        zoned = getattr(self._scan.schema().field(rules.time).type, "tz", None) is not None
+        return _Known(version, grid, fields, names.values, zoned)
 
     def _keys(self, batch: pa.RecordBatch, names: Names) -> tuple[np.ndarray, np.ndarray]:
         rules = self._rules
@@ -108,14 +121,15 @@ class Scanned:
         StoreError
             The source cannot be read, or has changed since its calendar was read.
         """
-        _, grid, columns, values, zone = self._known()
+        known = self._known()
+        grid = known.grid
         number = grid.numbers(instruments)
         begin, _, count = grid.window(number, fields, max(first, 0), last)
         place = _Place(grid, np.unique(number[number >= 0]), max(first, 0), last)
-        stored = [field for field in fields if field in columns]
+        stored = [field for field in fields if field in known.columns]
         block = np.full((len(stored), place.size), np.nan, np.float32)
         if block.size:
-            self._fill(block, [columns[field] for field in stored], grid, place, values, zone, threads)
+            self._fill(block, [known.columns[field] for field in stored], known, place, threads)
         row = {field: j for j, field in enumerate(stored)}
         offset = place.base[number][:, None] + np.array([row.get(field, 0) for field in fields]) * place.size
         offset[count <= 0] = 0
@@ -123,63 +137,63 @@ class Scanned:
         flat.setflags(write=False)
         return Raw(flat, offset.astype(np.int64), np.repeat(begin[:, None], len(fields), axis=1), count)
 
-    def _fill(
-        self,
-        block: np.ndarray,
-        columns: Sequence[str],
-        grid: Grid,
-        place: _Place,
-        values: list[Any],
-        zone: bool,
-        threads: int,
-    ) -> None:
+    def _fill(self, block: np.ndarray, columns: Sequence[str], known: _Known, place: _Place, threads: int) -> None:
         """Read columns into the rows of `block` (columns, values of all instruments)."""
-        rules = self._rules
+        rules, grid = self._rules, known.grid
         keep = Keep(
             self._instrument,
-            None if len(place.asked) == len(grid.names) else [values[i] for i in place.asked],
+            None if len(place.asked) == len(grid.names) else [known.values[i] for i in place.asked],
             rules.time,
-            None if place.low == 0 else self._moment(grid.times[place.low], zone, -1),
-            None if place.high == len(grid.times) - 1 else self._moment(grid.times[place.high], zone, 1),
+            None if place.low == 0 else self._moment(grid.times[place.low], -1, zoned=known.zoned),
+            None if place.high == len(grid.times) - 1 else self._moment(grid.times[place.high], 1, zoned=known.zoned),
         )
         names = Names(rules.where, grid.names, grows=False)
         there, rows = np.zeros(block.shape[1], dtype=bool), 0
         needed = list(dict.fromkeys([self._instrument, rules.time, *columns]))
-        for batch in self._scan.batches(needed, keep, threads=threads):
-            number, times = self._keys(batch, names)
-            at = np.minimum(np.searchsorted(grid.times, times), len(grid.times) - 1)
-            if len(number) and ((number < 0).any() or (grid.times[at] != times).any()):
-                raise StoreError(
-                    f"{rules.where}: it has rows that were not there when its calendar was read; init again"
-                )
-            inside = (at >= place.begin[number]) & (at < place.end[number])
-            cells = place.base[number] + at - place.begin[number]
-            whole = bool(inside.all())
-            cells = cells if whole else cells[inside]
-            there[cells] = True
-            rows += len(cells)
-            for j, column in enumerate(columns):
-                if column in batch.schema.names:
-                    own = float32_of_arrow(batch.column(column), f"{rules.where}: column {column}")
-                    block[j, cells] = own if whole else own[inside]
+        with closing(self._scan.batches(needed, keep, threads=threads)) as batches:
+            for batch in batches:
+                number, at = self._positions(batch, names, grid)
+                inside = (at >= place.begin[number]) & (at < place.end[number])
+                cells = (place.base - place.begin)[number] + at
+                whole = bool(inside.all())
+                cells = cells if whole else cells[inside]
+                there[cells] = True
+                rows += len(cells)
+                for j, column in enumerate(columns):
+                    if column in batch.schema.names:
+                        own = float32_of_arrow(batch.column(column), f"{rules.where}: column {column}")
+                        block[j, cells] = own if whole else own[inside]
         if np.count_nonzero(there) != rows:
             raise self._twice(grid, keep, names)
 
-    def _moment(self, time: np.datetime64, zone: bool, days: int) -> datetime:
+    def _positions(self, batch: pa.RecordBatch, names: Names, grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+        """Return the number of each row's instrument and its position; StoreError for a row that is not in the grid."""
+        number, times = self._keys(batch, names)
+        at = np.minimum(np.searchsorted(grid.times, times), len(grid.times) - 1)
+        known = (number >= 0) & (grid.times[at] == times)
+        known &= (at >= grid.start[number]) & (at < (grid.start + grid.length)[number])
+        if not known.all():
+            raise StoreError(
+                f"{self._rules.where}: it has rows that were not there when its calendar was read; init again"
+            )
+        return number, at
+
+    def _moment(self, time: np.datetime64, side: int, *, zoned: bool) -> datetime:
         """Return a time of the calendar as the source counts it, or somewhat outside where zones differ."""
         moment = time.astype("datetime64[us]").item()
-        if not zone:
+        if not zoned:
             return moment
         if self._rules.clock != "UTC":
-            moment += timedelta(days=2 * days)
+            moment += side * timedelta(days=2)
         return moment.replace(tzinfo=UTC)
 
     def _twice(self, grid: Grid, keep: Keep, names: Names) -> Exception:
         numbers, stamps = [], []
-        for batch in self._scan.batches([self._instrument, self._rules.time], keep):
-            number, times = self._keys(batch, names)
-            numbers.append(number)
-            stamps.append(times)
+        with closing(self._scan.batches([self._instrument, self._rules.time], keep)) as batches:
+            for batch in batches:
+                number, times = self._keys(batch, names)
+                numbers.append(number)
+                stamps.append(times)
         return twice(grid, np.concatenate(numbers), np.concatenate(stamps), self._rules.where)
 
 

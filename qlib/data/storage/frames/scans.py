@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Hashable, Iterator, Sequence
+from collections.abc import Generator, Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -51,8 +51,8 @@ class Scan(Protocol):
     def version(self) -> Hashable:
         """Return what changes when the source does, as far as can be known without reading it."""
 
-    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Iterator[pa.RecordBatch]:
-        """Yield the wanted rows; StoreError where the source cannot be read."""
+    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Generator[pa.RecordBatch]:
+        """Yield the wanted rows, to be closed by who asked; StoreError where the source cannot be read."""
 
     def lacks(self, column: str) -> Sequence[Any]:
         """Return the instruments that have no such column."""
@@ -119,7 +119,7 @@ def _expression(keep: Keep, schema: pa.Schema) -> Any:
     return found
 
 
-def _read(dataset: Any, columns: Sequence[str], where: Any, threads: int, name: str) -> Iterator[pa.RecordBatch]:
+def _read(dataset: Any, columns: Sequence[str], where: Any, threads: int, name: str) -> Generator[pa.RecordBatch]:
     import pyarrow as pa  # noqa: PLC0415  heavy: only who brings such a frame needs it
 
     try:
@@ -196,7 +196,7 @@ class DatasetScan:
     def lacks(self, column: str) -> Sequence[Any]:  # noqa: ARG002  one table has its columns for everybody
         return ()
 
-    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Generator[pa.RecordBatch]:
         dataset = self._dataset()
         return _read(dataset, columns, _expression(keep, dataset.schema), threads, self._where)
 
@@ -240,7 +240,7 @@ class FilesScan:
     def lacks(self, column: str) -> Sequence[Any]:
         return [name for name, one in self._files().items() if column not in one.schema.names]
 
-    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Iterator[pa.RecordBatch]:
+    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Generator[pa.RecordBatch]:
         import pyarrow as pa  # noqa: PLC0415  heavy: only who brings such a frame needs it
 
         files = self._files()
@@ -279,7 +279,7 @@ class PolarsScan:
         except (pl.exceptions.PolarsError, OSError) as error:
             raise StoreError(f"{self._where}: cannot be read ({error})") from None
 
-    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Generator[pa.RecordBatch]:  # noqa: ARG002
         import polars as pl  # noqa: PLC0415  optional
 
         frame = self._frame
@@ -290,7 +290,7 @@ class PolarsScan:
             frame = frame.filter(pl.col(keep.time) >= _polars_time(keep.low, kind))
         if keep.high is not None:
             frame = frame.filter(pl.col(keep.time) <= _polars_time(keep.high, kind))
-        return iter(self._collected(frame.select(columns)).to_batches(max_chunksize=_ROWS))
+        yield from self._collected(frame.select(columns)).to_batches(max_chunksize=_ROWS)
 
 
 def _polars_time(time: datetime, kind: Any) -> Any:
@@ -387,7 +387,7 @@ class DuckScan:
         except duckdb.Error as error:
             raise StoreError(f"{self._where}: cannot be read ({error})") from None
 
-    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Iterator[pa.RecordBatch]:  # noqa: ARG002
+    def batches(self, columns: Sequence[str], keep: Keep, *, threads: int = 1) -> Generator[pa.RecordBatch]:  # noqa: ARG002
         duckdb = import_duckdb(self._where)
         column, constant = duckdb.ColumnExpression, duckdb.ConstantExpression
         with self._lock:
