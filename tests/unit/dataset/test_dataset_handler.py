@@ -155,6 +155,8 @@ def test_ranges_of_dates():
         h.get_range_selector("2021-01-01", 2)
     assert [(d, len(df)) for d, df in h.get_range_iterator(4)] == [(DATES[4], 12), (DATES[5], 12)]
     assert [d for d, _ in h.get_range_iterator(2, min_periods=5)] == [DATES[5]]
+    light = handler(infer_processors=[NORM], drop_raw=True)
+    assert [(d, len(df)) for d, df in light.get_range_iterator(4)] == [(DATES[4], 12), (DATES[5], 12)]
 
 
 # ------------------------------------------------------------------------------------------------------ learn and infer
