@@ -313,8 +313,10 @@ class Fillna(ColumnProcessor):
         self.fill_value = fill_value
 
     def change(self, view: View, positions: np.ndarray) -> Change:
+        value = self.fill_value  # as it is now: the cells may be asked for later
+
         def change(_: int, x: np.ndarray) -> None:
-            np.copyto(x, self.fill_value, where=np.isnan(x))
+            np.copyto(x, value, where=np.isnan(x))
 
         return change
 
@@ -413,6 +415,9 @@ def median(x: np.ndarray) -> float:
 
 
 def _scale(centre: np.ndarray, width: np.ndarray, ignore: np.ndarray | None = None) -> Change:
+    centre, width = centre.copy(), width.copy()  # as they are now: the cells may be asked for later
+    ignore = None if ignore is None else ignore.copy()
+
     def change(i: int, x: np.ndarray) -> None:
         if ignore is not None and ignore[i]:
             return

@@ -303,6 +303,16 @@ def test_rows_by_label_come_from_a_view_as_from_a_frame(key):
         (pd.testing.assert_series_equal if received.ndim == 1 else pd.testing.assert_frame_equal)(received, expected)
 
 
+def test_what_a_processor_becomes_later_changes_nothing_that_it_did():
+    handler = DataHandlerLP(data_loader=StaticDataLoader(market()), infer_processors=LINEAR)
+    before = handler.fetch(col_set="__raw").copy(deep=True)
+    norm, fill = handler.infer_processors
+    fill.fill_value = 77.0
+    norm.mean_train[:] = 5.0
+    norm.clip_outlier = False
+    pd.testing.assert_frame_equal(handler.fetch(col_set="__raw"), before)
+
+
 def test_a_column_of_another_kind_stays_what_it_is():
     df = market()
     df[("extra", "text")] = "x"
