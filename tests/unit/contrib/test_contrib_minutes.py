@@ -119,7 +119,7 @@ def test_compat_computes_on_and_knows_the_evening(tmp_path):
     assert values[0] != values[1]
 
 
-@settings(max_examples=cases(6, 60))
+@settings(max_examples=cases(6, 30))
 @given(st.integers(2 * 6 + 1, 8 * 6 - 1), st.integers(0, 9))
 def test_no_value_changes_when_what_follows_does(tmp_path_factory, row, seed):
     def change(frame):

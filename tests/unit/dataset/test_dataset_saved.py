@@ -67,7 +67,7 @@ def states(made):
     ]
 
 
-@settings(max_examples=cases(10, 80))
+@settings(max_examples=cases(10, 40))
 @given(st.integers(0, 99), st.sampled_from(["f4", "f8"]), st.sampled_from(list(PROCESSORS)))
 def test_a_handler_comes_back_equal_to_the_bit(tmp_path_factory, seed, dtype, name):
     made = handler(seed, dtype, name)

@@ -116,7 +116,7 @@ def test_values_come_back_equal_to_the_bit(name, tmp_path):
     same(there_and_back(VALUES[name], tmp_path / "o"), VALUES[name])
 
 
-@settings(max_examples=cases(25, 300))
+@settings(max_examples=cases(25, 100))
 @given(arrays(st.sampled_from(["f4", "f8", "i8", "u1", "?"]), array_shapes(max_dims=2, max_side=40)))
 def test_any_array_and_frame_comes_back(tmp_path_factory, array):
     folder = tmp_path_factory.mktemp("a") / "o"
@@ -124,7 +124,7 @@ def test_any_array_and_frame_comes_back(tmp_path_factory, array):
     same(there_and_back(values, folder), values)
 
 
-@settings(max_examples=cases(25, 300))
+@settings(max_examples=cases(25, 100))
 @given(
     st.recursive(
         st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.dates(),
