@@ -110,3 +110,14 @@ def test_the_operator_table_has_a_number_for_every_window(beside):
     )
     assert len([cell for cell in mean.split("|")[2:-1] if float(cell) > 0]) == len(WINDOWS)
     assert "P (" in missing
+
+
+def test_the_benchmark_of_the_store_measures_both_sides(tmp_path: Path):
+    command = [sys.executable, str(BENCHMARKS / "store.py"), "--stocks", "5", "--days", "400", "--repeats", "1"]
+    done = subprocess.run([*command, "--work", str(tmp_path)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0].startswith("| 5 files, 0 MB | CPU | wall | peak MB")
+    assert [line.split("|")[1].strip() for line in lines[2:5]] == [
+        "dump_all, 1 thread", "dump_all, 2 threads", "pandas.read_csv, every file twice"
+    ]  # fmt: skip
