@@ -35,6 +35,7 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "run": Command("qlib.cli.run:run", "run a configuration: data, model, signal, backtest, report (qrun)"),
     "data": Command("qlib.cli.data:run", "get data: the sample market, data sets of a server"),
+    "dump": Command("qlib.cli.dump:run", "write a store from CSV or Parquet files (scripts/dump_bin.py)"),
     "health": Command(
         "qlib.cli.health:run", "check data: missing bars, prices that cannot be, frequencies that disagree"
     ),

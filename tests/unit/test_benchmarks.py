@@ -117,7 +117,7 @@ def test_the_benchmark_of_the_store_measures_both_sides(tmp_path: Path):
     done = subprocess.run([*command, "--work", str(tmp_path)], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0].startswith("| 5 files, 0 MB | CPU | wall | peak MB")
+    assert lines[0].startswith("| 5 files, 0 MB | CPU | of it system | wall | peak MB")
     assert [line.split("|")[1].strip() for line in lines[2:5]] == [
         "dump_all, 1 thread", "dump_all, 2 threads", "pandas.read_csv, every file twice"
     ]  # fmt: skip
