@@ -61,7 +61,7 @@ class DumpReport:
     instruments: int = 0
     new_instruments: list[str] = field(default_factory=list)
     calendar: tuple[str, str, int] = ("", "", 0)
-    new_dates: list[str] = field(default_factory=list)
+    new_dates: np.ndarray = field(default_factory=lambda: np.empty(0, "M8[s]"))
     inserted: int = 0
     kept: dict[str, int] = field(default_factory=dict)
     quarantined: dict[str, list[str]] = field(default_factory=dict)
@@ -74,7 +74,7 @@ class DumpReport:
             f"  instruments  {self.instruments} in the sources, {len(self.new_instruments)} of them new"
             + _some(self.new_instruments),
             f"  calendar     {first} to {last}, {entries} entries, {len(self.new_dates)} of them new"
-            + _some(self.new_dates),
+            + _some(time_texts(self.new_dates[: _SHOWN + 1], self.freq)),
         ]
         if self.inserted:
             lines.append(f"  inserted     {self.inserted} of the new entries lie before the old calendar's end")
@@ -464,7 +464,7 @@ class _Run:
                 new = self.authority[first : last + 1]
         added = new[~_contains(old, new)]
         self.report.calendar = (_text(new[0], self.freq), _text(new[-1], self.freq), len(new))
-        self.report.new_dates = time_texts(added, self.freq)
+        self.report.new_dates = added
         self.report.inserted = int((added < old[-1]).sum()) if len(old) else 0
         return new
 

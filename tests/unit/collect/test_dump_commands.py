@@ -80,7 +80,7 @@ def test_an_update_fills_holes_and_goes_back_in_time(store):
     found = contents(store)
     assert found["features/bbb/c.day.bin"] == bin_of(0, 4, 5, 6)
     assert found["features/new/c.day.bin"] == bin_of(0, 7, NAN, 9)
-    assert report.new_instruments == ["NEW"] and report.new_dates == []
+    assert report.new_instruments == ["NEW"] and len(report.new_dates) == 0
     assert found["instruments/all.txt"].endswith(b"BBB\t2024-01-01\t2024-01-03\nNEW\t2024-01-01\t2024-01-03\n")
 
 
