@@ -305,7 +305,7 @@ def test_kill_9_at_any_moment_leaves_the_old_store_or_the_new_one(tmp_path):
             frame.assign(date=[text_of(day) for day in kept]).to_csv(tmp_path / folder / f"s{name}.csv", index=False)
     (tmp_path / "old").rename(tmp_path / "csv")
     dump_all(tmp_path / "csv", tmp_path / "old")
-    points = cases(12, 300)
+    points = cases(24, 300)
     done = subprocess.run(
         [sys.executable, "-c", KILLER, str(tmp_path), str(points), "11"],
         capture_output=True, text=True, check=False,
