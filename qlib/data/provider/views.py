@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qlib.data.active import D, active_provider
+from qlib.data.active import active_provider
 from qlib.data.calendar import Calendar, timestamp
 from qlib.data.expression.catalogue import Operators
 from qlib.data.expression.grammar import parse
@@ -277,7 +277,11 @@ class Shown:
             raise AttributeError(attribute)
         if self._provider is not None:
             return getattr(self._provider, attribute)
-        return getattr(D.held().parts[self._kind] if D.filled else self._view, attribute)
+        try:
+            shown = active_provider().parts[self._kind]
+        except RuntimeError:  # before qlib.init
+            shown = self._view
+        return getattr(shown, attribute)
 
     def __repr__(self) -> str:
         return f"<{self._kind} of the live session>"
