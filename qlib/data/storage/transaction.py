@@ -56,6 +56,7 @@ class Change:
     folders: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
+    plain: set[str] = field(default_factory=set)  # folders of the old one that are no links
 
     @property
     def old(self) -> Path | None:
@@ -108,11 +109,27 @@ class Change:
 
     def _make(self, folder: str) -> None:
         if folder not in self.folders:
+            self._refuse_links(folder)
             try:
                 os.mkdir(f"{self.fresh}/{folder}")  # noqa: PTH102  thousands of them, most of them one below another
             except (FileExistsError, FileNotFoundError):
                 (self.fresh / folder).mkdir(parents=True, exist_ok=True)
             self.folders.add(folder)
+
+
+    def _refuse_links(self, folder: str) -> None:
+        """Raise InputError for a folder behind a symbolic link: a real one in its place would hide all that is there."""
+        parts = folder.split("/")
+        for depth in range(1, len(parts) + 1):
+            name = "/".join(parts[:depth])
+            if name in self.folders or name in self.plain:
+                continue
+            self.plain.add(name)
+            if os.path.islink(f"{self.target}/{name}"):  # noqa: PTH114  a Path for each of thousands of folders
+                raise InputError(
+                    f"root: {self.target}/{name} is a symbolic link, which cannot be replaced together with the rest; "
+                    "put the folder itself there, or link the whole store"
+                )
 
 
 def _link(old: str, new: str) -> None:

@@ -134,6 +134,17 @@ def test_a_folder_that_is_no_store_is_left_alone(tmp_path):
     assert (tmp_path / "thesis" / "chapter.txt").read_text() == "years"
 
 
+def test_a_folder_behind_a_link_is_refused_and_nothing_of_it_is_lost(tmp_path):
+    days = pd.bdate_range("2024-01-01", periods=3)
+    frame = pd.DataFrame({"close": [1.0, 2.0, 3.0]}, days)
+    root = write_store({"AAA": frame}, tmp_path / "store", "day")
+    (root / "features").rename(tmp_path / "elsewhere")
+    (root / "features").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="features is a symbolic link"):
+        write_store({"BBB": frame}, root, "day")
+    assert (root / "features").is_symlink() and (tmp_path / "elsewhere" / "aaa" / "close.day.bin").exists()
+
+
 def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="file/s cannot be written: "):
