@@ -9,15 +9,14 @@ from __future__ import annotations
 
 import sys
 
-import fire
-
+from qlib.cli import doors
 from qlib.collect.dump_pit import DumpPitData
 from qlib.errors import InputError, QlibError
 
 
 def main() -> None:
     try:
-        fire.Fire(DumpPitData)
+        print(doors.call(doors.of_class(DumpPitData), name="dump_pit"))
     except QlibError as error:
         print(f"dump_pit: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

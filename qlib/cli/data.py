@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from qlib.cli import doors
 from qlib.collect.future import write_future_calendar
 from qlib.collect.resample import resample_store
 from qlib.errors import InputError, QlibError
@@ -124,8 +125,6 @@ def help_text() -> str:
 
 def run() -> None:
     """Do what the command line says: `resample` and `future` here, the rest by `GetData`."""
-    import fire  # noqa: PLC0415  only the command line needs it
-
     name, words = "".join(sys.argv[1:2]), sys.argv[2:]
     if name in ("", "-h", "--help"):
         print(help_text())
@@ -134,7 +133,7 @@ def run() -> None:
         if name in _OWN:
             _OWN[name](words)
         else:
-            fire.Fire(GetData)
+            print(doors.call(doors.of_class(GetData), name="get_data"))
     except QlibError as error:
         print(f"{f'qlib data {name}' if name in _OWN else 'get_data'}: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

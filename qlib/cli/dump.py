@@ -15,6 +15,7 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from qlib.cli import doors
 from qlib.collect.dump import DumpDataAll, DumpDataBase, DumpDataFix, DumpDataUpdate
 from qlib.errors import InputError, QlibError
 
@@ -27,17 +28,18 @@ def _command(kind: type[DumpDataBase]) -> Callable[..., None]:
     def command(*arguments: Any, **options: Any) -> None:
         print(kind(*arguments, **options).dump())
 
-    setattr(command, "__signature__", inspect.signature(kind))  # noqa: B010  what fire reads and shows
+    options = inspect.signature(kind)
+    where = options.parameters["data_path"].replace(annotation="str")  # no frames on a command line
+    rest = [one for name, one in options.parameters.items() if name != "data_path"]
+    setattr(command, "__signature__", options.replace(parameters=[where, *rest]))  # noqa: B010  what fire reads
     command.__doc__ = DumpDataBase.__doc__
     return command
 
 
 def run() -> None:
     """Hand the command line to the three commands."""
-    import fire  # noqa: PLC0415  only the command line needs it
-
     try:
-        fire.Fire(
+        doors.call(
             {kind.command: _command(kind) for kind in (DumpDataAll, DumpDataFix, DumpDataUpdate)}, name="dump_bin"
         )
     except QlibError as error:

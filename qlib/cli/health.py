@@ -18,6 +18,7 @@ from typing import Any
 
 import pandas as pd
 
+from qlib.cli import doors
 from qlib.collect.health import Report, Rules, check, open_bars
 from qlib.collect.health import qlib_checks as qlibs
 from qlib.collect.health.bars import Bars
@@ -199,13 +200,11 @@ def _findings_of(path: Path) -> list[dict[str, Any]]:
         raise InputError(f"known: {path} is not the JSON of a health check ({type(error).__name__}: {error})") from None
 
 
-def _text(result: Any) -> Any:
-    """Return what is printed of a result; anything else is left to fire, which prints its help."""
-    if isinstance(result, Report):
-        return str(result)
+def _text(result: Report | pd.DataFrame | None) -> str:
+    """Return what is printed of a result."""
     if isinstance(result, pd.DataFrame):
         return result.to_string(index=False)
-    return "Nothing is wrong." if result is None else result
+    return "Nothing is wrong." if result is None else str(result)
 
 
 def help_text(name: str, checker: type) -> str:
@@ -219,17 +218,16 @@ def help_text(name: str, checker: type) -> str:
 
 
 def _run(checker: type) -> None:
-    import fire  # noqa: PLC0415  only the command line needs it
-
     name = Path(sys.argv[0]).name  # a script, or "qlib health"
     if len(sys.argv) < 2 or not {"-h", "--help"}.isdisjoint(sys.argv):
         print(help_text(name, checker), file=sys.stdout if len(sys.argv) > 1 else sys.stderr)
         sys.exit(0 if len(sys.argv) > 1 else 2)
     try:
-        result = fire.Fire(checker, name=name, serialize=_text)
+        result = doors.call(doors.of_class(checker), name=name)
     except QlibError as error:
         print(f"{name}: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
+    print(_text(result))
     wrong = result.wrong if isinstance(result, Report) else isinstance(result, pd.DataFrame)
     sys.exit(int(wrong))
 

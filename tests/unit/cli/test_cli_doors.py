@@ -1,0 +1,108 @@
+"""Command lines are understood whole before anything is done, and texts stay texts."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from qlib.cli import data, doors, dump
+from qlib.errors import InputError
+
+DONE: list[object] = []
+
+
+def write(target: str | Path, fields: str | Sequence[str] = (), dry_run: bool = False) -> str:
+    """Write."""
+    DONE.append((target, fields, dry_run))
+    return "written"
+
+
+class Store:
+    """A store."""
+
+    def __init__(self, root: str, limit: int | None = None) -> None:
+        self.root, self.limit = root, limit
+
+    def fill(self, name: str = "all") -> str:
+        """Fill it, by way of `write`."""
+        return self.write(name)
+
+    def write(self, name: str) -> str:
+        """Write."""
+        DONE.append((self.root, self.limit, name))
+        return name
+
+
+@pytest.fixture(autouse=True)
+def nothing_done():
+    DONE.clear()
+
+
+def told(monkeypatch, *words: str) -> None:
+    monkeypatch.setattr(sys, "argv", ["program", *words])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("write", "--target", "x", "--dryrun"),
+        ("write", "--target", "x", "--fields", "a", "--dry_run", "--no_such=1"),
+        ("write", "x", "a", "True", "more"),
+        ("wirte", "--target", "x"),
+        ("write",),
+        (),
+    ],
+)
+def test_a_word_that_nobody_takes_ends_the_program_before_anything_is_done(monkeypatch, capsys, words):
+    told(monkeypatch, *words)
+    with pytest.raises(SystemExit) as ended:
+        doors.call({"write": write}, name="program")
+    assert (ended.value.code, DONE) == (2, [])
+
+
+@pytest.mark.parametrize("words", [("fill", "--root", "x", "--nmae", "a"), ("--root", "x"), ("fil", "--root", "x")])
+def test_so_it_is_with_classes(monkeypatch, capsys, words):
+    told(monkeypatch, *words)
+    with pytest.raises(SystemExit) as ended:
+        doors.call(doors.of_class(Store), name="program")
+    assert (ended.value.code, DONE) == (2, [])
+
+
+def test_what_is_understood_is_done_once(monkeypatch):
+    told(monkeypatch, "write", "--target", "2024", "--fields", "a,b", "--dry-run")
+    assert doors.call({"write": write}, name="program") == "written"
+    assert DONE == [("2024", ("a", "b"), True)]
+    told(monkeypatch, "fill", "--root=7", "--limit=3", "--name", "None")
+    assert doors.call(doors.of_class(Store), name="program") is None
+    assert DONE[1:] == [("7", 3, None)]
+
+
+@pytest.mark.parametrize("word", ["1_000", "2024.10", "--dry_run"])
+def test_a_text_that_was_taken_for_something_else_is_said(monkeypatch, word):
+    told(monkeypatch, "write", "--target", word)
+    with pytest.raises(InputError, match=r"^target: received (1000|2024.1|True); a text is needed"):
+        doors.call({"write": write}, name="program")
+    assert not DONE
+
+
+def test_a_mistyped_option_of_dump_bin_leaves_the_store(monkeypatch, capsys, tmp_path):
+    (tmp_path / "csv").mkdir()
+    (tmp_path / "csv" / "a.csv").write_text("date,close\n2026-01-05,1\n")
+    told(monkeypatch, "dump_all", str(tmp_path / "csv"), str(tmp_path / "store"), "--dryrun")
+    with pytest.raises(SystemExit) as ended:
+        dump.run()
+    assert ended.value.code == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["csv"]
+    assert "Could not consume arg: --dryrun" in capsys.readouterr().err
+
+
+def test_a_mistyped_option_of_get_data_leaves_the_store(monkeypatch, capsys, tmp_path):
+    told(monkeypatch, "sample", "--target_dir", str(tmp_path / "store"), "--exist_skip")
+    with pytest.raises(SystemExit) as ended:
+        data.run()
+    assert ended.value.code == 2
+    assert not list(tmp_path.iterdir())
+    assert "Could not consume arg: --exist_skip" in capsys.readouterr().err
