@@ -102,8 +102,13 @@ def _bound(
 
 
 def _written(name: str, value: Any) -> str:
+    """Return the word that fire read as `value`: 2024.10 and not 2024.1."""
+    from fire.parser import DefaultParseValue  # noqa: PLC0415  only the command line needs it
+
     if isinstance(value, str):
         return value
-    if not any(word == str(value) or word.endswith(f"={value}") for word in sys.argv):  # True, 1e3, 2024.10
-        raise InputError(f"{name}: received {value!r}; a text is needed (a folder 2024.10 is written as ./2024.10)")
-    return str(value)
+    ends = {end for word in sys.argv[1:] for end in (word, word.partition("=")[2]) if end and end[0] != "-"}
+    words = [end for end in ends if repr(DefaultParseValue(end)) == repr(value)]
+    if len(words) != 1:
+        raise InputError(f"{name}: received {value!r}; a text is needed")
+    return words[0]

@@ -80,10 +80,18 @@ def test_what_is_understood_is_done_once(monkeypatch):
     assert DONE[1:] == [("7", 3, None)]
 
 
-@pytest.mark.parametrize("word", ["1_000", "2024.10", "--dry_run"])
-def test_a_text_that_was_taken_for_something_else_is_said(monkeypatch, word):
-    told(monkeypatch, "write", "--target", word)
-    with pytest.raises(InputError, match=r"^target: received (1000|2024.1|True); a text is needed"):
+@pytest.mark.parametrize("word", ["1_000", "2024.10", "0" * 64, "True", "1e3", "a,b", "[a]"])
+def test_a_text_stays_as_it_was_written(monkeypatch, word):
+    told(monkeypatch, "write", f"--target={word}", "--fields", "1,2")
+    doors.call({"write": write}, name="program")
+    told(monkeypatch, "write", word)
+    doors.call({"write": write}, name="program")
+    assert [target for target, *_ in DONE] == [word, word]
+
+
+def test_an_option_without_its_text_is_said(monkeypatch):
+    told(monkeypatch, "write", "--target", "--dry_run")
+    with pytest.raises(InputError, match=r"^target: received True; a text is needed$"):
         doors.call({"write": write}, name="program")
     assert not DONE
 
