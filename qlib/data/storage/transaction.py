@@ -116,9 +116,8 @@ class Change:
                 (self.fresh / folder).mkdir(parents=True, exist_ok=True)
             self.folders.add(folder)
 
-
     def _refuse_links(self, folder: str) -> None:
-        """Raise InputError for a folder behind a symbolic link: a real one in its place would hide all that is there."""
+        """Raise InputError for a folder behind a symbolic link: a real one in its place would hide what is there."""
         parts = folder.split("/")
         for depth in range(1, len(parts) + 1):
             name = "/".join(parts[:depth])
