@@ -32,6 +32,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.collect.native.lines import MARGIN, NAME, NUMBER, SKIP, TIME, count_rows, read_lines
+from qlib.data.calendar import check_years
 from qlib.data.storage.writer import FIELD
 from qlib.errors import InputError, did_you_mean
 from qlib.utils.paths import fname_to_code
@@ -81,7 +82,13 @@ class Reading:
         others = [name for name in columns if name not in (self.date_field_name, self.symbol_field_name)]
         self.columns.update(columns)
         if self.include_fields:
-            return [name for name in others if name in self.include_fields]
+            found = [name for name in others if name in self.include_fields]
+            if not found:
+                raise InputError(
+                    f"{source}: has no column of include_fields ({', '.join(self.include_fields)}); its columns are "
+                    f"{', '.join(others)}{did_you_mean(self.include_fields[0], others)}"
+                )
+            return found
         return [name for name in others if name not in self.exclude_fields]
 
     def check_fields(self) -> None:
@@ -107,11 +114,18 @@ def parts(data: Any, reading: Reading) -> list[Part]:
     if isinstance(data, Mapping):
         if not data:
             raise InputError("data_path: received no frames; at least one is needed")
+        for name, frame in data.items():
+            if not isinstance(frame, pd.DataFrame):
+                raise InputError(f"frame of {name}: received {type(frame).__name__}; a DataFrame is needed")
         chosen = list(data.items())[: reading.limit_nums]
         return [
             functools.partial(_of_frame, frame, f"frame of {name}", _symbol(str(name)), reading)
             for name, frame in chosen
         ]
+    if not isinstance(data, str | os.PathLike):
+        raise InputError(
+            f"data_path: received {type(data).__name__}; a folder, a file, a DataFrame or a mapping of them is needed"
+        )
     path = Path(data).expanduser()
     if path.is_dir():
         with os.scandir(path) as entries:
@@ -458,6 +472,7 @@ def checked(
         twice = np.flatnonzero(times[1:] == times[:-1])
         if len(twice):
             raise InputError(f"{source}: the date {str(times[twice[0]]).replace('T', ' ')} occurs more than once")
+    check_years(times[[0, -1]], source)
     if not freq.intraday and (times.view(np.int64) % 86400).any():
         odd = times[times.view(np.int64) % 86400 != 0][0]
         raise InputError(

@@ -412,6 +412,13 @@ def _parse_time(text: bytes, where: str) -> np.datetime64:
     return stamp.to_datetime64()
 
 
+def check_years(times: np.ndarray, where: str) -> None:
+    """Raise InputError for a time that nanoseconds do not reach: numpy would write 1816 for a 9999 in silence."""
+    odd = times[~((times > _EARLIEST) & (times < _LATEST))]
+    if len(odd):
+        raise InputError(f"{where}: the date {str(odd[0])[:10]} is out of range; years from 1679 to 2261 are allowed")
+
+
 def time_texts(times: Any, freq: str | Freq) -> list[str]:
     """Return times as a store writes them: dates, or for minutes date and time to the second."""
     form = "%Y-%m-%d %H:%M:%S" if Freq(freq).intraday else "%Y-%m-%d"

@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from qlib.data.calendar import read_calendar, time_texts
+from qlib.data.calendar import check_years, read_calendar, time_texts
 from qlib.data.storage.binary import to_bytes
 from qlib.data.storage.file_storage import calendar_freqs, same_freq
 from qlib.data.storage.instruments import instruments_text, read_instruments
@@ -121,6 +121,7 @@ def _checked(instrument: str, frame: pd.DataFrame, freq: Freq) -> _Series:
         raise InputError(f"{where}: {index[whole != index][0]} cannot be stored at freq {freq}, whose times are {unit}")
     if not index.is_monotonic_increasing:
         frame = frame.sort_index()
+    check_years(frame.index.to_numpy()[[0, -1]], where)
     return _Series(instrument, frame.index.to_numpy("datetime64[ns]"), _columns(frame, where))
 
 

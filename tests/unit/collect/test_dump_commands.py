@@ -305,13 +305,16 @@ def test_bars_wait_in_a_file_when_they_are_many(tmp_path, monkeypatch):
         ({"max_workers": 0}, "max_workers: received 0; a whole number from 1 on"),
         ({"limit_nums": "few"}, "limit_nums: received 'few'"),
         ({"include_fields": "clsoe,c"}, "include_fields: no source has a column 'clsoe'; there are c, date"),
+        ({"include_fields": "C"}, r"frame of AAA: has no column of include_fields \(C\); its columns are c"),
+        ({"data_path": None}, "data_path: received NoneType; a folder, a file, a DataFrame or a mapping"),
+        ({"data_path": {"AAA": [1]}}, "frame of AAA: received list; a DataFrame is needed"),
         ({"calendar": "nowhere.txt"}, "calendar: nowhere.txt is no file"),
     ],
 )
 def test_a_wrong_option_is_named(store, options, said):
     before = contents(store.parent)
     with pytest.raises(InputError, match=said):
-        dump_all({"AAA": of("1 c=1")}, store, **options)
+        dump_all(**{"data_path": {"AAA": of("1 c=1")}, "qlib_dir": store, **options})
     assert contents(store.parent) == before
 
 

@@ -100,6 +100,7 @@ def test_markets_can_be_named(tmp_path):
         ({"A": of([1]).tz_localize("UTC")}, "day", "carry the zone UTC.*tz_localize.None"),
         ({"A": of([1, 2]).iloc[[0, 0]]}, "day", "2024-01-01 00:00:00 occurs more than once"),
         ({"A": of([1], pd.DatetimeIndex([pd.NaT]))}, "day", "without a time"),
+        ({"A": of([1], pd.DatetimeIndex(np.array(["9999-12-31"], "M8[s]")))}, "day", "9999-12-31 is out of range"),
         ({"A": of([1, 2], HOURS)}, "day", "01:00:00 cannot be stored at freq day, whose times are midnights"),
         ({"A": of([1], HOURS + pd.Timedelta("1ms"))}, "1min", "whose times are whole seconds"),
         ({"A": of([1]).assign(close="x")}, "day", "column close is (str|object); numbers are needed"),
