@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.collect.resample import market_of
-from qlib.data.calendar import Calendar, continued, read_calendar, time_texts, timestamp
+from qlib.data.calendar import Calendar, check_years, continued, read_calendar, time_texts, timestamp
 from qlib.data.storage.file_storage import calendar_freqs, same_freq
 from qlib.errors import InputError, MissingDataError
 from qlib.utils.paths import replace_file
@@ -69,6 +69,7 @@ def write_future_calendar(
     if not len(own):
         raise MissingDataError(f"{own.name} is empty: what follows its last entry is unknown")
     whole = _with_times(own, times) if times is not None else _by_rule(own, until, region, holidays, workdays)
+    check_years(whole.times[-1:], "until" if times is None else "times")
     path = root / "calendars" / f"{stored}_future.txt"
     content = "".join(text + "\n" for text in time_texts(whole.times, stored))
     replace_file(path, lambda file: file.write(content.encode()))

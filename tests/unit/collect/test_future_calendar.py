@@ -40,6 +40,14 @@ def test_around_the_clock_the_future_needs_nothing(hours):
     assert provider.calendar(freq="4h", future=True)[-1] == pd.Timestamp("2026-01-10 20:00"), "two years"
 
 
+@pytest.mark.parametrize("given", [{"until": "9999-12-31"}, {"times": ["2024-05-01", "9999-12-31"]}])
+def test_a_calendar_that_could_not_be_read_is_not_written(tmp_path, given):
+    root = store(tmp_path / "s", pd.date_range("2024-04-01", periods=3), "day")
+    with pytest.raises(InputError, match="the date 2262-04-11 is out of range; years from 1679 to 2261"):
+        write_future_calendar(root, "day", region="crypto", **given)
+    assert not (root / "calendars" / "day_future.txt").exists()
+
+
 def test_an_exchange_needs_its_holidays(tmp_path):
     days = exchange_calendar("day", "2024-04-01", "2024-04-26", "cn", ["2024-04-04", "2024-04-05"], ["2024-04-07"])
     root = store(tmp_path / "cn", days.index, "day")
