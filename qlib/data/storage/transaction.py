@@ -165,17 +165,16 @@ def replacing(target: Path, *, dry_run: bool = False) -> Iterator[Change]:
         The disk is full, a limit is reached; `target` is as it was.
     """
     fresh = _beside(target, "new")
-    try:
+    with _told(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        fresh.mkdir()
-        fresh.rmdir()
-    except OSError as error:
-        raise InputError(f"root: {target} cannot be written: {error.strerror} ({target.parent})") from None
     if target.exists() and not target.is_dir():
         raise InputError(f"root: received {target}, which is a file; a folder is needed")
     if target.is_mount():
         raise InputError(f"root: {target} is a mount point, which cannot be replaced in one step; use a folder in it")
     with _only_writer(target):
+        with _told(target):  # not earlier: another writer would sweep it away
+            fresh.mkdir()
+            fresh.rmdir()
         _sweep(target)
         try:
             fresh.mkdir()
@@ -189,6 +188,15 @@ def replacing(target: Path, *, dry_run: bool = False) -> Iterator[Change]:
                 _swap(fresh, target)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)  # after the swap this is the old folder
+
+
+@contextlib.contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Say what is wrong where the folder beside `target` cannot be made."""
+    try:
+        yield
+    except OSError as error:
+        raise InputError(f"root: {target} cannot be written: {error.strerror} ({target.parent})") from None
 
 
 def _beside(target: Path, kind: str) -> Path:

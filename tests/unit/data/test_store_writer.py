@@ -7,6 +7,7 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -216,6 +217,27 @@ def test_the_new_store_takes_the_place_of_the_old_with_and_without_the_system_ca
     root = write_store({"A": of([1, 2])}, tmp_path / "s", "day")
     write_store({"A": of([3, 4, 5])}, root, "day")
     assert provider_of(root).features(["A"], ["$close"])["$close"].tolist() == [3, 4, 5]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_writers_at_once_wait_for_each_other_and_nothing_of_theirs_is_lost(tmp_path):
+    failed: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            for turn in range(10):
+                with transaction.replacing(tmp_path / "s") as change:
+                    change.write(f"{number}_{turn}", b"x")
+        except Exception as error:  # noqa: BLE001  a thread's error is told by the assertion
+            failed.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    assert len(list((tmp_path / "s").iterdir())) == 60
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
 
 
