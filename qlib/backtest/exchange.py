@@ -28,6 +28,7 @@ from qlib.backtest.rules.limit import EXPRESSIONS, NONE, NUMBER
 from qlib.backtest.rules.lot import Lot
 from qlib.backtest.rules.market import Market, market_of
 from qlib.backtest.rules.volume import CUMULATIVE
+from qlib.backtest.step import TINY_PRICE, StepQuotes
 from qlib.data.provider import active_provider
 from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.log import get_module_logger
@@ -35,8 +36,8 @@ from qlib.log import get_module_logger
 if TYPE_CHECKING:
     from qlib.backtest.account import Account
 
-TINY_PRICE = 1e-8  # a price at or below this is no price
 NO_DEALS: Mapping[str, float] = {}
+KEPT_STEPS = 8  # steps whose market is remembered: the current one, the one before, those of outer levels
 
 
 class Exchange:
@@ -215,7 +216,8 @@ class Exchange:
         self.quote: NumpyQuote = quote
         self._lot = Lot(None) if self.trade_w_adj_price else self.market.lot
         self._column = quote.column
-        self._seen: tuple[Any, Any, Bar] | None = None
+        self._steps: dict[tuple[int, int], StepQuotes] = {}
+        self._seen: tuple[Any, Any, StepQuotes] | None = None
 
     @property
     def quote_df(self) -> pd.DataFrame:
@@ -224,12 +226,35 @@ class Exchange:
 
     def bar(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> Bar:
         """Return the bars that open inside the closed range, as one."""
+        return self.at(start_time, end_time).bar
+
+    def at(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> StepQuotes:
+        """Return the market of a step as arrays over `quote.instruments`: tradable flags, prices, factors.
+
+        See `StepQuotes`, and `columns` for the places of instruments in them. A subclass that answers otherwise in
+        `is_stock_tradable`, `get_deal_price` ... is not asked here: `vector` says whether there is one.
+        """
         seen = self._seen
         if seen is not None and seen[0] is start_time and seen[1] is end_time:
             return seen[2]
-        found = self.quote.bar(pd.Timestamp(start_time), pd.Timestamp(end_time))
+        bar = self.quote.bar(pd.Timestamp(start_time), pd.Timestamp(end_time))
+        found = self._steps.get((bar.lo, bar.hi))
+        if found is None:
+            if len(self._steps) >= KEPT_STEPS:
+                self._steps.clear()
+            found = self._steps[bar.lo, bar.hi] = StepQuotes(bar, self.buy_price, self.sell_price)
         self._seen = (start_time, end_time, found)
         return found
+
+    def columns(self, instruments: Iterable[str]) -> np.ndarray[Any, Any]:
+        """Return the place of each instrument in the arrays of `at`; -1 for one without quotes."""
+        column = self._column
+        return np.array([column.get(instrument, -1) for instrument in instruments], dtype=np.int64)
+
+    @property
+    def vector(self) -> bool:
+        """True where the arrays of `at` answer as the questions for one instrument do (no subclass overrides them)."""
+        return all(getattr(type(self), name) is getattr(Exchange, name) for name in _QUESTIONS)
 
     def calendar_range(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
         """Return the positions of the first and last bar of the data's calendar inside the closed range."""
@@ -590,3 +615,7 @@ class Exchange:
 
 
 _ARGUMENTS = tuple(name for name in Exchange.__init__.__code__.co_varnames[1 : Exchange.__init__.__code__.co_argcount])
+_QUESTIONS = (
+    "bar", "check_stock_suspended", "check_stock_limit", "is_stock_tradable", "get_deal_price", "get_factor",
+    "round_amount_by_trade_unit",
+)  # fmt: skip
