@@ -48,14 +48,14 @@ def risk_analysis(r: pd.Series, N: float | None = None, freq: str | None = "day"
     mode
         "sum" (returns are added) or "product" (compounded), see `qlib.analysis.risk`.
     """
+    settings = active_settings()
     if N is None:
         if freq is None:
             raise ConfigError("risk_analysis needs N (bars in a year) or freq (their size); both are None")
-        settings = active_settings()
         N = risk.periods_per_year(freq, None if settings.compat == "qlib" else settings.region)
     elif freq is not None:
         logger.warning("risk_analysis: N is given, so freq is not used (freq=None says so)")
-    return risk.risk_analysis(r, N, mode)
+    return risk.risk_analysis(r, N, mode, compat=settings.compat)
 
 
 def backtest_daily(

@@ -371,13 +371,14 @@ class PortAnaRecord(ACRecordTemp):
 
     def _analyse_risk(self, freq: str, report: pd.DataFrame) -> pd.DataFrame:
         settings = active_settings()
-        year = periods_per_year(freq, None if settings.get("compat") == "qlib" else settings.region)
+        compat = settings.get("compat")
+        year = periods_per_year(freq, None if compat == "qlib" else settings.region)
         bench = report["bench"].fillna(0.0) if "bench" in report else 0.0
         excess = {
             "excess_return_without_cost": report["return"] - bench,
             "excess_return_with_cost": report["return"] - bench - report["cost"],
         }
-        analysis = pd.concat({name: risk_analysis(series, N=year) for name, series in excess.items()})
+        analysis = pd.concat({name: risk_analysis(series, N=year, compat=compat) for name, series in excess.items()})
         figures = {name: analysis["risk"].xs(name).to_dict() for name in excess}
         for name, values in figures.items():
             logger.info(f"{freq} {name.replace('_', ' ')}: {_words(values)}")

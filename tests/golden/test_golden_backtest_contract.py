@@ -100,7 +100,7 @@ def test_compat_gives_qlibs_numbers(golden, store, name):
         ("risk_sum_excess_with_cost", excess, "sum"),
         ("risk_product_return", report["return"], "product"),
     ):
-        figures = risk_analysis(series, year, mode)["risk"]
+        figures = risk_analysis(series, year, mode, compat="qlib")["risk"]
         close(figures[list(case[key])], list(case[key].values()), rtol=1e-4, atol=3e-6)
 
 
