@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from qlib.backtest.indicator import Indicator
-from qlib.backtest.position import BasePosition, PositionHistory
+from qlib.backtest.position import BasePosition, Position, PositionHistory
 from qlib.backtest.report import PortfolioMetrics
+from qlib.backtest.trades import TradeLog
 from qlib.config import active_settings
 from qlib.errors import ConfigError
 from qlib.utils.objects import init_instance_by_config
@@ -120,6 +121,7 @@ class Account:
             default_module=POSITION_MODULE,
         )
         self.accum_info = AccumulatedInfo()
+        self.trades = TradeLog()  # of all levels
         self.portfolio_metrics: PortfolioMetrics | None = None
         self.hist_positions = PositionHistory()
         self.reset(freq=freq, benchmark_config=benchmark_config)
@@ -150,7 +152,8 @@ class Account:
             self.hist_positions = PositionHistory()
             self._price_holdings(freq, benchmark_config)
             self._start_value = self.current_position.calculate_value()
-        self.indicator = Indicator(compat=self._compat())
+        self.compat = self._compat()
+        self.indicator = Indicator(compat=self.compat, trades=self.trades)
 
     def _price_holdings(self, freq: str, benchmark_config: Mapping[str, Any]) -> None:
         position = self.current_position
@@ -179,12 +182,13 @@ class Account:
         """Book an executed order."""
         if self.current_position.skip_update():
             return
-        if self._port_metr_enabled or self._compat() != "qlib":
-            self.accum_info.add_turnover(trade_val)
-            self.accum_info.add_cost(cost)
+        sums = self.accum_info
+        if self._port_metr_enabled or self.compat != "qlib":
+            sums.to += trade_val
+            sums.cost += cost
         held = self.current_position.position.get(order.stock_id)
         if held is not None and "price" in held:  # the trade moves this amount from its mark to the trade price
-            self.accum_info.add_return_value(-order.sign * (trade_price - held["price"]) * trade_val / trade_price)
+            sums.rtn -= order.sign * (trade_price - held["price"]) * trade_val / trade_price
         self.current_position.update_order(order, trade_val, cost, trade_price)
 
     def update_current_position(
@@ -196,43 +200,43 @@ class Account:
             return
         held = position.get_stock_list()
         prices = trade_exchange.marks(held, trade_start_time, trade_end_time)
-        self.accum_info.add_return_value(position.mark(zip(held, prices, strict=True)))
-        position.add_count_all(bar=self.freq)
+        if type(position) is Position:
+            self.accum_info.rtn += position.close_bar(prices, self.freq)
+        else:
+            self.accum_info.rtn += position.mark(zip(held, prices, strict=True))
+            position.add_count_all(bar=self.freq)
 
     def update_portfolio_metrics(self, trade_start_time: pd.Timestamp, trade_end_time: pd.Timestamp) -> None:
         """Add the step's row to the report."""
         metrics = self.portfolio_metrics
         assert metrics is not None
         if metrics.is_empty():
-            last_value = self.init_cash if self._compat() == "qlib" else self._start_value
-            last_cost = last_turnover = 0.0
+            last_value = self.init_cash if self.compat == "qlib" else self._start_value
         else:
             last_value = metrics.get_latest_account_value()
-            last_cost = metrics.get_latest_total_cost()
-            last_turnover = metrics.get_latest_total_turnover()
-        value = self.current_position.calculate_value()
-        stock_value = self.current_position.calculate_stock_value()
-        cost = self.accum_info.get_cost - last_cost
-        earning = value - last_value
-        metrics.update_portfolio_metrics_record(
-            trade_start_time=trade_start_time,
-            trade_end_time=trade_end_time,
-            account_value=value,
-            cash=self.current_position.position["cash"],
-            return_rate=(earning + cost) / last_value,
-            total_turnover=self.accum_info.get_turnover,
-            turnover_rate=(self.accum_info.get_turnover - last_turnover) / last_value,
-            total_cost=self.accum_info.get_cost,
-            cost_rate=cost / last_value,
+        position, sums = self.current_position, self.accum_info
+        stock_value = position.calculate_stock_value()
+        cash = position.position["cash"]
+        metrics.add_step(
+            trade_start_time,
+            trade_end_time,
+            last_value=last_value,
+            value=stock_value + cash + position.position.get("cash_delay", 0.0),
             stock_value=stock_value,
+            cash=cash,
+            turnover=sums.to,
+            cost=sums.cost,
         )
 
     def update_hist_positions(self, trade_start_time: pd.Timestamp) -> None:
         """Remember the position under the time the step starts."""
         position = self.current_position
         assert self.portfolio_metrics is not None
-        position.position["now_account_value"] = self.portfolio_metrics.get_latest_account_value()
-        position.update_weight_all()
+        value = position.position["now_account_value"] = self.portfolio_metrics.get_latest_account_value()
+        if type(position) is Position:
+            position.weigh(value)
+        else:
+            position.update_weight_all()
         self.hist_positions.record(trade_start_time, position)
 
     def update_indicator(
@@ -249,7 +253,7 @@ class Account:
         """Measure how well the step's orders were executed."""
         self.indicator.reset()
         if atomic:
-            self.indicator.update_order_indicators(trade_info)
+            self.indicator.update_order_indicators(trade_info, trade_start_time)
         else:
             self.indicator.agg_order_indicators(
                 inner_order_indicators,

@@ -63,6 +63,9 @@ class Order:
 
     SELL: ClassVar[OrderDir] = OrderDir.SELL
     BUY: ClassVar[OrderDir] = OrderDir.BUY
+    reason = "order"  # why it exists, or what cut it: for the trade log; a strategy may set its own
+    slippage = 0.0  # money lost to spread and impact, written by the exchange
+    stop = cast("float | None", None)  # set on an order: it is dealt only when the price reaches this
 
     def __post_init__(self) -> None:
         if self.direction not in (0, 1):

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,7 @@ from qlib.backtest.rules.lot import Lot
 from qlib.backtest.rules.market import Market, market_of
 from qlib.backtest.rules.volume import CUMULATIVE
 from qlib.backtest.step import TINY_PRICE, StepQuotes
+from qlib.backtest.trades import ORDER
 from qlib.data.provider import active_provider
 from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.log import get_module_logger
@@ -251,10 +252,11 @@ class Exchange:
         column = self._column
         return np.array([column.get(instrument, -1) for instrument in instruments], dtype=np.int64)
 
-    @property
-    def vector(self) -> bool:
-        """True where the arrays of `at` answer as the questions for one instrument do (no subclass overrides them)."""
-        return all(getattr(type(self), name) is getattr(Exchange, name) for name in _QUESTIONS)
+    vector: ClassVar[bool] = True  # the arrays of `at` answer as the questions for one instrument do
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.vector = all(getattr(cls, name) is getattr(Exchange, name) for name in _QUESTIONS)
 
     def calendar_range(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
         """Return the positions of the first and last bar of the data's calendar inside the closed range."""
@@ -262,7 +264,7 @@ class Exchange:
 
     def marks(self, instruments: Iterable[str], start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[float | None]:
         """Return the close of each instrument in the step; None for a suspended one, which keeps its last price."""
-        close, column = self.bar(start_time, end_time).last("$close"), self._column
+        close, column = self.at(start_time, end_time).close, self._column
         places = [column.get(instrument, -1) for instrument in instruments]
         if -1 in places:  # an instrument without quotes
             close = np.append(close, np.float32(np.nan))
@@ -274,7 +276,7 @@ class Exchange:
         column = self._column.get(stock_id)
         if column is None:
             return True
-        return math.isnan(self.bar(start_time, end_time).last("$close").item(column))
+        return math.isnan(self.at(start_time, end_time).close.item(column))
 
     def check_stock_limit(
         self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp, direction: int | None = None
@@ -296,10 +298,20 @@ class Exchange:
         self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp, direction: int | None = None
     ) -> bool:
         """Return True where the instrument is neither suspended nor limited on the side (None: on either side)."""
-        return not (
-            self.check_stock_suspended(stock_id, start_time, end_time)
-            or self.check_stock_limit(stock_id, start_time, end_time, direction)
-        )
+        if not self.vector:
+            return not (
+                self.check_stock_suspended(stock_id, start_time, end_time)
+                or self.check_stock_limit(stock_id, start_time, end_time, direction)
+            )
+        column = self._column.get(stock_id)
+        if column is None:
+            return False
+        market = self.at(start_time, end_time)
+        if direction is None:
+            return not (market.no_buy.item(column) or market.no_sell.item(column))
+        if direction not in (0, 1):
+            raise InputError(f"direction: received {direction!r}; allowed are Order.BUY, Order.SELL and None")
+        return not (market.no_buy if direction == Order.BUY else market.no_sell).item(column)
 
     def check_order(self, order: Order) -> bool:
         """Return True where the order's instrument is tradable on the order's side."""
@@ -333,7 +345,7 @@ class Exchange:
         column = self._column.get(stock_id)
         if column is None:
             return None
-        factor = self.bar(start_time, end_time).last("$factor").item(column)
+        factor = self.at(start_time, end_time).factor.item(column)
         return None if math.isnan(factor) else factor
 
     def get_deal_price(
@@ -352,18 +364,12 @@ class Exchange:
             column = self._column.get(stock_id)
             if column is None:
                 return None
-            bar = self.bar(start_time, end_time)
-            price = bar.last(field).item(column)
-            if price > TINY_PRICE:
-                return price
-            price = bar.last("$close").item(column)
-        else:
-            price = self.get_quote_info(stock_id, start_time, end_time, field, method)
-            if not isinstance(price, int | float) or price > TINY_PRICE:
-                return price
-            price = self.get_close(stock_id, start_time, end_time, method)
-        self.logger.debug(f"no {field} of {stock_id} from {start_time} to {end_time}: its close is used")
-        return price
+            market = self.at(start_time, end_time)
+            return (market.buy_price if direction == Order.BUY else market.sell_price).item(column)
+        price = self.get_quote_info(stock_id, start_time, end_time, field, method)
+        if not isinstance(price, int | float) or price > TINY_PRICE:
+            return price
+        return self.get_close(stock_id, start_time, end_time, method)
 
     # --------------------------------------------------------------------------------------------------------- lots
     def _factor(
@@ -526,7 +532,9 @@ class Exchange:
             raise InputError("deal_order takes a trade_account or a position, not both")
         if not self.check_order(order):
             order.deal_amount = 0.0
-            self.logger.debug(f"blocked by suspension or limit: {order}")
+            if order.reason is ORDER:
+                suspended = self.check_stock_suspended(order.stock_id, order.start_time, order.end_time)
+                order.reason = "suspended" if suspended else "limit"
             return 0.0, 0.0, math.nan
         holding = position if trade_account is None else trade_account.current_position
         price, value, cost = self._fill(order, holding, dealt_order_amount)

@@ -135,5 +135,5 @@ def _with_extra(quote: NumpyQuote, extra: pd.DataFrame, market: Market, cls: typ
     if both.index.has_duplicates:
         raise ConfigError(f"extra_quote: {both.index[both.index.duplicated()][0]} has a quote already")
     for name in ("limit_buy", "limit_sell"):
-        both[name] = both[name].astype(bool)
+        both[name] = both[name].astype(bool) | both["$close"].isna()  # a suspended one is blocked, too
     return cls(both, quote.freq)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,8 @@ from qlib.errors import ConfigError, InputError, MissingDataError, RunError
 if TYPE_CHECKING:
     from qlib.backtest.decision import Order
 
-SPECIAL = frozenset({"cash", "now_account_value", "cash_delay"})
+OWN_NUMBERS = ("cash", "now_account_value", "cash_delay")
+SPECIAL = frozenset(OWN_NUMBERS)
 OVERSOLD = -1e-5  # an amount below this means that more was sold than was held
 
 
@@ -301,6 +303,24 @@ class Position(BasePosition):
                 held["price"] = price
         return earned
 
+    def close_bar(self, prices: Sequence[float | None], bar: str) -> float:
+        """`mark` the holdings, in the order of `get_stock_list`, and `add_count_all`, in one pass."""
+        name, earned = f"count_{bar}", 0.0
+        for held, price in zip(self._holdings(), prices, strict=True):
+            if price is not None:
+                earned += held["amount"] * (price - held.get("price", price))
+                held["price"] = price
+            held[name] = held.get(name, 0) + 1
+        return earned
+
+    def _holdings(self) -> list[dict[str, Any]]:
+        return [held for key, held in self.position.items() if key not in SPECIAL]
+
+    def weigh(self, total: float) -> None:
+        """Set every weight to value / `total`."""
+        for held in self._holdings():
+            held["weight"] = held["amount"] * held["price"] / total if total else 0.0
+
     def update_stock_count(self, stock_id: str, bar: str, count: float) -> None:
         self.position[stock_id][f"count_{bar}"] = count
 
@@ -395,6 +415,7 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
     def __init__(self) -> None:
         self._kept: dict[pd.Timestamp, Any] = {}
         self._names: tuple[str, ...] = ()
+        self._keys: tuple[str, ...] = ()
 
     def record(self, time: pd.Timestamp, position: BasePosition) -> None:
         """Remember what `position` is at `time`."""
@@ -403,29 +424,33 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
 
     def _pack(self, position: Position) -> tuple[Any, ...] | None:
         table = position.position
-        holdings = [(key, held) for key, held in table.items() if key not in SPECIAL]
-        keys = tuple(holdings[0][1]) if holdings else ()
-        names = tuple([key for key, _ in holdings])
-        if len({tuple(held) for _, held in holdings}) > 1:
-            return None  # holdings of unequal kinds: keep them as they are
+        names = tuple([key for key in table if key not in SPECIAL])
         if names == self._names:
             names = self._names  # one tuple for as long as the same names are held
         self._names = names
-        flat = [number for _, held in holdings for number in held.values()]
-        numbers = np.array(flat, dtype=np.float64).reshape(len(names), len(keys))
-        special = {key: table[key] for key in table if key in SPECIAL}
-        return position.init_cash, position._settle_type, special, names, keys, numbers
+        holdings = [table[name] for name in names]
+        keys = self._keys
+        if holdings and len(keys) != len(holdings[0]):
+            keys = self._keys = tuple(holdings[0])
+        try:
+            columns = [array("d", [held[key] for held in holdings]) for key in keys]
+        except KeyError:
+            return None  # holdings of unequal kinds: keep them as they are
+        if sum(map(len, holdings)) != len(keys) * len(holdings):
+            return None
+        special = {key: table[key] for key in OWN_NUMBERS if key in table}
+        return position.init_cash, position._settle_type, special, names, keys, columns
 
-    @staticmethod
-    def _unpack(packed: tuple[Any, ...]) -> Position:
-        init_cash, settle_type, special, names, keys, numbers = packed
+    def _unpack(self, packed: tuple[Any, ...]) -> Position:
+        init_cash, settle_type, special, names, keys, columns = packed
         position = Position(cash=init_cash)
         position._settle_type = settle_type
         whole = [key.startswith("count_") for key in keys]
         position.position = dict(special)
-        for name, row in zip(names, numbers.tolist(), strict=True):
+        for i, name in enumerate(names):
             position.position[name] = {
-                key: int(value) if count else value for key, value, count in zip(keys, row, whole, strict=True)
+                key: int(column[i]) if count else column[i]
+                for key, column, count in zip(keys, columns, whole, strict=True)
             }
         return position
 
