@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.backtest.decision import Order
+from qlib.backtest.high_performance_ds import NumpyOrderIndicator
 from qlib.backtest.trades import Fill, TradeLog
 from qlib.errors import InputError, did_you_mean
 from qlib.log import get_module_logger
@@ -35,38 +36,7 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 logger = get_module_logger("indicator")
 
 
-class OrderIndicator:
-    """Numbers of the orders of one step: `data[metric]` is an array, one number per entry of `instruments`."""
-
-    __slots__ = ("data", "instruments")
-
-    def __init__(self, instruments: Sequence[str] = (), data: Mapping[str, Array] | None = None) -> None:
-        self.instruments = tuple(instruments)
-        self.data: dict[str, Array] = dict(data or {})
-
-    def assign(self, col: str, metric: Mapping[str, float] | Array) -> None:
-        """Set a metric from an array, or from a dict by instrument (NaN where it has none)."""
-        if isinstance(metric, Mapping):
-            if not self.data and not self.instruments:
-                self.instruments = tuple(metric)
-            metric = np.array([metric.get(name, np.nan) for name in self.instruments], dtype=np.float64)
-        self.data[col] = metric
-
-    def get_metric_series(self, metric: str) -> pd.Series:
-        """Return one metric by instrument; an empty Series for an unknown one."""
-        if metric not in self.data:
-            return pd.Series(dtype=np.float64)
-        return pd.Series(self.data[metric], index=pd.Index(self.instruments), name=metric)
-
-    def to_series(self) -> dict[str, pd.Series]:
-        """Return every metric by instrument."""
-        return {metric: self.get_metric_series(metric) for metric in self.data}
-
-    def __repr__(self) -> str:
-        return f"OrderIndicator({len(self.instruments)} orders: {', '.join(self.data)})"
-
-
-NumpyOrderIndicator = OrderIndicator
+OrderIndicator = NumpyOrderIndicator
 
 
 class History(MutableMapping[pd.Timestamp, Any]):
