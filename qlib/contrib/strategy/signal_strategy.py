@@ -333,3 +333,12 @@ class WeightStrategyBase(BaseSignalStrategy):
             trade_end_time=end,
         )
         return TradeDecisionWO(orders, self)
+
+
+def __getattr__(name: str) -> Any:
+    """Return EnhancedIndexingStrategy, which has a room of its own, at Qlib's path."""
+    if name == "EnhancedIndexingStrategy":
+        from qlib.contrib.strategy.enhanced_indexing import EnhancedIndexingStrategy  # noqa: PLC0415  built on this
+
+        return EnhancedIndexingStrategy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
