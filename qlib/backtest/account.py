@@ -3,7 +3,7 @@
 At the end of each step (`update_bar_end`) the holdings are marked at the step's close (a suspended one keeps its last
 price), a row is added to the report, and the position is remembered.
 
-    account value now - account value before = price profit - cost of the step
+    account value now - account value before = price profit - fees - impact - carry       (`Account.get_attribution`)
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from qlib.backtest.attribution import Attribution
 from qlib.backtest.indicator import Indicator
 from qlib.backtest.position import BasePosition, Position, PositionHistory
 from qlib.backtest.report import PortfolioMetrics
@@ -26,13 +27,15 @@ if TYPE_CHECKING:
     from qlib.backtest.exchange import Exchange
     from qlib.backtest.indicator import OrderIndicator
 
+SECOND = pd.Timedelta(seconds=1)  # a step ends this long before the next
 POSITION_MODULE = "qlib.backtest.position"
 
 
 class AccumulatedInfo:
     """Sums of money since the account began: profit of prices (`get_return`), cost, value traded (`get_turnover`).
 
-    Account value = value at the start + get_return - get_cost, at the end of every step. All levels share one.
+    Account value = value at the start + get_return - get_cost - slippage - carry, at the end of every step: slippage is
+    lost to spread and impact of fills, carry (by name) to holding. All levels share one.
     """
 
     def __init__(self) -> None:
@@ -42,6 +45,9 @@ class AccumulatedInfo:
         self.rtn = 0.0
         self.cost = 0.0
         self.to = 0.0
+        self.slippage = 0.0
+        self.carry: dict[str, float] = {}
+        self.carried: pd.Timestamp | None = None  # until when holding has been paid for
 
     def add_return_value(self, value: float) -> None:
         self.rtn += value
@@ -84,6 +90,8 @@ class Account:
         Keep a report and a history.
     provider
         Where prices of the benchmark and of unpriced holdings come from; None means the session's.
+    short
+        Allow amounts below 0.
 
     The first return is measured against cash and initial holdings, and a level above one without a report knows the
     cost and turnover of what was traded below. Under compat="qlib" the first return is measured against the cash alone,
@@ -100,7 +108,9 @@ class Account:
         port_metr_enabled: bool = True,
         *,
         provider: Any = None,
+        short: bool = False,
     ) -> None:
+        self.short = short
         self.provider = provider
         self._pos_type = pos_type
         self._port_metr_enabled = port_metr_enabled
@@ -116,7 +126,11 @@ class Account:
             {
                 "class": self._pos_type,
                 "module_path": POSITION_MODULE,
-                "kwargs": {"cash": init_cash, "position_dict": position_dict},
+                "kwargs": {
+                    "cash": init_cash,
+                    "position_dict": position_dict,
+                    **({"short": True} if self.short else {}),
+                },
             },
             default_module=POSITION_MODULE,
         )
@@ -152,6 +166,7 @@ class Account:
             self.hist_positions = PositionHistory()
             self._price_holdings(freq, benchmark_config)
             self._start_value = self.current_position.calculate_value()
+            self.attribution = Attribution(self._start_value, self.accum_info)
         self.compat = self._compat()
         self.indicator = Indicator(compat=self.compat, trades=self.trades)
 
@@ -189,6 +204,9 @@ class Account:
         held = self.current_position.position.get(order.stock_id)
         if held is not None and "price" in held:  # the trade moves this amount from its mark to the trade price
             sums.rtn -= order.sign * (trade_price - held["price"]) * trade_val / trade_price
+        if order.slippage:
+            sums.rtn += order.slippage
+            sums.slippage += order.slippage
         self.current_position.update_order(order, trade_val, cost, trade_price)
 
     def update_current_position(
@@ -200,11 +218,32 @@ class Account:
             return
         held = position.get_stock_list()
         prices = trade_exchange.marks(held, trade_start_time, trade_end_time)
+        self._stale = 0, 0.0
+        if None in prices:
+            suspended = [name for name, price in zip(held, prices, strict=True) if price is None]
+            worth = sum(position.get_stock_amount(name) * position.get_stock_price(name) for name in suspended)
+            self._stale = len(suspended), worth
         if type(position) is Position:
             self.accum_info.rtn += position.close_bar(prices, self.freq)
         else:
             self.accum_info.rtn += position.mark(zip(held, prices, strict=True))
             position.add_count_all(bar=self.freq)
+
+    def _pay_carry(self, start: pd.Timestamp, end: pd.Timestamp, exchange: Exchange) -> None:
+        """Pay what holding through the step costs, at once, whatever the cash.
+
+        A level above others pays for what they left out: they stop early when nothing is left to trade.
+        """
+        position, sums = self.current_position, self.accum_info
+        if not isinstance(position, Position) or (sums.carried is not None and sums.carried >= end):
+            return
+        if sums.carried is not None and sums.carried >= start:
+            start = sums.carried + SECOND
+        sums.carried = end
+        for rule in exchange.market.carry:
+            due = rule.due(position, exchange, start, end)
+            position.position["cash"] -= due
+            sums.carry[rule.name] = sums.carry.get(rule.name, 0.0) + due
 
     def update_portfolio_metrics(self, trade_start_time: pd.Timestamp, trade_end_time: pd.Timestamp) -> None:
         """Add the step's row to the report."""
@@ -227,6 +266,7 @@ class Account:
             turnover=sums.to,
             cost=sums.cost,
         )
+        self.attribution.add(trade_start_time, metrics.get_latest_account_value(), sums, *self._stale)
 
     def update_hist_positions(self, trade_start_time: pd.Timestamp) -> None:
         """Remember the position under the time the step starts."""
@@ -283,6 +323,8 @@ class Account:
         and `decision_list`.
         """
         self.update_current_position(trade_start_time, trade_end_time, trade_exchange)
+        if trade_exchange.market.carry:
+            self._pay_carry(trade_start_time, trade_end_time, trade_exchange)
         if self.is_port_metr_enabled():
             self.update_portfolio_metrics(trade_start_time, trade_end_time)
             self.update_hist_positions(trade_start_time)
@@ -302,6 +344,12 @@ class Account:
         if not self.is_port_metr_enabled() or self.portfolio_metrics is None:
             raise ConfigError("no report was kept: make the executor with generate_portfolio_metrics=True")
         return self.portfolio_metrics.generate_portfolio_metrics_dataframe(), self.get_hist_positions()
+
+    def get_attribution(self) -> pd.DataFrame:
+        """Return where the money of every step went, see `attribution`. Raises ConfigError without a report."""
+        if not self.is_port_metr_enabled():
+            raise ConfigError("no report was kept: make the executor with generate_portfolio_metrics=True")
+        return self.attribution.frame()
 
     def get_trade_indicator(self) -> Indicator:
         return self.indicator

@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
+from qlib.backtest.dealing import fill
 from qlib.backtest.decision import Order, OrderDir, OrderHelper
 from qlib.backtest.loading import load_quotes
-from qlib.backtest.position import BasePosition, nearly_equal
+from qlib.backtest.position import BasePosition, Position
 from qlib.backtest.quote import Bar, BaseQuote, NumpyQuote
 from qlib.backtest.rules.fee import NOTHING
 from qlib.backtest.rules.limit import EXPRESSIONS, NONE, NUMBER
 from qlib.backtest.rules.lot import Lot
 from qlib.backtest.rules.market import Market, market_of
-from qlib.backtest.rules.volume import CUMULATIVE
 from qlib.backtest.step import TINY_PRICE, StepQuotes
-from qlib.backtest.trades import ORDER
+from qlib.backtest.trades import ORDER, Fill
 from qlib.data.provider import active_provider
 from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.log import get_module_logger
@@ -71,6 +71,10 @@ class Exchange:
         Lot in real shares; None for none. Left out: the region's.
     provider
         Where quotes come from; None means the session's.
+    fills
+        Spread, impact of size, stops: see `rules.fills`.
+    short, carry
+        Positions below zero, and what holding costs: see `rules.short`.
 
     Raises ConfigError naming the argument that cannot be used.
     """
@@ -127,13 +131,16 @@ class Exchange:
             impact_cost=impact_cost,
             trade_unit=kwargs.get("trade_unit", settings.trade_unit),
             compat=settings.compat,
+            fills=kwargs.get("fills"),
+            short=kwargs.get("short"),
+            carry=kwargs.get("carry"),
         )
         self.get_quote_from_qlib()
 
     @classmethod
     def known_kwargs(cls) -> tuple[str, ...]:
         """Names that `**kwargs` may hold."""
-        return ("trade_unit", "provider")
+        return ("trade_unit", "provider", "fills", "short", "carry")
 
     # -------------------------------------------------------------------------------------------- the rules, by name
     @property
@@ -203,9 +210,10 @@ class Exchange:
         close, factor = quote.fields["$close"], quote.fields["$factor"]
         self.trade_w_adj_price = bool((np.isnan(factor) & ~np.isnan(close)).any())
         if self.trade_w_adj_price and self.trade_unit is not None:
+            where = "is not applied" if self.compat == "qlib" else "is not applied to these"
             self.logger.warning(
                 f"some instruments have a close but no $factor, so real shares are unknown: trade_unit "
-                f"{self.trade_unit} is not applied, orders use adjusted amounts"
+                f"{self.trade_unit} {where}, orders use adjusted amounts"
             )
         for side, price in (("buy", self.buy_price), ("sell", self.sell_price)):
             if price != "$close":
@@ -215,7 +223,7 @@ class Exchange:
                         f"{side} price {price} is missing in {absent} bars that have a close: close is used"
                     )
         self.quote: NumpyQuote = quote
-        self._lot = Lot(None) if self.trade_w_adj_price else self.market.lot
+        self._lot = Lot(None) if self.trade_w_adj_price and self.compat == "qlib" else self.market.lot
         self._column = quote.column
         self._steps: dict[tuple[int, int], StepQuotes] = {}
         self._seen: tuple[Any, Any, StepQuotes] | None = None
@@ -388,6 +396,20 @@ class Exchange:
             raise InputError(f"no $factor of {stock_id} from {start_time} to {end_time}, so its lot is unknown")
         return found
 
+    def _unreal(
+        self,
+        factor: float | None,
+        stock_id: str | None,
+        start_time: pd.Timestamp | None,
+        end_time: pd.Timestamp | None,
+    ) -> bool:
+        """Whether the instrument is one of those whose real shares are unknown, at that time."""
+        if factor is not None or not self.trade_w_adj_price:
+            return False
+        if stock_id is None or start_time is None or end_time is None:
+            return True
+        return self.get_factor(stock_id, start_time, end_time) is None
+
     def get_amount_of_trade_unit(
         self,
         factor: float | None = None,
@@ -396,7 +418,7 @@ class Exchange:
         end_time: pd.Timestamp | None = None,
     ) -> float | None:
         """Return one lot in adjusted amount; None where amounts are not rounded."""
-        if self._lot.unit is None:
+        if self._lot.unit is None or self._unreal(factor, stock_id, start_time, end_time):
             return None
         return self._lot.size(self._factor(factor, stock_id, start_time, end_time))
 
@@ -408,8 +430,11 @@ class Exchange:
         start_time: pd.Timestamp | None = None,
         end_time: pd.Timestamp | None = None,
     ) -> float:
-        """Return the largest amount of whole lots up to `deal_amount`, which is unchanged where there are no lots."""
-        if self._lot.unit is None:
+        """Return the largest amount of whole lots up to `deal_amount`, which is unchanged where there are no lots.
+
+        Without a factor, where some are not known, the instrument counts as one of those: its real shares are unknown.
+        """
+        if self._lot.unit is None or self._unreal(factor, stock_id, start_time, end_time):
             return deal_amount
         return self._lot.floor(deal_amount, self._factor(factor, stock_id, start_time, end_time))
 
@@ -537,7 +562,7 @@ class Exchange:
                 order.reason = "suspended" if suspended else "limit"
             return 0.0, 0.0, math.nan
         holding = position if trade_account is None else trade_account.current_position
-        price, value, cost = self._fill(order, holding, dealt_order_amount)
+        price, value, cost = fill(self, order, holding, dealt_order_amount)
         if value > NOTHING:
             if trade_account is not None:
                 trade_account.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
@@ -545,77 +570,32 @@ class Exchange:
                 position.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
         return value, cost, price
 
-    def _fill(
-        self, order: Order, holding: BasePosition | None, dealt: Mapping[str, float]
-    ) -> tuple[float, float, float]:
-        """Decide the amount; return (price, value, cost)."""
-        start, end, stock = order.start_time, order.end_time, order.stock_id
-        price = self.get_deal_price(stock, start, end, direction=order.direction)
-        factor = order.factor = self.get_factor(stock, start, end)
-        amount = self._within_volume(order, dealt)
-        fee = self.market.fee
-        buying = order.direction == Order.BUY
-        rate = fee.buy if buying else fee.sell
-        if self.impact_cost:
-            volume = self.get_volume(stock, start, end)
-            rate += self.market.impact.share(amount * price, 0.0 if volume is None else volume * price)
-        if not buying and holding is not None:
-            amount = self._sellable(stock, amount, price, rate, factor, holding)
-        elif buying and holding is not None:
-            amount = self._affordable(amount, price, rate, factor, holding.get_cash())
-        elif buying:
-            amount = self.round_amount_by_trade_unit(amount, factor)
-        order.deal_amount = amount
-        value = amount * price
-        return price, value, fee.cost(value, rate)
-
-    def _within_volume(self, order: Order, dealt: Mapping[str, float]) -> float:
-        """Return the order's amount, cut to the volume caps of its side."""
-        caps = self.market.volume.buy if order.direction == Order.BUY else self.market.volume.sell
-        amount = order.amount
-        if not caps:
-            return amount
-        bar, column = self.bar(order.start_time, order.end_time), self._column[order.stock_id]
-        for kind, field in caps:
-            if kind == CUMULATIVE:
-                room = bar.last(field).item(column) - dealt.get(order.stock_id, 0.0)
-            else:
-                room = bar.total(field).item(column)
-            amount = min(amount, room if room > 0 else 0.0)
-        return amount
-
-    def _sellable(
-        self, stock: str, amount: float, price: float, rate: float, factor: float | None, holding: BasePosition
-    ) -> float:
-        held = holding.get_stock_amount(stock) if holding.check_stock(stock) else 0.0
-        if self.compat == "qlib":
-            if not nearly_equal(amount, held):
-                amount = self.round_amount_by_trade_unit(min(held, amount), factor)
-        elif amount >= held or nearly_equal(amount, held):
-            amount = held  # all of it, the odd lot too
-        else:
-            amount = self.round_amount_by_trade_unit(amount, factor)
-        value = amount * price
-        if holding.get_cash() + value < max(value * rate, self.min_cost):
-            self.logger.debug(f"cash does not cover the cost of selling {stock}")
-            return 0.0
-        return amount
-
-    def _affordable(self, amount: float, price: float, rate: float, factor: float | None, cash: float) -> float:
-        value = amount * price
-        cost = max(value * rate, self.min_cost)
-        if cash < cost:
-            return 0.0  # Qlib's rule: cash must at least cover the cost of the order as it was given
-        if cash >= value + cost:
+    def whole_lots(self, amount: float, factor: float | None) -> float:
+        """Return the largest amount of whole lots up to `amount`; all of it where real shares are unknown."""
+        if not self.vector:
             return self.round_amount_by_trade_unit(amount, factor)
-        most = self.market.fee.affordable(cash, rate) / price
-        amount = self.round_amount_by_trade_unit(min(most, amount), factor)
-        if self.compat != "qlib":
-            step = 1e-16
-            while (value := amount * price) + self.market.fee.cost(value, rate) > cash:  # the last bit of a float
-                step *= 2
-                amount *= 1 - step
-        return amount
+        if self._lot.unit is None or factor is None:
+            return amount
+        return self._lot.floor(amount, factor)
+
+    def liquidate(self, account: Account, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Fill]:
+        """Close what the market's liquidation rule closes by force in a step; return the fills."""
+        short = self.market.short
+        position = account.current_position
+        if short is None or short.liquidation is None or not isinstance(position, Position):
+            return []
+        fills: list[Fill] = []
+        fee = self.market.fee
+        for stock, price in list(short.liquidation.forced(position, self, start_time, end_time)):
+            held = position.get_stock_amount(stock)
+            order = Order(stock, abs(held), Order.SELL if held > 0 else Order.BUY, start_time, end_time)
+            order.deal_amount, order.reason = order.amount, "liquidation"
+            order.factor = self.get_factor(stock, start_time, end_time)
+            value = order.amount * price
+            cost = fee.cost(value, fee.sell if held > 0 else fee.buy)
+            account.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
+            fills.append((order, value, cost, price))
+        return fills
 
     def get_order_helper(self) -> OrderHelper:
         """Return a maker of orders for this exchange."""

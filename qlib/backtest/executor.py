@@ -277,6 +277,7 @@ class SimulatorExecutor(BaseExecutor):
                     f"{order.deal_amount:.6g} of {order.amount:.6g} at {price:.6g}, value {value:.2f}, "
                     f"cost {cost:.2f}, factor {order.factor}, cash {self.trade_account.get_cash():.2f}"
                 )
+        fills += exchange.liquidate(account, *self.trade_calendar.get_step_time())
         return fills, {"trade_info": fills}
 
 

@@ -42,6 +42,7 @@ class BasePosition:
 
     ST_CASH = "cash"
     ST_NO = "None"
+    short = False  # amounts below 0 are allowed
 
     def __init__(self, *args: Any, cash: float = 0.0, **kwargs: Any) -> None:  # noqa: ARG002  Qlib's signature
         self._settle_type = self.ST_NO
@@ -121,15 +122,18 @@ class Position(BasePosition):
     position_dict
         instrument -> amount, or instrument -> {"amount": a, "price": p}; a holding without a price must be priced by
         `fill_stock_value` before it can be valued.
+    short
+        Allow amounts below 0: selling more than is held opens a short position. Off, it is refused.
 
     >>> p = Position(cash=100.0, position_dict={"A": {"amount": 2.0, "price": 10.0}})
     >>> p.calculate_value(), p.get_stock_weight_dict()
     (120.0, {'A': 0.16666666666666666})
     """
 
-    def __init__(self, cash: float = 0, position_dict: Mapping[str, Any] = {}) -> None:
+    def __init__(self, cash: float = 0, position_dict: Mapping[str, Any] = {}, *, short: bool = False) -> None:
         super().__init__()
         self.init_cash = cash
+        self.short = short
         holdings: dict[str, dict[str, float]] = {}
         for stock, holding in position_dict.items():
             if stock in SPECIAL:
@@ -137,7 +141,7 @@ class Position(BasePosition):
             fields = dict(holding) if isinstance(holding, Mapping) else {"amount": holding}
             if "amount" not in fields:
                 raise ConfigError(f"initial holding {stock}: received {dict(fields)!r}; the key 'amount' is needed")
-            if not fields["amount"] >= 0:
+            if not (fields["amount"] >= 0 or (short and math.isfinite(fields["amount"]))):
                 raise ConfigError(
                     f"initial holding {stock}: received the amount {fields['amount']!r}; at least 0 is allowed"
                 )
@@ -198,15 +202,32 @@ class Position(BasePosition):
         held = self.position.get(stock)
         if held is None:
             self.position[stock] = {"amount": amount, "price": price, "weight": 0.0}
+        elif held["amount"] < 0:
+            self._through(stock, held, amount)
         else:
             held["amount"] += amount
         self.position["cash"] -= trade_val + cost
 
+    def _through(self, stock: str, held: dict[str, float], change: float) -> None:
+        """Change an amount that may become 0, which is exact, or pass through it, which begins a new holding."""
+        before = held["amount"]
+        if nearly_equal(before, -change):
+            del self.position[stock]
+            return
+        held["amount"] = before + change
+        if (before < 0) != (held["amount"] < 0):
+            for name in [name for name in held if name.startswith("count_")]:
+                del held[name]
+
     def _sell(self, stock: str, amount: float, trade_val: float, cost: float) -> None:
         held = self.position.get(stock)
-        if held is None:
+        if held is None and self.short:
+            self.position[stock] = {"amount": -amount, "price": trade_val / amount, "weight": 0.0}
+        elif held is None:
             raise MissingDataError(f"{stock} cannot be sold: the position does not hold it")
-        if nearly_equal(held["amount"], amount):
+        elif self.short:
+            self._through(stock, held, -amount)
+        elif nearly_equal(held["amount"], amount):
             del self.position[stock]
         elif held["amount"] - amount < OVERSOLD:
             raise InputError(f"{stock}: {amount} cannot be sold, the position holds {held['amount']}")
@@ -306,19 +327,20 @@ class Position(BasePosition):
     def close_bar(self, prices: Sequence[float | None], bar: str) -> float:
         """`mark` the holdings, in the order of `get_stock_list`, and `add_count_all`, in one pass."""
         name, earned = f"count_{bar}", 0.0
-        for held, price in zip(self._holdings(), prices, strict=True):
+        for held, price in zip(self.holdings(), prices, strict=True):
             if price is not None:
                 earned += held["amount"] * (price - held.get("price", price))
                 held["price"] = price
             held[name] = held.get(name, 0) + 1
         return earned
 
-    def _holdings(self) -> list[dict[str, Any]]:
+    def holdings(self) -> list[dict[str, Any]]:
+        """Return what is kept per instrument, in the order of `get_stock_list`; not to be changed."""
         return [held for key, held in self.position.items() if key not in SPECIAL]
 
     def weigh(self, total: float) -> None:
         """Set every weight to value / `total`."""
-        for held in self._holdings():
+        for held in self.holdings():
             held["weight"] = held["amount"] * held["price"] / total if total else 0.0
 
     def update_stock_count(self, stock_id: str, bar: str, count: float) -> None:
@@ -340,7 +362,7 @@ class Position(BasePosition):
             self.position[stock]["weight"] = weight
 
 
-_OWN = frozenset({"_settle_type", "position", "init_cash"})
+_OWN = frozenset({"_settle_type", "position", "init_cash", "short"})
 
 
 class InfPosition(BasePosition):
@@ -439,11 +461,11 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         if sum(map(len, holdings)) != len(keys) * len(holdings):
             return None
         special = {key: table[key] for key in OWN_NUMBERS if key in table}
-        return position.init_cash, position._settle_type, special, names, keys, columns
+        return (position.init_cash, position._settle_type, position.short), special, names, keys, columns
 
     def _unpack(self, packed: tuple[Any, ...]) -> Position:
-        init_cash, settle_type, special, names, keys, columns = packed
-        position = Position(cash=init_cash)
+        (init_cash, settle_type, short), special, names, keys, columns = packed
+        position = Position(cash=init_cash, short=short)
         position._settle_type = settle_type
         whole = [key.startswith("count_") for key in keys]
         position.position = dict(special)

@@ -50,6 +50,13 @@ class Bar:
             self._known["last", field] = found
         return found
 
+    def first(self, field: str) -> Array:
+        """Number of the field in the first row of the bar, per instrument; NaN where there is none."""
+        if self.hi == self.lo:
+            return np.full(len(self.quote.instruments), np.nan)
+        row: Array = self.quote.fields[field][self.lo]
+        return row
+
     def total(self, field: str) -> Array:
         """Sum of the field over the bar (of several rows the missing ones count as 0), per instrument."""
         found: Any = self._known.get(("total", field))

@@ -78,6 +78,14 @@ class StepQuotes:
         """Total adjusted volume of the step."""
         return self.bar.total("$volume")
 
+    def stretch(self) -> tuple[Array, Array, Array]:
+        """First open, highest high and lowest low of the step (loaded for stop orders)."""
+        bar, fields = self.bar, self.bar.quote.fields
+        with np.errstate(invalid="ignore"):
+            high = np.fmax.reduce(fields["$high"][bar.lo : bar.hi], axis=0)
+            low = np.fmin.reduce(fields["$low"][bar.lo : bar.hi], axis=0)
+        return bar.first("$open"), high, low
+
     def field(self, name: str) -> Array:
         """Last number of any loaded field."""
         return self.bar.last(name)
