@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -63,9 +64,9 @@ class SignalWCache(Signal):
         days, names = np.asarray(index.codes[0], dtype=np.int64), np.asarray(index.codes[1], dtype=np.int64)
         level = pd.DatetimeIndex(index.levels[0])
         cut = np.flatnonzero(np.diff(days)) + 1
-        self._start = np.concatenate([[0], cut, [len(days)]]) if len(days) else np.zeros(1, dtype=np.int64)
+        self._start: list[int] = [0, *cut.tolist(), len(days)] if len(days) else [0]  # first row of each time
         opened = level[days[self._start[:-1]]] if len(days) else level[:0]
-        self._ticks = opened.to_numpy().astype("datetime64[ns]").astype(np.int64)
+        self._ticks: list[int] = opened.to_numpy().astype("datetime64[ns]").astype(np.int64).tolist()
         self._names = tuple(index.levels[1])
         self._column = {name: i for i, name in enumerate(self._names)}
         self._codes = names
@@ -78,9 +79,8 @@ class SignalWCache(Signal):
             cls.get_scores = Signal.get_scores  # type: ignore[method-assign]  # the subclass's own scores count
 
     def _rows(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
-        lo = int(np.searchsorted(self._ticks, start_time.value, side="left"))
-        hi = int(np.searchsorted(self._ticks, end_time.value, side="right"))
-        return int(self._start[lo]), int(self._start[max(lo, hi)])
+        lo = bisect_left(self._ticks, start_time.value)
+        return self._start[lo], self._start[bisect_right(self._ticks, end_time.value, lo)]
 
     def get_signal(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> pd.Series | pd.DataFrame | None:
         lo, hi = self._rows(pd.Timestamp(start_time), pd.Timestamp(end_time))
@@ -94,6 +94,8 @@ class SignalWCache(Signal):
         if lo == hi:
             return None
         codes, scores = self._codes[lo:hi], self._values[lo:hi]
+        if hi - lo == len(self._names) and (np.diff(codes) > 0).all():
+            return Scores(self._names, self._column, scores)  # every instrument, in order: one time
         values = np.full(len(self._names), np.nan)
         known = ~np.isnan(scores)
         values[codes[known]] = scores[known]  # rows are in time order: the last one stays
