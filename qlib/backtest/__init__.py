@@ -23,7 +23,7 @@ import pandas as pd
 from qlib.backtest.account import Account
 from qlib.backtest.backtest import INDICATOR_METRIC, PORT_METRIC, backtest_loop, collect_data_loop
 from qlib.backtest.decision import Order
-from qlib.backtest.exchange import Exchange
+from qlib.backtest.exchange import REGION, Exchange
 from qlib.backtest.executor import BaseExecutor
 from qlib.backtest.utils import CommonInfrastructure
 from qlib.errors import ConfigError, did_you_mean
@@ -50,7 +50,7 @@ def get_exchange(
     open_cost: float = 0.0015,
     close_cost: float = 0.0025,
     min_cost: float = 5.0,
-    limit_threshold: tuple[str, str] | float | None = None,
+    limit_threshold: tuple[str, str] | float | str | None = REGION,
     deal_price: str | tuple[str, str] | list[str] | None = None,
     **kwargs: Any,
 ) -> Exchange:

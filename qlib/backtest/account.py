@@ -138,6 +138,8 @@ class Account:
         self.trades = TradeLog()  # of all levels
         self.portfolio_metrics: PortfolioMetrics | None = None
         self.hist_positions = PositionHistory()
+        self._stale = 0, 0.0  # number and value of holdings without a price in the step
+        self._stock_value: float | None = None  # where marking the step said it already
         self.reset(freq=freq, benchmark_config=benchmark_config)
 
     def is_port_metr_enabled(self) -> bool:
@@ -224,7 +226,8 @@ class Account:
             worth = sum(position.get_stock_amount(name) * position.get_stock_price(name) for name in suspended)
             self._stale = len(suspended), worth
         if type(position) is Position:
-            self.accum_info.rtn += position.close_bar(prices, self.freq)
+            earned, self._stock_value = position.close_bar(prices, self.freq)
+            self.accum_info.rtn += earned
         else:
             self.accum_info.rtn += position.mark(zip(held, prices, strict=True))
             position.add_count_all(bar=self.freq)
@@ -254,7 +257,10 @@ class Account:
         else:
             last_value = metrics.get_latest_account_value()
         position, sums = self.current_position, self.accum_info
-        stock_value = position.calculate_stock_value()
+        stock_value = self._stock_value
+        if stock_value is None:
+            stock_value = position.calculate_stock_value()
+        self._stock_value = None
         cash = position.position["cash"]
         metrics.add_step(
             trade_start_time,

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qlib.backtest.account import Account
 
 NO_DEALS: Mapping[str, float] = {}
+REGION = "region"  # the region's own
 KEPT_STEPS = 8  # steps whose market is remembered: the current one, the one before, those of outer levels
 
 
@@ -57,8 +58,8 @@ class Exchange:
     subscribe_fields
         More formulas to load, for `get_quote_info`.
     limit_threshold
-        A number, a pair of formulas, or None for the region's (`float("inf")` switches the limit off);
-        see `rules.limit`.
+        A number, a pair of formulas, "region" for the region's, or None for no limit (under compat="qlib" the
+        region's); see `rules.limit`.
     volume_threshold
         See `rules.volume`.
     open_cost, close_cost, min_cost, impact_cost
@@ -91,7 +92,7 @@ class Exchange:
         codes: Sequence[str] | str = "all",
         deal_price: str | Sequence[str] | None = None,
         subscribe_fields: Sequence[str] = [],
-        limit_threshold: Sequence[str] | float | None = None,
+        limit_threshold: Sequence[str] | float | str | None = REGION,
         volume_threshold: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         open_cost: float = 0.0015,
         close_cost: float = 0.0025,
@@ -119,7 +120,8 @@ class Exchange:
         self.subscribe_fields = tuple(subscribe_fields)
         self.extra_quote = extra_quote
         self.quote_cls = quote_cls
-        self.limit_threshold = settings.limit_threshold if limit_threshold is None else limit_threshold
+        regional = limit_threshold == REGION or (limit_threshold is None and settings.compat == "qlib")
+        self.limit_threshold = settings.limit_threshold if regional else limit_threshold
         self.volume_threshold = volume_threshold
         self.market: Market = market_of(
             deal_price=settings.deal_price if deal_price is None else deal_price,
@@ -604,6 +606,6 @@ class Exchange:
 
 _ARGUMENTS = tuple(name for name in Exchange.__init__.__code__.co_varnames[1 : Exchange.__init__.__code__.co_argcount])
 _QUESTIONS = (
-    "bar", "check_stock_suspended", "check_stock_limit", "is_stock_tradable", "get_deal_price", "get_factor",
-    "round_amount_by_trade_unit",
+    "bar", "check_order", "check_stock_suspended", "check_stock_limit", "is_stock_tradable", "get_deal_price",
+    "get_factor", "round_amount_by_trade_unit",
 )  # fmt: skip

@@ -324,15 +324,22 @@ class Position(BasePosition):
                 held["price"] = price
         return earned
 
-    def close_bar(self, prices: Sequence[float | None], bar: str) -> float:
-        """`mark` the holdings, in the order of `get_stock_list`, and `add_count_all`, in one pass."""
-        name, earned = f"count_{bar}", 0.0
+    def close_bar(self, prices: Sequence[float | None], bar: str) -> tuple[float, float]:
+        """`mark` the holdings, in the order of `get_stock_list`, and `add_count_all`, in one pass.
+
+        Return what the new prices earned, and `calculate_stock_value` at them.
+        """
+        name, earned, value = f"count_{bar}", 0.0, 0.0
         for held, price in zip(self.holdings(), prices, strict=True):
+            amount = held["amount"]
             if price is not None:
-                earned += held["amount"] * (price - held.get("price", price))
+                earned += amount * (price - held.get("price", price))
                 held["price"] = price
+                value += amount * price
+            else:
+                value += amount * held["price"]
             held[name] = held.get(name, 0) + 1
-        return earned
+        return earned, value
 
     def holdings(self) -> list[dict[str, Any]]:
         """Return what is kept per instrument, in the order of `get_stock_list`; not to be changed."""

@@ -202,6 +202,10 @@ class BaseInfrastructure:
 
     def get(self, infra_name: str) -> Any:
         """Return what is shared under a name; None, with a warning, for what is not."""
+        try:
+            return self.__dict__[infra_name]  # a strategy asks often
+        except KeyError:
+            pass
         if self.has(infra_name):
             return getattr(self, infra_name)
         logger.warning(f"{type(self).__name__} has no {infra_name}")

@@ -184,3 +184,17 @@ def test_options_that_do_not_exist_are_named():
         Fills(impact=-1)
     with pytest.raises(ConfigError, match="fills: received 3"):
         exchange(bars(close=[1, 1]), fills=3)
+
+
+def test_limit_threshold_none_means_none():
+    close, change = [10, 11.5], [0, 0.15]
+    for compat, limit, traded in (
+        (None, None, True), (None, "region", False), ("qlib", None, False), ("qlib", "region", False),
+    ):  # fmt: skip
+        provider = MemoryProvider(
+            pd.date_range("2024-01-01", periods=2).to_numpy(), ["A"],
+            {name: np.array(values, dtype=float)[:, None] for name, values in (("close", close), ("change", change))},
+            region="cn", compat=compat,
+        )  # fmt: skip
+        assert (dealt(exchange(provider, limit_threshold=limit), 10, 1)[1] > 0) == traded
+    assert Exchange(provider=provider).limit_threshold == 0.095  # left out: the region's
