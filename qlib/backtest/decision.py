@@ -276,8 +276,11 @@ class BaseTradeDecision(Generic[DecisionType]):
         return all(isinstance(decision, Order) and decision.amount <= 1e-6 for decision in self.get_decision())
 
     def mod_inner_decision(self, inner_trade_decision: BaseTradeDecision) -> None:
-        """Hand the trade range down to a decision that an inner strategy made, unless it has its own."""
-        if inner_trade_decision.trade_range is None:
+        """Hand the trade range down to a decision that an inner strategy made, unless it has its own.
+
+        A range said in steps counts those of one level, so it stays there.
+        """
+        if inner_trade_decision.trade_range is None and not isinstance(self.trade_range, IdxTradeRange):
             inner_trade_decision.trade_range = self.trade_range
             inner_trade_decision.inherited_range = True
 
