@@ -98,6 +98,18 @@ class Indicator:
         self._config: Mapping[str, Any] = {}
         self.reset()
 
+    def __getstate__(self) -> dict[str, Any]:
+        histories = {name: getattr(self, name).kept for name in ("order_indicator_his", "trade_indicator_his")}
+        return {**self.__dict__, **histories}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a pickle, also of one that kept every step in a plain dict."""
+        self.__init__(compat=state.get("compat"))  # type: ignore[misc]
+        histories = {"order_indicator_his", "trade_indicator_his"}
+        self.__dict__.update({name: value for name, value in state.items() if name not in histories})
+        for name in histories:
+            getattr(self, name).kept = state[name]
+
     def reset(self) -> None:
         """Begin a new step."""
         self._order: Any = None

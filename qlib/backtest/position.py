@@ -446,6 +446,14 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         self._names: tuple[str, ...] = ()
         self._keys: tuple[str, ...] = ()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """The columns as arrays of numpy, which a pickle may hold."""
+        kept = {
+            time: (*found[:-1], [np.array(column) for column in found[-1]]) if isinstance(found, tuple) else found
+            for time, found in self._kept.items()
+        }
+        return {**self.__dict__, "_kept": kept}
+
     def record(self, time: pd.Timestamp, position: BasePosition) -> None:
         """Remember what `position` is at `time`."""
         packed = self._pack(position) if type(position) is Position else None
@@ -478,7 +486,7 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         position.position = dict(special)
         for i, name in enumerate(names):
             position.position[name] = {
-                key: int(column[i]) if count else column[i]
+                key: int(column[i]) if count else float(column[i])
                 for key, column, count in zip(keys, columns, whole, strict=True)
             }
         return position

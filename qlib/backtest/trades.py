@@ -25,6 +25,7 @@ import pandas as pd
 from qlib.backtest.decision import Order
 
 ORDER = "order"
+COLUMNS = {"time": "q", "code": "q", "side": "b", "reason": "b", "numbers": "d"}
 NUMBERS = ("ordered", "amount", "price", "value", "fee", "slippage")
 Fill = tuple[Order, float, float, float]  # order, value traded, cost, price
 
@@ -47,6 +48,18 @@ class TradeLog:
 
     def __len__(self) -> int:
         return len(self._code)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Arrays of numpy and lists, which a pickle may hold."""
+        columns = {name: np.array(getattr(self, f"_{name}")) for name in COLUMNS}
+        return {"names": self.names, "reasons": self.reasons, **columns}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.names, self.reasons = state["names"], state["reasons"]
+        self._codes = {name: i for i, name in enumerate(self.names)}
+        self._reasons = {name: i for i, name in enumerate(self.reasons)}
+        for name, kind in COLUMNS.items():
+            setattr(self, f"_{name}", array(kind, state[name].tolist()))
 
     def extend(self, time: pd.Timestamp | None, fills: Sequence[Fill]) -> tuple[int, int]:
         """Add the fills of a step (time None: each order's own); return their rows as (first, end)."""

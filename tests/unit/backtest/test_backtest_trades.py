@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import pickle
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -14,6 +17,7 @@ from qlib.backtest.executor import SimulatorExecutor
 from qlib.backtest.indicator import STEP_COLUMNS, Indicator
 from qlib.backtest.trades import TradeLog
 from qlib.contrib.strategy import TopkDropoutStrategy
+from qlib.utils.pickle_utils import restricted_pickle_load
 
 DAYS = pd.date_range("2024-01-01", periods=5)
 
@@ -79,3 +83,20 @@ def test_the_table_of_all_steps_equals_the_steps_one_by_one(steps, compat, metho
     for day, row in zip(DAYS, expected, strict=False):
         np.testing.assert_equal(indicator.trade_indicator_his[day], row)
         assert len(indicator.order_indicator_his[day].instruments) == row["count"]
+
+
+def test_what_a_backtest_returns_survives_a_pickle_that_is_read_with_care():
+    provider = random_market(4, bars=20, gaps=0.2)
+    strategy = TopkDropoutStrategy(signal=random_signal(provider), topk=3, n_drop=1)
+    _, positions, _, (steps, indicator) = run(provider, strategy)
+    again = restricted_pickle_load(io.BytesIO(pickle.dumps(positions)))
+    assert list(again) == list(positions)
+    for time, position in positions.items():
+        assert again[time].position == position.position
+        assert type(again[time].position["cash"]) is float
+    other = restricted_pickle_load(io.BytesIO(pickle.dumps(indicator)))
+    pd.testing.assert_frame_equal(other.generate_trade_indicators_dataframe(), steps)
+    pd.testing.assert_frame_equal(other.trades.frame(), indicator.trades.frame())
+    for time, orders in indicator.order_indicator_his.items():
+        assert other.order_indicator_his[time].instruments == orders.instruments
+    assert other.get_trade_indicator() == indicator.get_trade_indicator()
