@@ -12,6 +12,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +20,7 @@ import pandas as pd
 
 from qlib.backtest.decision import BaseTradeDecision, Order, TradeDecisionWO
 from qlib.backtest.position import BasePosition, Position
-from qlib.backtest.signal import Scores, Signal, create_signal_from
+from qlib.backtest.signal import Scores, Signal, SignalWCache, create_signal_from
 from qlib.contrib.strategy.deciding import first_bar, holding_values, open_names
 from qlib.contrib.strategy.order_generator import OrderGenerator, OrderGenWOInteract
 from qlib.errors import ConfigError, did_you_mean
@@ -41,18 +42,28 @@ class BaseSignalStrategy(BaseStrategy, ABC):
     Parameters
     ----------
     signal
-        Scores: a Series or DataFrame over (datetime, instrument), a pair (model, dataset), a `Signal`, or the
-        configuration of one.
+        Scores: a Series or DataFrame over (datetime, instrument), a file of one, a pair (model, dataset), a `Signal`,
+        or the configuration of one.
     model, dataset
         Qlib's older way to say `signal=(model, dataset)`.
     risk_degree
-        Share of the money to invest.
+        Share of the account to invest.
+
+    Before the first step ConfigError is raised where nothing can come of the scores (`SignalWCache.doubts`).
     """
 
     def __init__(
         self,
         *,
-        signal: Signal | pd.Series | pd.DataFrame | tuple[Any, Any] | list[Any] | dict[str, Any] | str | None = None,
+        signal: Signal
+        | pd.Series
+        | pd.DataFrame
+        | tuple[Any, Any]
+        | list[Any]
+        | dict[str, Any]
+        | str
+        | Path
+        | None = None,
         model: BaseModel | None = None,
         dataset: Dataset | None = None,
         risk_degree: float = 0.95,
@@ -71,6 +82,31 @@ class BaseSignalStrategy(BaseStrategy, ABC):
         if signal is None:
             raise ConfigError(f"{type(self).__name__} needs a signal: scores, or signal=(model, dataset)")
         self.signal: Signal = create_signal_from(signal)
+
+    def reset(
+        self,
+        level_infra: LevelInfrastructure | None = None,
+        common_infra: CommonInfrastructure | None = None,
+        outer_trade_decision: BaseTradeDecision | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Begin anew with what is given; called before a range of steps."""
+        super().reset(level_infra, common_infra, outer_trade_decision, **kwargs)
+        known = hasattr(self, "common_infra") or self._trade_exchange is not None
+        if level_infra is not None and known and not hasattr(self, "outer_trade_decision"):
+            self._check_signal()
+
+    def _check_signal(self) -> None:
+        """Raise where nothing can come of the scores (compat="qlib": warn), and warn of what is odd about them."""
+        if not isinstance(self.signal, SignalWCache):
+            return  # only scores that are in memory can be looked through
+        calendar, exchange = self.trade_calendar, self.trade_exchange
+        ranges = [calendar.get_step_time(step, shift=1) for step in range(calendar.get_trade_len())]
+        wrong, odd = self.signal.doubts(exchange.quote.column, ranges)
+        if wrong is not None and exchange.compat != "qlib":
+            raise ConfigError(wrong)
+        for sentence in odd if wrong is None else [wrong]:
+            logger.warning(sentence)
 
     def get_risk_degree(self, trade_step: int | None = None) -> float:  # noqa: ARG002  subclasses vary it by step
         """Return the share of the money to invest at a step; override it for a dynamic share."""

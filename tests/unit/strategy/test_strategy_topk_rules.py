@@ -1,4 +1,4 @@
-"""TopkDropout by rule: never more than k names, money by the account's value, few sales; both ways where Qlib differs."""
+"""TopkDropout by rule: never more than k names, money by the account, few sales; both ways where Qlib differs."""
 
 from __future__ import annotations
 
@@ -278,3 +278,27 @@ def test_the_evening_of_a_step_changes_nothing_that_was_done_in_the_morning(comp
 
     before, after = fills(1.0), fills(3.0)
     assert before and (before == after) is same
+
+
+def elsewhere(signal: pd.Series, days: int = 0, names: str = "") -> pd.Series:
+    table = signal.reset_index(name="score")
+    table["datetime"] += pd.Timedelta(days=days)
+    table["instrument"] += names
+    return table.set_index(["datetime", "instrument"])["score"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"days": 400}, "its scores are from 2025-02-04 .* but the steps of the backtest use those of 2024-01-01"),
+        ({"names": ".X"}, "none of its 5 instruments has quotes, the first is A.X"),
+    ],
+)
+def test_scores_of_which_nothing_can_come_stop_the_run_before_it_begins(change, message, tmp_path):
+    provider = market()
+    scores = elsewhere(ranked(ROWS, provider), **change)
+    with pytest.raises(ConfigError, match=message):
+        run(provider, TopkDropoutStrategy(signal=scores, topk=2, n_drop=1))
+    provider = market(compat="qlib")
+    report, _, fills, _ = run(provider, TopkDropoutStrategy(signal=scores, topk=2, n_drop=1))
+    assert not fills and len(report) == 5
