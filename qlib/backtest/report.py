@@ -65,6 +65,13 @@ class PortfolioMetrics:
         self.latest_pm_time: pd.Timestamp | None = None
         self._missing = 0
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rows": np.array(self._rows)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._rows = array("d", np.asarray(state["_rows"], dtype=np.float64).ravel().tolist())
+
     def init_bench(self, freq: str | None = None, benchmark_config: Mapping[str, Any] | None = None) -> None:
         """Change bar size or benchmark."""
         if freq is not None:

@@ -341,6 +341,7 @@ class PortAnaRecord(ACRecordTemp):
             made |= {f"report_normal_{freq}.pkl": report, f"positions_normal_{freq}.pkl": positions}
         for freq, (frame, indicator) in indicators.items():
             made |= {f"indicators_normal_{freq}.pkl": frame, f"indicators_normal_{freq}_obj.pkl": indicator}
+        self.recorder.save_file(self.get_path("trades.parquet"), indicator.trades.save)  # one log for all levels
         for freq in self.risk_analysis_freq:
             made[f"port_analysis_{freq}.pkl"] = self._analyse_risk(freq, portfolio[freq][0])
         for freq in self.indicator_analysis_freq:
