@@ -21,6 +21,7 @@ from qlib.backtest.executor import NestedExecutor, SimulatorExecutor
 from qlib.config import REGIONS
 from qlib.contrib.strategy import SoftTopkStrategy, TopkDropoutStrategy, TWAPStrategy
 from qlib.contrib.strategy.order_generator import OrderGenWInteract, OrderGenWOInteract
+from qlib.contrib.strategy.rule_strategy import ACStrategy, SBBStrategyEMA
 from qlib.contrib.strategy.signal_strategy import WeightStrategyBase
 
 BARS, NAMES = 24, 8
@@ -143,12 +144,26 @@ def test_by_qlibs_rules_the_limit_knows_the_close_of_the_bar():
 
 
 KNOWS_THE_EVENING = pytest.mark.xfail(reason="asks for the prices of the whole step: room B", strict=False)
+SPLITTING: dict[str, Any] = {
+    "twap": lambda names: TWAPStrategy(),  # noqa: ARG005
+    "sbb": lambda names: SBBStrategyEMA(instruments=names, freq="60min"),
+    "ac": lambda names: ACStrategy(instruments=names, freq="60min", window_size=6),
+}
 
 
 @pytest.mark.parametrize("region", REGIONS)
-@pytest.mark.parametrize("strategy", ["topk", pytest.param("soft", marks=KNOWS_THE_EVENING), "weights"])
-def test_a_day_that_is_executed_in_hours_does_not_know_its_evening(strategy, region):
-    """TWAP below a strategy that decides at midnight: what comes after an hour changes no fill at or before it."""
+@pytest.mark.parametrize(
+    ("strategy", "splitting"),
+    [
+        ("topk", "twap"),
+        ("topk", "sbb"),
+        ("topk", "ac"),
+        pytest.param("soft", "twap", marks=KNOWS_THE_EVENING),
+        ("weights", "twap"),
+    ],
+)
+def test_a_day_that_is_executed_in_hours_does_not_know_its_evening(strategy, splitting, region):
+    """One strategy decides at midnight, one below it splits: what comes after an hour changes no fill until then."""
     limit = REGIONS[region].limit_threshold
     for seed in SEEDS:
         now = random_market(seed, bars=24 * 9, names=NAMES, gaps=0.05, freq="60min", region="crypto")
@@ -162,7 +177,10 @@ def test_a_day_that_is_executed_in_hours_does_not_know_its_evening(strategy, reg
                 market,
                 STRATEGIES[strategy](signal),
                 executor=NestedExecutor(
-                    "day", SimulatorExecutor("60min"), TWAPStrategy(), generate_portfolio_metrics=True
+                    "day",
+                    SimulatorExecutor("60min"),
+                    SPLITTING[splitting](now.names),
+                    generate_portfolio_metrics=True,
                 ),
                 start_time=pd.Timestamp(now.clock.times[24]),
                 exchange_kwargs={"freq": "60min", "limit_threshold": float("inf") if limit is None else limit},
