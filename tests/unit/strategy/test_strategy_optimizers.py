@@ -124,7 +124,7 @@ def test_without_limits_weights_near_a_benchmark_solve_their_linear_system():
     seed=st.integers(0, 500), method=st.sampled_from(["gmv", "mvo", "rp"]), lamb=st.floats(0, 20),
     delta=st.floats(0, 1), alpha=st.sampled_from([0.0, 0.3]), scale=st.sampled_from([1e-8, 1.0, 1e6]),
 )  # fmt: skip
-@settings(max_examples=cases(25, 400))
+@settings(max_examples=cases(25, 400), deadline=None)
 def test_weights_keep_their_limits_and_beat_the_current_ones(seed, method, lamb, delta, alpha, scale):
     S, r, w0 = assets(seed)
     S, alpha = S * scale, alpha * scale

@@ -130,7 +130,8 @@ class PortfolioOptimizer(BaseOptimizer):
     def _search(self, goal: Goal, start: Array, w0: Array | None) -> Array:
         """Minimise over the weights that are allowed."""
         if w0 is None:
-            return self._minimise(goal, start, (0.0, 1.0), ({"type": "eq", "fun": _full, "jac": np.ones_like},))
+            whole = {"type": "eq", "fun": _full, "jac": np.ones_like}
+            return self._told(self._minimise(goal, start, (0.0, 1.0), (whole,)), np.asarray)
         n, missing = len(w0), 1 - float(w0.sum())
         if (w0 < 0).any() or abs(missing) > self.delta + 1e-9:
             raise InputError(
@@ -160,10 +161,18 @@ class PortfolioOptimizer(BaseOptimizer):
         near = still + way * min(1.0, (self.delta - abs(missing)) / max(float(np.abs(way).sum()), 1e-300))
         begins = [np.concatenate([np.maximum(w - w0, 0), np.maximum(w0 - w, 0)]) for w in (near, still)]
         most = np.concatenate([np.ones(n), w0])  # nobody sells more than there is
-        found = [moved(self._minimise(goal_of_moves, begin, (0.0, most), constraints)) for begin in begins]
-        return min(found, key=lambda weights: goal(weights)[0])
+        found = [self._minimise(goal_of_moves, begin, (0.0, most), constraints) for begin in begins]
+        return self._told(min(found, key=lambda end: goal(moved(end[0]))[0]), moved)
 
-    def _minimise(self, goal: Goal, start: Array, bounds: tuple[float, Any], constraints: Any) -> Array:
+    @staticmethod
+    def _told(end: tuple[Array, str], weights_of: Callable[[Array], Array]) -> Array:
+        """Return the weights of the end of a search, and warn where it was no proper end."""
+        if end[1]:
+            logger.warning(f"the search for weights ended early ({end[1]}); the best that it saw are returned")
+        return weights_of(end[0])
+
+    def _minimise(self, goal: Goal, start: Array, bounds: tuple[float, Any], constraints: Any) -> tuple[Array, str]:
+        """Return where the search ended, and why it ended early if it did."""
         from scipy.optimize import Bounds, minimize  # noqa: PLC0415  heavy: only who searches needs it
 
         found = minimize(
@@ -175,10 +184,7 @@ class PortfolioOptimizer(BaseOptimizer):
             constraints=constraints,
             options={"ftol": self.tol * 1e-4, "maxiter": 1000},
         )
-        if not found.success:
-            logger.warning(f"the search for weights ended early ({found.message}); its best weights are returned")
-        weights: Array = np.clip(found.x, *bounds)
-        return weights
+        return np.clip(found.x, *bounds), "" if found.success else str(found.message)
 
 
 def equal_risk(S: Array) -> Array:
@@ -217,13 +223,14 @@ def _quadratic_goal(matrix: Array, gain: Array) -> Goal:
 
 def _equal_risk_goal(S: Array, alpha: float) -> Goal:
     """Sum of (w_i - V / (n (Sw)_i))^2 + alpha |w|^2; the unit of S cancels."""
+    unit = max(1.0, alpha)
 
     def goal(w: Array) -> tuple[float, Array]:
         risk = S @ w
         total, n = float(w @ risk), len(w)
         gap = w - total / (n * risk)
         slope = 2 * (gap - 2 * risk * float((gap / risk).sum()) / n + S @ (gap * total / (n * risk * risk)))
-        return float(gap @ gap + alpha * w @ w), slope + 2 * alpha * w
+        return float(gap @ gap + alpha * w @ w) / unit, (slope + 2 * alpha * w) / unit
 
     return goal
 
