@@ -139,6 +139,10 @@ class Exchange:
         )
         self.get_quote_from_qlib()
 
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the steps that are remembered, which are views of the quotes."""
+        return {**self.__dict__, "_steps": {}, "_seen": None}
+
     @classmethod
     def known_kwargs(cls) -> tuple[str, ...]:
         """Names that `**kwargs` may hold."""

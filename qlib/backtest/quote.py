@@ -143,6 +143,9 @@ class NumpyQuote(BaseQuote):
         self._ticks: list[int] = times.astype(np.int64).tolist()  # a list: bisect is quicker than numpy for one time
         self._bars: dict[tuple[int, int], Bar] = {}
 
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_bars": {}}
+
     def get_all_stock(self) -> Sequence[str]:
         return self.instruments
 
