@@ -84,7 +84,8 @@ def sweep(
     made: dict[Any, dict[str, Any]] = {name: _arguments(name, {**common, **run}) for name, run in runs.items()}
     if exchange is None:
         span = {part: common[part] for part in ("start_time", "end_time") if part in common}
-        exchange = get_exchange(**{**span, **exchange_kwargs})
+        kwargs: dict[str, Any] = {**span, **exchange_kwargs}
+        exchange = get_exchange(**kwargs)
     elif exchange_kwargs:
         raise ConfigError("sweep takes an exchange or exchange_kwargs, not both")
     work, shards = _Work(exchange, keep, os.getpid()), list(made.items())
