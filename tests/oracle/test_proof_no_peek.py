@@ -143,7 +143,6 @@ def test_by_qlibs_rules_the_limit_knows_the_close_of_the_bar():
     assert any(one != two for one, two in at_the_open("topk", "cn", "qlib", 0.04))
 
 
-KNOWS_THE_EVENING = pytest.mark.xfail(reason="asks for the prices of the whole step: room B", strict=False)
 SPLITTING: dict[str, Any] = {
     "twap": lambda names: TWAPStrategy(),  # noqa: ARG005
     "sbb": lambda names: SBBStrategyEMA(instruments=names, freq="60min"),
@@ -158,8 +157,9 @@ SPLITTING: dict[str, Any] = {
         ("topk", "twap"),
         ("topk", "sbb"),
         ("topk", "ac"),
-        pytest.param("soft", "twap", marks=KNOWS_THE_EVENING),
+        ("soft", "twap"),
         ("weights", "twap"),
+        ("weights_now", "twap"),
     ],
 )
 def test_a_day_that_is_executed_in_hours_does_not_know_its_evening(strategy, splitting, region):
