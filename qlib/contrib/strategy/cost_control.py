@@ -85,11 +85,12 @@ class SoftTopkStrategy(WeightStrategyBase):
             return self._qlibs_weights(best, current)
         degree = self.get_risk_degree(self.trade_calendar.get_trade_step())
         now = first_bar(exchange, trade_start_time, trade_end_time)
-        values = holding_values(exchange, current, *now)
+        held = current.get_stock_list()
+        values = holding_values(exchange, current, held, *now)
         account = sum(values) + current.get_cash(include_settle=True)
         if not degree > 0 or account <= 0:
             return {}
-        weights = {name: value / account for name, value in zip(current.get_stock_list(), values, strict=True)}
+        weights = {name: value / account for name, value in zip(held, values, strict=True)}
         tradable = open_names(exchange, *now, None)
         self._step(weights, [name for name in best if tradable(name)], best, tradable, degree)
         whole = max(sum(weights.values()), degree)

@@ -3,14 +3,14 @@
 A step may span several bars of the market: a day that is executed in half-hours. The prices of its first bar are those
 at which trading begins; the ones after it are the future.
 
-    start, end = first_bar(exchange, start, end)              the range to ask the exchange about
-    may_buy = open_names(exchange, start, end, Order.BUY)     may_buy("SH600000")
-    values = holding_values(exchange, position, start, end)   [101.5, ...], money
+    start, end = first_bar(exchange, start, end)                     the range to ask the exchange about
+    may_buy = open_names(exchange, start, end, Order.BUY)            may_buy("SH600000")
+    values = holding_values(exchange, position, names, start, end)   [101.5, ...], money
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -51,17 +51,17 @@ def open_names(exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp, side:
     return is_open
 
 
-def holding_values(exchange: Exchange, position: Any, start: pd.Timestamp, end: pd.Timestamp) -> list[float]:
-    """Return the value of every holding, in the order of `get_stock_list`, at the market's price of a sale.
-
-    A suspended one counts at its last price.
-    """
-    names = position.get_stock_list()
-    amounts = position.get_stock_amount_dict()
+def holding_values(
+    exchange: Exchange, position: Any, names: Sequence[str], start: pd.Timestamp, end: pd.Timestamp
+) -> list[float]:
+    """Return the value of each holding at the market's price of a sale; a suspended one counts at its last price."""
     prices: list[float | None]
     if exchange.vector:
         columns = exchange.columns(names)
-        prices = np.append(exchange.at(start, end).sell_price, np.nan)[columns].tolist()  # -1: without quotes
+        found = exchange.at(start, end).sell_price[columns].astype(np.float64)
+        if columns.size and columns.min() < 0:
+            found[columns < 0] = np.nan  # without quotes
+        prices = found.tolist()
     else:
         prices = [
             None
@@ -69,7 +69,8 @@ def holding_values(exchange: Exchange, position: Any, start: pd.Timestamp, end: 
             else exchange.get_deal_price(name, start, end, direction=Order.SELL)
             for name in names
         ]
+    amount, last = position.get_stock_amount, position.get_stock_price
     return [
-        amounts[name] * (price if price is not None and price > 0 else position.get_stock_price(name))
+        amount(name) * (price if price is not None and price > 0 else last(name))
         for name, price in zip(names, prices, strict=True)
     ]

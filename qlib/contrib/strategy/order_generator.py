@@ -89,7 +89,7 @@ class OrderGenWInteract(OrderGenerator):
             budget = self._qlibs_budget(current, trade_exchange, risk_degree, *step)
         else:
             total = _check(target_weight_position, trade_exchange)
-            values = dict(zip(current.get_stock_list(), holding_values(trade_exchange, current, *step), strict=True))
+            values = dict(zip(held, holding_values(trade_exchange, current, list(held), *step), strict=True))
             frozen = sum(abs(value) for name, value in values.items() if not tradable(name))
             budget = (sum(values.values()) + current.get_cash()) * risk_degree * min(total, 1.0) - frozen
         if budget < 0:

@@ -210,9 +210,10 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         if self.compat == "qlib":
             money = after.get_cash(include_settle=True) * self.get_risk_degree(step) / len(buys) if buys else 0.0
         else:
-            slots = max(self.topk - len(after.get_stock_list()), 0)
+            kept = [name for name in held if name not in sells or after.check_stock(name)]
+            slots = max(self.topk - len(kept), 0)
             buys = buys[:slots]
-            money = self._money_per_slot(after, slots, step, start, end) if buys else 0.0
+            money = self._money_per_slot(after, kept, slots, start, end) if buys else 0.0
         orders += self._buy(buys, money, start, end)
         return self._decide(orders, step)
 
@@ -232,18 +233,18 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         if not qlib:
             room = max(room, 0)
         if self.method_buy == "top":
-            new = _first(ranking.others(), room, tradable)
+            new = _first(ranking.others(room if tradable is None else None), room, tradable)
         else:
             best = [name for name in _first(ranking.all(), self.topk, tradable) if name not in ranking.held]
             new = self._pick(best, min(max(room, 0), len(best)))
         if self.method_sell == "bottom":
-            together = ranking.sort([*held, *new])
+            together = ranking.sort(held, new)
             worst = _first(reversed(together), self.n_drop, tradable)
             if qlib and self.n_drop == 0 and tradable is None:
                 worst = together
             sells = ranking.held.intersection(worst)
         else:
-            able = [name for name in ranking.sort(held) if tradable is None or tradable(name)]
+            able = [name for name in ranking.sort(held, []) if tradable is None or tradable(name)]
             sells = set(self._pick(able, min(self.n_drop, len(able))))
         if qlib:
             new = new[: len(sells) + self.topk - len(held)]  # a negative number leaves out that many at the end
@@ -273,16 +274,17 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         return orders
 
     def _money_per_slot(
-        self, after: BasePosition, slots: int, step: int, start: pd.Timestamp, end: pd.Timestamp
+        self, after: BasePosition, kept: list[str], slots: int, start: pd.Timestamp, end: pd.Timestamp
     ) -> float:
         """Return the money for each open slot: account value x risk degree less what is kept, in equal parts."""
+        step = self.trade_calendar.get_trade_step()
         degree = self.get_risk_degree(step)
         if not degree >= 0:
             raise ConfigError(f"get_risk_degree({step}) returned {degree!r}; a share of at least 0 is allowed")
-        kept = sum(holding_values(self.trade_exchange, after, start, end))
+        value = sum(holding_values(self.trade_exchange, after, kept, start, end))
         cash = after.get_cash(include_settle=True)
         most = cash / (1 + self.trade_exchange.open_cost)  # so that the last one is no smaller for want of the fees
-        return max(min((cash + kept) * degree - kept, most), 0.0) / slots
+        return max(min((cash + value) * degree - value, most), 0.0) / slots
 
     def _buy(self, buys: list[str], money: float, start: pd.Timestamp, end: pd.Timestamp) -> list[Order]:
         """Return the buy orders, equal in value before rounding."""
@@ -315,29 +317,32 @@ class _Ranking:
     def __init__(self, scores: Scores, held: list[str]) -> None:
         self.names, self.column = scores.names, scores.column
         self.held = set(held)
-        self.cost = -scores.values  # the best first; NaN goes to the end
-        order = np.argsort(self.cost, kind="stable")
-        self.order = order[: len(order) - np.count_nonzero(np.isnan(self.cost))]
+        self.places = self._places(held)
+        count = len(scores.values)
+        self.cost = np.full(count + 1, np.nan)  # the best first; the last entry, -1, is a name without a score
+        np.negative(scores.values, out=self.cost[:count])
+        order = self.cost[:count].argsort(kind="stable")  # NaN goes to the end
+        self.order = order[: count - np.count_nonzero(np.isnan(scores.values))]
 
-    def _places(self, names: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _places(self, names: list[str]) -> list[int]:
         column = self.column
-        return np.array([column.get(name, -1) for name in names], dtype=np.int64)
+        return [column.get(name, -1) for name in names]
 
     def all(self) -> Iterator[str]:
         """Yield every scored name, best first."""
         return map(self.names.__getitem__, self.order.tolist())
 
-    def others(self) -> Iterator[str]:
-        """Yield the scored names that are not held, best first."""
-        held = np.zeros(len(self.cost) + 1, dtype=bool)
-        held[self._places(list(self.held))] = True  # -1, a name without a score, is the last entry
-        return map(self.names.__getitem__, self.order[~held[self.order]].tolist())
+    def others(self, count: int | None = None) -> Iterator[str]:
+        """Yield the scored names that are not held, best first (the first `count` of them)."""
+        free = np.ones(len(self.cost), dtype=bool)
+        free[self.places] = False
+        return map(self.names.__getitem__, self.order[free[self.order]][:count].tolist())
 
-    def sort(self, names: list[str]) -> list[str]:
-        """Return names by score, best first, the unscored last; equal scores keep their order."""
-        places = self._places(names)
-        cost = np.append(self.cost, np.nan)[places]
-        order = np.argsort(cost, kind="stable").tolist()
+    def sort(self, held: list[str], new: list[str]) -> list[str]:
+        """Return names by score, best first, the unscored last; equal scores keep their order, what is held first."""
+        names = held + new
+        cost = self.cost[self.places + self._places(new)]
+        order = cost.argsort(kind="stable").tolist()
         scored = len(order) - np.count_nonzero(np.isnan(cost))
         return [names[i] for i in order[:scored]] + sorted([names[i] for i in order[scored:]])
 
