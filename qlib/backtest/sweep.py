@@ -24,7 +24,7 @@ from typing import Any
 
 from qlib.backtest import backtest, get_exchange
 from qlib.backtest.exchange import Exchange
-from qlib.data.active import D, fill
+from qlib.data.active import fill
 from qlib.data.distributed import Executor
 from qlib.errors import ConfigError, did_you_mean
 
@@ -43,7 +43,7 @@ class _Work:
 
     def __call__(self, run: tuple[Any, Mapping[str, Any]]) -> Any:
         name, arguments = run
-        if os.getpid() != self.driver and not D.filled:  # a worker, without a session: strategies may ask `D`
+        if os.getpid() != self.driver:  # a worker: strategies may ask for the session's data
             fill(self.exchange.provider)
         try:
             found = backtest(**arguments, exchange_kwargs={"exchange": self.exchange})
@@ -83,9 +83,8 @@ def sweep(
     """
     made: dict[Any, dict[str, Any]] = {name: _arguments(name, {**common, **run}) for name, run in runs.items()}
     if exchange is None:
-        span = {part: common[part] for part in ("start_time", "end_time") if part in common}
-        kwargs: dict[str, Any] = {**span, **exchange_kwargs}
-        exchange = get_exchange(**kwargs)
+        span: dict[str, Any] = {part: common[part] for part in ("start_time", "end_time") if part in common}
+        exchange = get_exchange(**{**span, **exchange_kwargs})
     elif exchange_kwargs:
         raise ConfigError("sweep takes an exchange or exchange_kwargs, not both")
     work, shards = _Work(exchange, keep, os.getpid()), list(made.items())
