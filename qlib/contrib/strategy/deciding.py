@@ -11,15 +11,15 @@ at which trading begins; the ones after it are the future.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from qlib.backtest.decision import Order
-
-if TYPE_CHECKING:
-    from qlib.backtest.exchange import Exchange
+from qlib.backtest.exchange import Exchange
+from qlib.backtest.position import Position
+from qlib.backtest.rules.fee import NOTHING
 
 
 def first_bar(exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp) -> tuple[pd.Timestamp, pd.Timestamp]:
@@ -55,22 +55,47 @@ def holding_values(
     exchange: Exchange, position: Any, names: Sequence[str], start: pd.Timestamp, end: pd.Timestamp
 ) -> list[float]:
     """Return the value of each holding at the market's price of a sale; a suspended one counts at its last price."""
-    prices: list[float | None]
     if exchange.vector:
         columns = exchange.columns(names)
-        found = exchange.at(start, end).sell_price[columns].astype(np.float64)
-        if columns.size and columns.min() < 0:
-            found[columns < 0] = np.nan  # without quotes
-        prices = found.tolist()
+        prices = exchange.at(start, end).sell_price[columns].astype(np.float64)
+        prices[columns < 0] = np.nan  # without quotes
     else:
-        prices = [
-            None
-            if exchange.check_stock_suspended(name, start, end)
-            else exchange.get_deal_price(name, start, end, direction=Order.SELL)
-            for name in names
-        ]
-    amount, last = position.get_stock_amount, position.get_stock_price
-    return [
-        amount(name) * (price if price is not None and price > 0 else last(name))
-        for name, price in zip(names, prices, strict=True)
-    ]
+        prices = np.array(
+            [
+                np.nan
+                if exchange.check_stock_suspended(name, start, end)
+                else exchange.get_deal_price(name, start, end, direction=Order.SELL)
+                for name in names
+            ],
+            dtype=np.float64,
+        )
+    for i in np.flatnonzero(~(prices > 0)).tolist():
+        prices[i] = position.get_stock_price(names[i])
+    values: list[float] = (prices * [position.get_stock_amount(name) for name in names]).tolist()
+    return values
+
+
+def sell_all(exchange: Exchange, order: Order, position: Any) -> bool:
+    """Book the sale of a whole holding that may be traded, and say so; False where the market's rules must be asked.
+
+    Does what `exchange.deal_order(order, position=position)` does, sooner, where no rule can cut the order.
+    """
+    market = exchange.market
+    if (
+        not exchange.vector
+        or type(exchange).deal_order is not Exchange.deal_order
+        or type(position) is not Position
+        or market.volume.sell
+        or market.impact.coefficient
+        or market.fills is not None
+        or market.short is not None
+    ):
+        return False
+    step = exchange.at(order.start_time, order.end_time)
+    price = step.sell_price.item(exchange.quote.column[order.stock_id])
+    value = order.amount * price
+    cost = market.fee.cost(value, market.fee.sell)
+    if value <= NOTHING or position.get_cash() + value < cost:
+        return False
+    position.update_order(order, value, cost, price)
+    return True

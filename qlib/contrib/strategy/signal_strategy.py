@@ -21,7 +21,7 @@ import pandas as pd
 from qlib.backtest.decision import BaseTradeDecision, Order, TradeDecisionWO
 from qlib.backtest.position import BasePosition, Position
 from qlib.backtest.signal import Scores, Signal, SignalWCache, create_signal_from
-from qlib.contrib.strategy.deciding import first_bar, holding_values, open_names
+from qlib.contrib.strategy.deciding import first_bar, holding_values, open_names, sell_all
 from qlib.contrib.strategy.order_generator import OrderGenerator, OrderGenWOInteract
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger
@@ -268,9 +268,9 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         for name in filter(tradable, sells):
             if after.get_stock_count(name, bar=bar) < self.hold_thresh:  # type: ignore[attr-defined]
                 continue
-            amount = after.get_stock_amount(name)
-            orders.append(Order(name, amount, Order.SELL, start, end))
-            exchange.deal_order(Order(name, amount, Order.SELL, start, end), position=after)
+            orders.append(Order(name, after.get_stock_amount(name), Order.SELL, start, end))
+            if not sell_all(exchange, orders[-1], after):
+                exchange.deal_order(copy.copy(orders[-1]), position=after)
         return orders
 
     def _money_per_slot(
@@ -319,14 +319,15 @@ class _Ranking:
         self.held = set(held)
         self.places = self._places(held)
         count = len(scores.values)
-        self.cost = np.full(count + 1, np.nan)  # the best first; the last entry, -1, is a name without a score
+        self.cost = np.empty(count + 1)  # the best first; the last entry, -1, is a name without a score
+        self.cost[count] = np.nan
         np.negative(scores.values, out=self.cost[:count])
-        order = self.cost[:count].argsort(kind="stable")  # NaN goes to the end
-        self.order = order[: count - np.count_nonzero(np.isnan(scores.values))]
+        order = self.cost.argsort(kind="stable")  # NaN goes to the end
+        self.order = order[: count + 1 - np.count_nonzero(np.isnan(self.cost))]
 
-    def _places(self, names: list[str]) -> list[int]:
+    def _places(self, names: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
         column = self.column
-        return [column.get(name, -1) for name in names]
+        return np.array([column.get(name, -1) for name in names], dtype=np.int64)
 
     def all(self) -> Iterator[str]:
         """Yield every scored name, best first."""
@@ -341,7 +342,7 @@ class _Ranking:
     def sort(self, held: list[str], new: list[str]) -> list[str]:
         """Return names by score, best first, the unscored last; equal scores keep their order, what is held first."""
         names = held + new
-        cost = self.cost[self.places + self._places(new)]
+        cost = self.cost[np.concatenate((self.places, self._places(new)))]
         order = cost.argsort(kind="stable").tolist()
         scored = len(order) - np.count_nonzero(np.isnan(cost))
         return [names[i] for i in order[:scored]] + sorted([names[i] for i in order[scored:]])

@@ -12,6 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from qlib.backtest.decision import Order
+from qlib.backtest.exchange import Exchange
 from qlib.backtest.executor import NestedExecutor, SimulatorExecutor
 from qlib.contrib.strategy import TopkDropoutStrategy, TWAPStrategy
 from qlib.errors import ConfigError
@@ -149,6 +150,28 @@ def test_never_more_than_k_names_nor_more_money_nor_more_sales(seed, rules, exch
     again = go()
     pd.testing.assert_frame_equal(again[0], report, check_exact=True)
     assert [repr(order) for order, *_ in again[2]] == [repr(order) for order, *_ in fills]
+
+
+class Asked(Exchange):
+    """An exchange whose questions are asked one by one, as a user's own may want."""
+
+    def is_stock_tradable(self, *args, **kwargs):
+        return super().is_stock_tradable(*args, **kwargs)
+
+
+@QUICK
+@given(st.integers(0, 10_000), RULES, EXCHANGES, st.sampled_from([0.0, 0.3]), st.sampled_from([None, "qlib"]))
+def test_an_exchange_with_rules_of_its_own_is_asked_and_answers_alike(seed, rules, exchange, gaps, compat):
+    provider = random_market(seed, bars=10, names=7, gaps=gaps, compat=compat)
+    signal = random_signal(provider, seed + 1, missing=0.2)
+    times = provider.clock.times
+    asked = Asked(freq="day", start_time=times[1], end_time=times[-1], provider=provider, **exchange)
+    assert Exchange.vector and not asked.vector
+    one, other = (
+        run(provider, TopkDropoutStrategy(signal=signal, **rules), account=1e5, exchange_kwargs=kwargs)[0]
+        for kwargs in (exchange, {"exchange": asked})
+    )
+    pd.testing.assert_frame_equal(one, other, check_exact=True)
 
 
 # ------------------------------------------------------------------------------------------- by hand, and as in Qlib
