@@ -35,18 +35,17 @@ class Bar:
 
     def last(self, field: str) -> Array:
         """Last number of the field in the bar, per instrument; NaN where there is none."""
+        if self.hi - self.lo == 1:
+            return self.first(field)
         found: Any = self._known.get(("last", field))
         if found is None:
             rows = self.quote.fields[field][self.lo : self.hi]
-            if len(rows) == 1:
-                found = rows[0]
-            else:
-                found = np.full(len(self.quote.instruments), np.nan) if not len(rows) else rows[-1].copy()
-                for row in rows[-2::-1] if len(rows) else rows:
-                    gaps = np.isnan(found)
-                    if not gaps.any():
-                        break
-                    found[gaps] = row[gaps]
+            found = np.full(len(self.quote.instruments), np.nan) if not len(rows) else rows[-1].copy()
+            for row in rows[-2::-1] if len(rows) else rows:
+                gaps = np.isnan(found)
+                if not gaps.any():
+                    break
+                found[gaps] = row[gaps]
             self._known["last", field] = found
         return found
 
@@ -59,19 +58,22 @@ class Bar:
 
     def total(self, field: str) -> Array:
         """Sum of the field over the bar (of several rows the missing ones count as 0), per instrument."""
+        if self.hi - self.lo == 1:
+            return self.first(field)
         found: Any = self._known.get(("total", field))
         if found is None:
             rows = self.quote.fields[field][self.lo : self.hi]
-            found = rows[0] if len(rows) == 1 else np.nansum(rows, axis=0, dtype=np.float64)
+            found = np.nansum(rows, axis=0, dtype=np.float64)
             self._known["total", field] = found
         return found
 
     def every(self, field: str) -> Array:
         """Where a boolean field is true in every row of the bar, per instrument; true for no rows."""
+        if self.hi - self.lo == 1:
+            return self.first(field)
         found: Any = self._known.get(("every", field))
         if found is None:
-            rows = self.quote.fields[field][self.lo : self.hi]
-            found = rows[0] if len(rows) == 1 else rows.all(axis=0)
+            found = self.quote.fields[field][self.lo : self.hi].all(axis=0)
             self._known["every", field] = found
         return found
 
