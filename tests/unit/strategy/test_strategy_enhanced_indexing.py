@@ -61,9 +61,8 @@ def weights(provider: MemoryProvider, risk: Path, **kwargs):
         np.random.default_rng(1).normal(size=BARS * 6),
         index=pd.MultiIndex.from_product([provider.clock.times, NAMES], names=["datetime", "instrument"]),
     )
-    strategy = Noting(
-        riskmodel_root=risk, market="index", optimizer_kwargs={"b_dev": 0.1, "delta": 2.0}, signal=signal, **kwargs
-    )
+    kwargs = {"optimizer_kwargs": {"b_dev": 0.1, "delta": 2.0}, **kwargs}
+    strategy = Noting(riskmodel_root=risk, market="index", signal=signal, **kwargs)
     _, _, fills, _ = run(provider, strategy, account=1e9, exchange_kwargs={"trade_unit": None, "min_cost": 0})
     return strategy.seen, [(o.start_time, o.stock_id, o.amount_delta, o.deal_amount) for o, *_ in fills]
 
@@ -77,6 +76,14 @@ def test_weights_are_near_those_of_the_benchmark_in_the_bar_before(risk):
         assert sum(found.values()) == pytest.approx(1)
         assert max(abs(found.get(name, 0) - known[i]) for i, name in enumerate(NAMES) if i != 2) <= 0.1 + 1e-4
     assert len(fills) > 30
+
+
+def test_a_limit_of_turnover_counts(risk):
+    anywhere = {"b_dev": None, "delta": 2.0}
+    _, wide = weights(market(), risk, optimizer_kwargs=anywhere)
+    _, narrow = weights(market(), risk, optimizer_kwargs=anywhere, turn_limit=0.1)
+    traded = [sum(amount for t, _, _, amount in fills if t.day > 4) for fills in (wide, narrow)]
+    assert traded[1] < traded[0] / 2
 
 
 def test_what_is_not_traded_is_held_and_what_is_banned_is_sold(risk):

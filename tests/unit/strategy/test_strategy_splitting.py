@@ -32,7 +32,7 @@ from qlib.contrib.strategy.splitting import DUST, FormulaValues
 from qlib.data.provider import Provider
 from qlib.data.storage.writer import write_store
 from qlib.errors import ConfigError, InputError
-from qlib.strategy.base import BaseStrategy
+from qlib.strategy.base import BaseStrategy, RLIntStrategy, RLStrategy
 
 GOLDEN = json.loads((Path(__file__).resolve().parents[2] / "golden" / "splitting.json").read_text())
 FREE = {"open_cost": 0, "close_cost": 0, "min_cost": 0}
@@ -384,3 +384,35 @@ def test_a_list_of_orders_is_read_from_a_frame_a_file_and_an_open_file(tmp_path)
             provider, FileOrderStrategy(source), account=1e6, exchange_kwargs={**FREE, "trade_unit": 1}
         )
         assert [(o.start_time.hour, o.deal_amount_delta) for o, *_ in fills] == [(3, 5.0), (4, -2.0)]
+
+
+# ---------------------------------------------------------------------------------------------- policies, as in Qlib
+class Fills:
+    def interpret(self, execute_result):
+        return len(execute_result or [])
+
+
+class Half:
+    def step(self, state):
+        return 10.0 if state == 0 else 5.0
+
+
+class Buy:
+    strategy: Any = None
+
+    def interpret(self, action):
+        return TradeDecisionWO([Order("N0", action, Order.BUY, None, None)], self.strategy)  # type: ignore[arg-type]
+
+
+def test_a_policy_between_two_interpreters_trades():
+    parts = [{"class": kind.__name__, "module_path": kind.__module__} for kind in (Half, Fills, Buy)]
+    strategy = RLIntStrategy(*parts)
+    assert isinstance(strategy, RLStrategy)
+    strategy.action_interpreter.strategy = strategy
+    _, _, fills, _ = run(market(6, "60min"), strategy, account=1e6, exchange_kwargs={**FREE, "trade_unit": None})
+    assert [o.deal_amount for o, *_ in fills] == [10.0, 5.0, 5.0, 5.0, 5.0]
+
+
+def test_a_part_of_a_policy_without_its_method_is_named():
+    with pytest.raises(ConfigError, match="state_interpreter: received Half; an object with the method interpret"):
+        RLIntStrategy(Half(), Half(), Buy())
