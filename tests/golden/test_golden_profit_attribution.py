@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from qlib.backtest import profit_attribution as pa
@@ -121,6 +121,7 @@ def random_tables(seed: int) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame, 
     return make(held[0]), make(held[1]), groups, make(rng.normal(0, 0.02, (5, 7)))
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
 def test_weights_and_returns_of_groups_add_up_to_those_of_the_whole(seed):
     weights, _, groups, returns = random_tables(seed)
@@ -133,6 +134,7 @@ def test_weights_and_returns_of_groups_add_up_to_those_of_the_whole(seed):
         np.testing.assert_allclose(total, 1.0, atol=1e-12)
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.integers(0, 10_000))
 def test_the_effects_add_up_to_the_return_over_the_benchmark(seed):
     """The identity of the decomposition, computed from the names themselves, not from the groups."""

@@ -58,7 +58,7 @@ def slow_way(provider, scores, topk, shift, open_cost, close_cost, limit):
     return pd.DataFrame.from_dict(rows, orient="index", columns=["long", "short"])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     st.integers(0, 10_000), st.integers(1, 5), st.integers(1, 3), st.sampled_from([0.0, 0.001]),
     st.sampled_from([0.0, 0.002]), st.sampled_from([0.02, 9.0]), st.sampled_from([0.0, 0.15]),
