@@ -71,7 +71,12 @@ def holding_values(
         )
     for i in np.flatnonzero(~(prices > 0)).tolist():
         prices[i] = position.get_stock_price(names[i])
-    values: list[float] = (prices * [position.get_stock_amount(name) for name in names]).tolist()
+    if type(position) is Position:
+        holdings = position.position
+        amounts = [holdings[name]["amount"] for name in names]
+    else:
+        amounts = [position.get_stock_amount(name) for name in names]
+    values: list[float] = (prices * amounts).tolist()
     return values
 
 
