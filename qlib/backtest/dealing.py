@@ -209,7 +209,7 @@ def _signed(
         amount = exchange.whole_lots(amount, factor)
         opening = 0.0
     else:
-        opening = amount - against
+        opening = amount - against if price > 0 else 0.0  # what is sold for nothing opens no short
         if opening:
             exposure = sum(abs(holding.get_stock_amount(name)) * holding.get_stock_price(name)
                            for name in holding.get_stock_list())  # fmt: skip

@@ -89,6 +89,11 @@ def test_without_shorts_nothing_is_sold_that_is_not_held():
     assert Position(cash=10.0, position_dict={"A": {"amount": -1.0, "price": 4.0}}, short=True).calculate_value() == 6
 
 
+def test_a_sale_so_large_that_its_price_falls_to_nothing_opens_no_short():
+    report, _, fills, _ = trade(prices(10, 10, 10), {1: [("A", -9000)]}, short=True, fills={"half_spread": 1.0})
+    assert (report["account"] == 1000.0).all() and not any(order.deal_amount for order, *_ in fills)
+
+
 def test_lots_round_what_is_opened_and_never_what_is_closed():
     orders = {0: [("A", 250)], 1: [("A", -520)], 2: [("A", 999)]}
     _, positions, fills, _ = trade(prices(1, 1, 1, 1), orders, short=True, trade_unit=100)
