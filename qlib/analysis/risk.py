@@ -129,7 +129,9 @@ def _check(r: pd.Series) -> None:
         raise InputError(f"risk_analysis: {np.isinf(values).sum()} returns are infinite, first at {r.index[place]}")
     if isinstance(r.index, pd.DatetimeIndex):
         if r.index.hasnans:
-            raise InputError(f"risk_analysis: {int(np.isnat(r.index.to_numpy()).sum())} of {len(r)} returns have no date")
+            raise InputError(
+                f"risk_analysis: {int(np.isnat(r.index.to_numpy()).sum())} of {len(r)} returns have no date"
+            )
         if not r.index.is_monotonic_increasing:
             raise InputError("risk_analysis: the returns are not in order of time; sort_index() puts them so")
 
