@@ -23,7 +23,7 @@ import pandas as pd
 from qlib.backtest.account import Account
 from qlib.backtest.backtest import INDICATOR_METRIC, PORT_METRIC, backtest_loop, collect_data_loop
 from qlib.backtest.decision import Order
-from qlib.backtest.exchange import Exchange
+from qlib.backtest.exchange import REGION, Exchange
 from qlib.backtest.executor import BaseExecutor
 from qlib.backtest.utils import CommonInfrastructure
 from qlib.errors import ConfigError, did_you_mean
@@ -50,7 +50,7 @@ def get_exchange(
     open_cost: float = 0.0015,
     close_cost: float = 0.0025,
     min_cost: float = 5.0,
-    limit_threshold: tuple[str, str] | float | None = None,
+    limit_threshold: tuple[str, str] | float | str | None = REGION,
     deal_price: str | tuple[str, str] | list[str] | None = None,
     **kwargs: Any,
 ) -> Exchange:
@@ -84,6 +84,7 @@ def create_account_instance(
     pos_type: str = "Position",
     *,
     provider: Any = None,
+    short: bool = False,
 ) -> Account:
     """Return an account.
 
@@ -98,6 +99,8 @@ def create_account_instance(
         priced at its last close before the start.
     pos_type
         "Position" or "InfPosition".
+    short
+        Allow amounts below 0, as a market with shorts does.
 
     Raises ConfigError for an account without money.
     """
@@ -120,6 +123,7 @@ def create_account_instance(
         pos_type=pos_type,
         benchmark_config={"benchmark": benchmark, "start_time": start_time, "end_time": end_time},
         provider=provider,
+        short=short,
     )
 
 
@@ -149,6 +153,7 @@ def get_strategy_executor(
         account=account,
         pos_type=pos_type,
         provider=trade_exchange.provider,
+        short=trade_exchange.market.short is not None and pos_type == "Position",
     )
     common = CommonInfrastructure(trade_account=trade_account, trade_exchange=trade_exchange)
     trade_strategy.reset_common_infra(common)

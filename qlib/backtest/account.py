@@ -3,7 +3,7 @@
 At the end of each step (`update_bar_end`) the holdings are marked at the step's close (a suspended one keeps its last
 price), a row is added to the report, and the position is remembered.
 
-    account value now - account value before = price profit - cost of the step
+    account value now - account value before = price profit - fees - impact - carry       (`Account.get_attribution`)
 """
 
 from __future__ import annotations
@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from qlib.backtest.attribution import Attribution
 from qlib.backtest.indicator import Indicator
-from qlib.backtest.position import BasePosition, PositionHistory
+from qlib.backtest.position import BasePosition, Position, PositionHistory
 from qlib.backtest.report import PortfolioMetrics
+from qlib.backtest.trades import TradeLog
 from qlib.config import active_settings
 from qlib.errors import ConfigError
 from qlib.utils.objects import init_instance_by_config
@@ -25,13 +27,15 @@ if TYPE_CHECKING:
     from qlib.backtest.exchange import Exchange
     from qlib.backtest.indicator import OrderIndicator
 
+SECOND = pd.Timedelta(seconds=1)  # a step ends this long before the next
 POSITION_MODULE = "qlib.backtest.position"
 
 
 class AccumulatedInfo:
     """Sums of money since the account began: profit of prices (`get_return`), cost, value traded (`get_turnover`).
 
-    Account value = value at the start + get_return - get_cost, at the end of every step. All levels share one.
+    Account value = value at the start + get_return - get_cost - slippage - carry, at the end of every step: slippage is
+    lost to spread and impact of fills, carry (by name) to holding. All levels share one.
     """
 
     def __init__(self) -> None:
@@ -41,6 +45,9 @@ class AccumulatedInfo:
         self.rtn = 0.0
         self.cost = 0.0
         self.to = 0.0
+        self.slippage = 0.0
+        self.carry: dict[str, float] = {}
+        self.carried: pd.Timestamp | None = None  # until when holding has been paid for
 
     def add_return_value(self, value: float) -> None:
         self.rtn += value
@@ -83,6 +90,8 @@ class Account:
         Keep a report and a history.
     provider
         Where prices of the benchmark and of unpriced holdings come from; None means the session's.
+    short
+        Allow amounts below 0.
 
     The first return is measured against cash and initial holdings, and a level above one without a report knows the
     cost and turnover of what was traded below. Under compat="qlib" the first return is measured against the cash alone,
@@ -99,7 +108,9 @@ class Account:
         port_metr_enabled: bool = True,
         *,
         provider: Any = None,
+        short: bool = False,
     ) -> None:
+        self.short = short
         self.provider = provider
         self._pos_type = pos_type
         self._port_metr_enabled = port_metr_enabled
@@ -115,13 +126,20 @@ class Account:
             {
                 "class": self._pos_type,
                 "module_path": POSITION_MODULE,
-                "kwargs": {"cash": init_cash, "position_dict": position_dict},
+                "kwargs": {
+                    "cash": init_cash,
+                    "position_dict": position_dict,
+                    **({"short": True} if self.short else {}),
+                },
             },
             default_module=POSITION_MODULE,
         )
         self.accum_info = AccumulatedInfo()
+        self.trades = TradeLog()  # of all levels
         self.portfolio_metrics: PortfolioMetrics | None = None
         self.hist_positions = PositionHistory()
+        self._stale = 0, 0.0  # number and value of holdings without a price in the step
+        self._stock_value: float | None = None  # where marking the step said it already
         self.reset(freq=freq, benchmark_config=benchmark_config)
 
     def is_port_metr_enabled(self) -> bool:
@@ -150,7 +168,9 @@ class Account:
             self.hist_positions = PositionHistory()
             self._price_holdings(freq, benchmark_config)
             self._start_value = self.current_position.calculate_value()
-        self.indicator = Indicator(compat=self._compat())
+            self.attribution = Attribution(self._start_value, self.accum_info)
+        self.compat = self._compat()
+        self.indicator = Indicator(compat=self.compat, trades=self.trades)
 
     def _price_holdings(self, freq: str, benchmark_config: Mapping[str, Any]) -> None:
         position = self.current_position
@@ -179,12 +199,16 @@ class Account:
         """Book an executed order."""
         if self.current_position.skip_update():
             return
-        if self._port_metr_enabled or self._compat() != "qlib":
-            self.accum_info.add_turnover(trade_val)
-            self.accum_info.add_cost(cost)
+        sums = self.accum_info
+        if self._port_metr_enabled or self.compat != "qlib":
+            sums.to += trade_val
+            sums.cost += cost
         held = self.current_position.position.get(order.stock_id)
         if held is not None and "price" in held:  # the trade moves this amount from its mark to the trade price
-            self.accum_info.add_return_value(-order.sign * (trade_price - held["price"]) * trade_val / trade_price)
+            sums.rtn -= order.sign * (trade_price - held["price"]) * trade_val / trade_price
+        if order.slippage:
+            sums.rtn += order.slippage
+            sums.slippage += order.slippage
         self.current_position.update_order(order, trade_val, cost, trade_price)
 
     def update_current_position(
@@ -196,43 +220,69 @@ class Account:
             return
         held = position.get_stock_list()
         prices = trade_exchange.marks(held, trade_start_time, trade_end_time)
-        self.accum_info.add_return_value(position.mark(zip(held, prices, strict=True)))
-        position.add_count_all(bar=self.freq)
+        self._stale = 0, 0.0
+        if None in prices:
+            suspended = [name for name, price in zip(held, prices, strict=True) if price is None]
+            worth = sum(position.get_stock_amount(name) * position.get_stock_price(name) for name in suspended)
+            self._stale = len(suspended), worth
+        if type(position) is Position:
+            earned, self._stock_value = position.close_bar(prices, self.freq)
+            self.accum_info.rtn += earned
+        else:
+            self.accum_info.rtn += position.mark(zip(held, prices, strict=True))
+            position.add_count_all(bar=self.freq)
+
+    def _pay_carry(self, start: pd.Timestamp, end: pd.Timestamp, exchange: Exchange) -> None:
+        """Pay what holding through the step costs, at once, whatever the cash.
+
+        A level above others pays for what they left out: they stop early when nothing is left to trade.
+        """
+        position, sums = self.current_position, self.accum_info
+        if not isinstance(position, Position) or (sums.carried is not None and sums.carried >= end):
+            return
+        if sums.carried is not None and sums.carried >= start:
+            start = sums.carried + SECOND
+        sums.carried = end
+        for rule in exchange.market.carry:
+            due = rule.due(position, exchange, start, end)
+            position.position["cash"] -= due
+            sums.carry[rule.name] = sums.carry.get(rule.name, 0.0) + due
 
     def update_portfolio_metrics(self, trade_start_time: pd.Timestamp, trade_end_time: pd.Timestamp) -> None:
         """Add the step's row to the report."""
         metrics = self.portfolio_metrics
         assert metrics is not None
         if metrics.is_empty():
-            last_value = self.init_cash if self._compat() == "qlib" else self._start_value
-            last_cost = last_turnover = 0.0
+            last_value = self.init_cash if self.compat == "qlib" else self._start_value
         else:
             last_value = metrics.get_latest_account_value()
-            last_cost = metrics.get_latest_total_cost()
-            last_turnover = metrics.get_latest_total_turnover()
-        value = self.current_position.calculate_value()
-        stock_value = self.current_position.calculate_stock_value()
-        cost = self.accum_info.get_cost - last_cost
-        earning = value - last_value
-        metrics.update_portfolio_metrics_record(
-            trade_start_time=trade_start_time,
-            trade_end_time=trade_end_time,
-            account_value=value,
-            cash=self.current_position.position["cash"],
-            return_rate=(earning + cost) / last_value,
-            total_turnover=self.accum_info.get_turnover,
-            turnover_rate=(self.accum_info.get_turnover - last_turnover) / last_value,
-            total_cost=self.accum_info.get_cost,
-            cost_rate=cost / last_value,
+        position, sums = self.current_position, self.accum_info
+        stock_value = self._stock_value
+        if stock_value is None:
+            stock_value = position.calculate_stock_value()
+        self._stock_value = None
+        cash = position.position["cash"]
+        metrics.add_step(
+            trade_start_time,
+            trade_end_time,
+            last_value=last_value,
+            value=stock_value + cash + position.position.get("cash_delay", 0.0),
             stock_value=stock_value,
+            cash=cash,
+            turnover=sums.to,
+            cost=sums.cost,
         )
+        self.attribution.add(trade_start_time, metrics.get_latest_account_value(), sums, *self._stale)
 
     def update_hist_positions(self, trade_start_time: pd.Timestamp) -> None:
         """Remember the position under the time the step starts."""
         position = self.current_position
         assert self.portfolio_metrics is not None
-        position.position["now_account_value"] = self.portfolio_metrics.get_latest_account_value()
-        position.update_weight_all()
+        value = position.position["now_account_value"] = self.portfolio_metrics.get_latest_account_value()
+        if type(position) is Position:
+            position.weigh(value)
+        else:
+            position.update_weight_all()
         self.hist_positions.record(trade_start_time, position)
 
     def update_indicator(
@@ -249,7 +299,7 @@ class Account:
         """Measure how well the step's orders were executed."""
         self.indicator.reset()
         if atomic:
-            self.indicator.update_order_indicators(trade_info)
+            self.indicator.update_order_indicators(trade_info, trade_start_time)
         else:
             self.indicator.agg_order_indicators(
                 inner_order_indicators,
@@ -279,6 +329,8 @@ class Account:
         and `decision_list`.
         """
         self.update_current_position(trade_start_time, trade_end_time, trade_exchange)
+        if trade_exchange.market.carry:
+            self._pay_carry(trade_start_time, trade_end_time, trade_exchange)
         if self.is_port_metr_enabled():
             self.update_portfolio_metrics(trade_start_time, trade_end_time)
             self.update_hist_positions(trade_start_time)
@@ -298,6 +350,12 @@ class Account:
         if not self.is_port_metr_enabled() or self.portfolio_metrics is None:
             raise ConfigError("no report was kept: make the executor with generate_portfolio_metrics=True")
         return self.portfolio_metrics.generate_portfolio_metrics_dataframe(), self.get_hist_positions()
+
+    def get_attribution(self) -> pd.DataFrame:
+        """Return where the money of every step went, see `attribution`. Raises ConfigError without a report."""
+        if not self.is_port_metr_enabled():
+            raise ConfigError("no report was kept: make the executor with generate_portfolio_metrics=True")
+        return self.attribution.frame()
 
     def get_trade_indicator(self) -> Indicator:
         return self.indicator

@@ -63,6 +63,9 @@ class Order:
 
     SELL: ClassVar[OrderDir] = OrderDir.SELL
     BUY: ClassVar[OrderDir] = OrderDir.BUY
+    reason = "order"  # why it exists, or what cut it: for the trade log; a strategy may set its own
+    slippage = 0.0  # money lost to spread and impact, written by the exchange
+    stop = cast("float | None", None)  # set on an order: it is dealt only when the price reaches this
 
     def __post_init__(self) -> None:
         if self.direction not in (0, 1):
@@ -273,8 +276,11 @@ class BaseTradeDecision(Generic[DecisionType]):
         return all(isinstance(decision, Order) and decision.amount <= 1e-6 for decision in self.get_decision())
 
     def mod_inner_decision(self, inner_trade_decision: BaseTradeDecision) -> None:
-        """Hand the trade range down to a decision that an inner strategy made, unless it has its own."""
-        if inner_trade_decision.trade_range is None:
+        """Hand the trade range down to a decision that an inner strategy made, unless it has its own.
+
+        A range said in steps counts those of one level, so it stays there.
+        """
+        if inner_trade_decision.trade_range is None and not isinstance(self.trade_range, IdxTradeRange):
             inner_trade_decision.trade_range = self.trade_range
             inner_trade_decision.inherited_range = True
 

@@ -14,20 +14,22 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
 
+from qlib.backtest.dealing import fill
 from qlib.backtest.decision import Order, OrderDir, OrderHelper
 from qlib.backtest.loading import load_quotes
-from qlib.backtest.position import BasePosition, nearly_equal
+from qlib.backtest.position import BasePosition, Position
 from qlib.backtest.quote import Bar, BaseQuote, NumpyQuote
 from qlib.backtest.rules.fee import NOTHING
 from qlib.backtest.rules.limit import EXPRESSIONS, NONE, NUMBER
 from qlib.backtest.rules.lot import Lot
 from qlib.backtest.rules.market import Market, market_of
-from qlib.backtest.rules.volume import CUMULATIVE
+from qlib.backtest.step import TINY_PRICE, StepQuotes
+from qlib.backtest.trades import ORDER, Fill
 from qlib.data.provider import active_provider
 from qlib.errors import ConfigError, InputError, did_you_mean
 from qlib.log import get_module_logger
@@ -35,8 +37,9 @@ from qlib.log import get_module_logger
 if TYPE_CHECKING:
     from qlib.backtest.account import Account
 
-TINY_PRICE = 1e-8  # a price at or below this is no price
 NO_DEALS: Mapping[str, float] = {}
+REGION = "region"  # the region's own
+KEPT_STEPS = 8  # steps whose market is remembered: the current one, the one before, those of outer levels
 
 
 class Exchange:
@@ -55,8 +58,8 @@ class Exchange:
     subscribe_fields
         More formulas to load, for `get_quote_info`.
     limit_threshold
-        A number, a pair of formulas, or None for the region's (`float("inf")` switches the limit off);
-        see `rules.limit`.
+        A number, a pair of formulas, "region" for the region's, or None for no limit (under compat="qlib" the
+        region's); see `rules.limit`.
     volume_threshold
         See `rules.volume`.
     open_cost, close_cost, min_cost, impact_cost
@@ -69,6 +72,10 @@ class Exchange:
         Lot in real shares; None for none. Left out: the region's.
     provider
         Where quotes come from; None means the session's.
+    fills
+        Spread, impact of size, stops: see `rules.fills`.
+    short, carry
+        Positions below zero, and what holding costs: see `rules.short`.
 
     Raises ConfigError naming the argument that cannot be used.
     """
@@ -85,7 +92,7 @@ class Exchange:
         codes: Sequence[str] | str = "all",
         deal_price: str | Sequence[str] | None = None,
         subscribe_fields: Sequence[str] = [],
-        limit_threshold: Sequence[str] | float | None = None,
+        limit_threshold: Sequence[str] | float | str | None = REGION,
         volume_threshold: Sequence[str] | Mapping[str, Sequence[str]] | None = None,
         open_cost: float = 0.0015,
         close_cost: float = 0.0025,
@@ -113,7 +120,8 @@ class Exchange:
         self.subscribe_fields = tuple(subscribe_fields)
         self.extra_quote = extra_quote
         self.quote_cls = quote_cls
-        self.limit_threshold = settings.limit_threshold if limit_threshold is None else limit_threshold
+        regional = limit_threshold == REGION or (limit_threshold is None and settings.compat == "qlib")
+        self.limit_threshold = settings.limit_threshold if regional else limit_threshold
         self.volume_threshold = volume_threshold
         self.market: Market = market_of(
             deal_price=settings.deal_price if deal_price is None else deal_price,
@@ -125,13 +133,20 @@ class Exchange:
             impact_cost=impact_cost,
             trade_unit=kwargs.get("trade_unit", settings.trade_unit),
             compat=settings.compat,
+            fills=kwargs.get("fills"),
+            short=kwargs.get("short"),
+            carry=kwargs.get("carry"),
         )
         self.get_quote_from_qlib()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Without the steps that are remembered, which are views of the quotes."""
+        return {**self.__dict__, "_steps": {}, "_seen": None}
 
     @classmethod
     def known_kwargs(cls) -> tuple[str, ...]:
         """Names that `**kwargs` may hold."""
-        return ("trade_unit", "provider")
+        return ("trade_unit", "provider", "fills", "short", "carry")
 
     # -------------------------------------------------------------------------------------------- the rules, by name
     @property
@@ -201,9 +216,10 @@ class Exchange:
         close, factor = quote.fields["$close"], quote.fields["$factor"]
         self.trade_w_adj_price = bool((np.isnan(factor) & ~np.isnan(close)).any())
         if self.trade_w_adj_price and self.trade_unit is not None:
+            where = "is not applied" if self.compat == "qlib" else "is not applied to these"
             self.logger.warning(
                 f"some instruments have a close but no $factor, so real shares are unknown: trade_unit "
-                f"{self.trade_unit} is not applied, orders use adjusted amounts"
+                f"{self.trade_unit} {where}, orders use adjusted amounts"
             )
         for side, price in (("buy", self.buy_price), ("sell", self.sell_price)):
             if price != "$close":
@@ -213,9 +229,10 @@ class Exchange:
                         f"{side} price {price} is missing in {absent} bars that have a close: close is used"
                     )
         self.quote: NumpyQuote = quote
-        self._lot = Lot(None) if self.trade_w_adj_price else self.market.lot
+        self._lot = Lot(None) if self.trade_w_adj_price and self.compat == "qlib" else self.market.lot
         self._column = quote.column
-        self._seen: tuple[Any, Any, Bar] | None = None
+        self._steps: dict[tuple[int, int], StepQuotes] = {}
+        self._seen: tuple[Any, Any, StepQuotes] | None = None
 
     @property
     def quote_df(self) -> pd.DataFrame:
@@ -224,12 +241,36 @@ class Exchange:
 
     def bar(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> Bar:
         """Return the bars that open inside the closed range, as one."""
+        return self.at(start_time, end_time).bar
+
+    def at(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> StepQuotes:
+        """Return the market of a step as arrays over `quote.instruments`: tradable flags, prices, factors.
+
+        See `StepQuotes`, and `columns` for the places of instruments in them. A subclass that answers otherwise in
+        `is_stock_tradable`, `get_deal_price` ... is not asked here: `vector` says whether there is one.
+        """
         seen = self._seen
         if seen is not None and seen[0] is start_time and seen[1] is end_time:
             return seen[2]
-        found = self.quote.bar(pd.Timestamp(start_time), pd.Timestamp(end_time))
+        bar = self.quote.bar(pd.Timestamp(start_time), pd.Timestamp(end_time))
+        found = self._steps.get((bar.lo, bar.hi))
+        if found is None:
+            if len(self._steps) >= KEPT_STEPS:
+                self._steps.clear()
+            found = self._steps[bar.lo, bar.hi] = StepQuotes(bar, self.buy_price, self.sell_price)
         self._seen = (start_time, end_time, found)
         return found
+
+    def columns(self, instruments: Iterable[str]) -> np.ndarray[Any, Any]:
+        """Return the place of each instrument in the arrays of `at`; -1 for one without quotes."""
+        column = self._column
+        return np.array([column.get(instrument, -1) for instrument in instruments], dtype=np.int64)
+
+    vector: ClassVar[bool] = True  # the arrays of `at` answer as the questions for one instrument do
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        cls.vector = all(getattr(cls, name) is getattr(Exchange, name) for name in _QUESTIONS)
 
     def calendar_range(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
         """Return the positions of the first and last bar of the data's calendar inside the closed range."""
@@ -237,7 +278,7 @@ class Exchange:
 
     def marks(self, instruments: Iterable[str], start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[float | None]:
         """Return the close of each instrument in the step; None for a suspended one, which keeps its last price."""
-        close, column = self.bar(start_time, end_time).last("$close"), self._column
+        close, column = self.at(start_time, end_time).close, self._column
         places = [column.get(instrument, -1) for instrument in instruments]
         if -1 in places:  # an instrument without quotes
             close = np.append(close, np.float32(np.nan))
@@ -249,7 +290,7 @@ class Exchange:
         column = self._column.get(stock_id)
         if column is None:
             return True
-        return math.isnan(self.bar(start_time, end_time).last("$close").item(column))
+        return math.isnan(self.at(start_time, end_time).close.item(column))
 
     def check_stock_limit(
         self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp, direction: int | None = None
@@ -271,10 +312,20 @@ class Exchange:
         self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp, direction: int | None = None
     ) -> bool:
         """Return True where the instrument is neither suspended nor limited on the side (None: on either side)."""
-        return not (
-            self.check_stock_suspended(stock_id, start_time, end_time)
-            or self.check_stock_limit(stock_id, start_time, end_time, direction)
-        )
+        if not self.vector:
+            return not (
+                self.check_stock_suspended(stock_id, start_time, end_time)
+                or self.check_stock_limit(stock_id, start_time, end_time, direction)
+            )
+        column = self._column.get(stock_id)
+        if column is None:
+            return False
+        market = self.at(start_time, end_time)
+        if direction is None:
+            return not (market.no_buy.item(column) or market.no_sell.item(column))
+        if direction not in (0, 1):
+            raise InputError(f"direction: received {direction!r}; allowed are Order.BUY, Order.SELL and None")
+        return not (market.no_buy if direction == Order.BUY else market.no_sell).item(column)
 
     def check_order(self, order: Order) -> bool:
         """Return True where the order's instrument is tradable on the order's side."""
@@ -308,7 +359,7 @@ class Exchange:
         column = self._column.get(stock_id)
         if column is None:
             return None
-        factor = self.bar(start_time, end_time).last("$factor").item(column)
+        factor = self.at(start_time, end_time).factor.item(column)
         return None if math.isnan(factor) else factor
 
     def get_deal_price(
@@ -327,18 +378,12 @@ class Exchange:
             column = self._column.get(stock_id)
             if column is None:
                 return None
-            bar = self.bar(start_time, end_time)
-            price = bar.last(field).item(column)
-            if price > TINY_PRICE:
-                return price
-            price = bar.last("$close").item(column)
-        else:
-            price = self.get_quote_info(stock_id, start_time, end_time, field, method)
-            if not isinstance(price, int | float) or price > TINY_PRICE:
-                return price
-            price = self.get_close(stock_id, start_time, end_time, method)
-        self.logger.debug(f"no {field} of {stock_id} from {start_time} to {end_time}: its close is used")
-        return price
+            market = self.at(start_time, end_time)
+            return (market.buy_price if direction == Order.BUY else market.sell_price).item(column)
+        price = self.get_quote_info(stock_id, start_time, end_time, field, method)
+        if not isinstance(price, int | float) or price > TINY_PRICE:
+            return price
+        return self.get_close(stock_id, start_time, end_time, method)
 
     # --------------------------------------------------------------------------------------------------------- lots
     def _factor(
@@ -357,6 +402,20 @@ class Exchange:
             raise InputError(f"no $factor of {stock_id} from {start_time} to {end_time}, so its lot is unknown")
         return found
 
+    def _unreal(
+        self,
+        factor: float | None,
+        stock_id: str | None,
+        start_time: pd.Timestamp | None,
+        end_time: pd.Timestamp | None,
+    ) -> bool:
+        """Whether the instrument is one of those whose real shares are unknown, at that time."""
+        if factor is not None or not self.trade_w_adj_price:
+            return False
+        if stock_id is None or start_time is None or end_time is None:
+            return True
+        return self.get_factor(stock_id, start_time, end_time) is None
+
     def get_amount_of_trade_unit(
         self,
         factor: float | None = None,
@@ -365,7 +424,7 @@ class Exchange:
         end_time: pd.Timestamp | None = None,
     ) -> float | None:
         """Return one lot in adjusted amount; None where amounts are not rounded."""
-        if self._lot.unit is None:
+        if self._lot.unit is None or self._unreal(factor, stock_id, start_time, end_time):
             return None
         return self._lot.size(self._factor(factor, stock_id, start_time, end_time))
 
@@ -377,8 +436,11 @@ class Exchange:
         start_time: pd.Timestamp | None = None,
         end_time: pd.Timestamp | None = None,
     ) -> float:
-        """Return the largest amount of whole lots up to `deal_amount`, which is unchanged where there are no lots."""
-        if self._lot.unit is None:
+        """Return the largest amount of whole lots up to `deal_amount`, which is unchanged where there are no lots.
+
+        Without a factor, where some are not known, the instrument counts as one of those: its real shares are unknown.
+        """
+        if self._lot.unit is None or self._unreal(factor, stock_id, start_time, end_time):
             return deal_amount
         return self._lot.floor(deal_amount, self._factor(factor, stock_id, start_time, end_time))
 
@@ -501,10 +563,12 @@ class Exchange:
             raise InputError("deal_order takes a trade_account or a position, not both")
         if not self.check_order(order):
             order.deal_amount = 0.0
-            self.logger.debug(f"blocked by suspension or limit: {order}")
+            if order.reason is ORDER:
+                suspended = self.check_stock_suspended(order.stock_id, order.start_time, order.end_time)
+                order.reason = "suspended" if suspended else "limit"
             return 0.0, 0.0, math.nan
         holding = position if trade_account is None else trade_account.current_position
-        price, value, cost = self._fill(order, holding, dealt_order_amount)
+        price, value, cost = fill(self, order, holding, dealt_order_amount)
         if value > NOTHING:
             if trade_account is not None:
                 trade_account.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
@@ -512,77 +576,32 @@ class Exchange:
                 position.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
         return value, cost, price
 
-    def _fill(
-        self, order: Order, holding: BasePosition | None, dealt: Mapping[str, float]
-    ) -> tuple[float, float, float]:
-        """Decide the amount; return (price, value, cost)."""
-        start, end, stock = order.start_time, order.end_time, order.stock_id
-        price = self.get_deal_price(stock, start, end, direction=order.direction)
-        factor = order.factor = self.get_factor(stock, start, end)
-        amount = self._within_volume(order, dealt)
-        fee = self.market.fee
-        buying = order.direction == Order.BUY
-        rate = fee.buy if buying else fee.sell
-        if self.impact_cost:
-            volume = self.get_volume(stock, start, end)
-            rate += self.market.impact.share(amount * price, 0.0 if volume is None else volume * price)
-        if not buying and holding is not None:
-            amount = self._sellable(stock, amount, price, rate, factor, holding)
-        elif buying and holding is not None:
-            amount = self._affordable(amount, price, rate, factor, holding.get_cash())
-        elif buying:
-            amount = self.round_amount_by_trade_unit(amount, factor)
-        order.deal_amount = amount
-        value = amount * price
-        return price, value, fee.cost(value, rate)
-
-    def _within_volume(self, order: Order, dealt: Mapping[str, float]) -> float:
-        """Return the order's amount, cut to the volume caps of its side."""
-        caps = self.market.volume.buy if order.direction == Order.BUY else self.market.volume.sell
-        amount = order.amount
-        if not caps:
-            return amount
-        bar, column = self.bar(order.start_time, order.end_time), self._column[order.stock_id]
-        for kind, field in caps:
-            if kind == CUMULATIVE:
-                room = bar.last(field).item(column) - dealt.get(order.stock_id, 0.0)
-            else:
-                room = bar.total(field).item(column)
-            amount = min(amount, room if room > 0 else 0.0)
-        return amount
-
-    def _sellable(
-        self, stock: str, amount: float, price: float, rate: float, factor: float | None, holding: BasePosition
-    ) -> float:
-        held = holding.get_stock_amount(stock) if holding.check_stock(stock) else 0.0
-        if self.compat == "qlib":
-            if not nearly_equal(amount, held):
-                amount = self.round_amount_by_trade_unit(min(held, amount), factor)
-        elif amount >= held or nearly_equal(amount, held):
-            amount = held  # all of it, the odd lot too
-        else:
-            amount = self.round_amount_by_trade_unit(amount, factor)
-        value = amount * price
-        if holding.get_cash() + value < max(value * rate, self.min_cost):
-            self.logger.debug(f"cash does not cover the cost of selling {stock}")
-            return 0.0
-        return amount
-
-    def _affordable(self, amount: float, price: float, rate: float, factor: float | None, cash: float) -> float:
-        value = amount * price
-        cost = max(value * rate, self.min_cost)
-        if cash < cost:
-            return 0.0  # Qlib's rule: cash must at least cover the cost of the order as it was given
-        if cash >= value + cost:
+    def whole_lots(self, amount: float, factor: float | None) -> float:
+        """Return the largest amount of whole lots up to `amount`; all of it where real shares are unknown."""
+        if not self.vector:
             return self.round_amount_by_trade_unit(amount, factor)
-        most = self.market.fee.affordable(cash, rate) / price
-        amount = self.round_amount_by_trade_unit(min(most, amount), factor)
-        if self.compat != "qlib":
-            step = 1e-16
-            while (value := amount * price) + self.market.fee.cost(value, rate) > cash:  # the last bit of a float
-                step *= 2
-                amount *= 1 - step
-        return amount
+        if self._lot.unit is None or factor is None:
+            return amount
+        return self._lot.floor(amount, factor)
+
+    def liquidate(self, account: Account, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Fill]:
+        """Close what the market's liquidation rule closes by force in a step; return the fills."""
+        short = self.market.short
+        position = account.current_position
+        if short is None or short.liquidation is None or not isinstance(position, Position):
+            return []
+        fills: list[Fill] = []
+        fee = self.market.fee
+        for stock, price in list(short.liquidation.forced(position, self, start_time, end_time)):
+            held = position.get_stock_amount(stock)
+            order = Order(stock, abs(held), Order.SELL if held > 0 else Order.BUY, start_time, end_time)
+            order.deal_amount, order.reason = order.amount, "liquidation"
+            order.factor = self.get_factor(stock, start_time, end_time)
+            value = order.amount * price
+            cost = fee.cost(value, fee.sell if held > 0 else fee.buy)
+            account.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
+            fills.append((order, value, cost, price))
+        return fills
 
     def get_order_helper(self) -> OrderHelper:
         """Return a maker of orders for this exchange."""
@@ -590,3 +609,7 @@ class Exchange:
 
 
 _ARGUMENTS = tuple(name for name in Exchange.__init__.__code__.co_varnames[1 : Exchange.__init__.__code__.co_argcount])
+_QUESTIONS = (
+    "bar", "check_order", "check_stock_suspended", "check_stock_limit", "is_stock_tradable", "get_deal_price",
+    "get_factor", "round_amount_by_trade_unit",
+)  # fmt: skip

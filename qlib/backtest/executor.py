@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 Fill = tuple[Order, float, float, float]  # order, value traded, cost, price
 SETTLE = (BasePosition.ST_NO, BasePosition.ST_CASH)
+DAY = 86_400 * 10**9  # nanoseconds
 logger = get_module_logger("backtest")
 
 
@@ -93,7 +94,7 @@ class BaseExecutor:
         self.level_infra.reset_infra(common_infra=common_infra, executor=self)
         self.trade_account: Account
         self.dealt_order_amount: dict[str, float] = defaultdict(float)  # per instrument, since the day began
-        self.deal_day: pd.Timestamp | None = None
+        self.deal_day: int | None = None  # days since 1970
         if start_time is not None or end_time is not None:
             self.reset(start_time=start_time, end_time=end_time, common_infra=common_infra)
         elif common_infra is not None:
@@ -261,7 +262,7 @@ class SimulatorExecutor(BaseExecutor):
         level: int = 0,  # noqa: ARG002
     ) -> tuple[list[Fill], dict[str, Any]]:
         start, _ = self.trade_calendar.get_step_time()
-        today = start.normalize()
+        today = start.value // DAY
         if today != self.deal_day:
             self.dealt_order_amount.clear()
             self.deal_day = today
@@ -277,6 +278,7 @@ class SimulatorExecutor(BaseExecutor):
                     f"{order.deal_amount:.6g} of {order.amount:.6g} at {price:.6g}, value {value:.2f}, "
                     f"cost {cost:.2f}, factor {order.factor}, cash {self.trade_account.get_cash():.2f}"
                 )
+        fills += exchange.liquidate(account, *self.trade_calendar.get_step_time())
         return fills, {"trade_info": fills}
 
 

@@ -11,18 +11,17 @@ executes by itself (`atomic`) has none, it is 0 there; a level that hands its or
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from qlib.backtest.decision import Order
+from qlib.backtest.high_performance_ds import NumpyOrderIndicator
+from qlib.backtest.trades import Fill, TradeLog
 from qlib.errors import InputError, did_you_mean
 from qlib.log import get_module_logger
-
-if TYPE_CHECKING:
-    pass
 
 if TYPE_CHECKING:
     from qlib.backtest.decision import BaseTradeDecision
@@ -37,38 +36,34 @@ Array = np.ndarray[Any, np.dtype[np.float64]]
 logger = get_module_logger("indicator")
 
 
-class OrderIndicator:
-    """Numbers of the orders of one step: `data[metric]` is an array, one number per entry of `instruments`."""
+OrderIndicator = NumpyOrderIndicator
 
-    __slots__ = ("data", "instruments")
 
-    def __init__(self, instruments: Sequence[str] = (), data: Mapping[str, Array] | None = None) -> None:
-        self.instruments = tuple(instruments)
-        self.data: dict[str, Array] = dict(data or {})
+class History(MutableMapping[pd.Timestamp, Any]):
+    """Something per step, by time; what was recorded as rows of the trade log is made when it is asked for."""
 
-    def assign(self, col: str, metric: Mapping[str, float] | Array) -> None:
-        """Set a metric from an array, or from a dict by instrument (NaN where it has none)."""
-        if isinstance(metric, Mapping):
-            if not self.data and not self.instruments:
-                self.instruments = tuple(metric)
-            metric = np.array([metric.get(name, np.nan) for name in self.instruments], dtype=np.float64)
-        self.data[col] = metric
+    def __init__(self, make: Callable[[tuple[int, int]], Any]) -> None:
+        self.kept: dict[pd.Timestamp, Any] = {}
+        self._make = make
 
-    def get_metric_series(self, metric: str) -> pd.Series:
-        """Return one metric by instrument; an empty Series for an unknown one."""
-        if metric not in self.data:
-            return pd.Series(dtype=np.float64)
-        return pd.Series(self.data[metric], index=pd.Index(self.instruments), name=metric)
+    def __getitem__(self, time: pd.Timestamp) -> Any:
+        kept = self.kept[time]
+        return self._make(kept) if type(kept) is tuple else kept
 
-    def to_series(self) -> dict[str, pd.Series]:
-        """Return every metric by instrument."""
-        return {metric: self.get_metric_series(metric) for metric in self.data}
+    def __setitem__(self, time: pd.Timestamp, what: Any) -> None:
+        self.kept[time] = what
+
+    def __delitem__(self, time: pd.Timestamp) -> None:
+        del self.kept[time]
+
+    def __iter__(self) -> Iterator[pd.Timestamp]:
+        return iter(self.kept)
+
+    def __len__(self) -> int:
+        return len(self.kept)
 
     def __repr__(self) -> str:
-        return f"OrderIndicator({len(self.instruments)} orders: {', '.join(self.data)})"
-
-
-NumpyOrderIndicator = OrderIndicator
+        return f"History({len(self.kept)} steps)"
 
 
 class Indicator:
@@ -81,59 +76,106 @@ class Indicator:
     compat
         None: every order counts, and a `pa` of rounding size is no advantage. "qlib": of several orders for one
         instrument in one step only the last counts, and any pa above 0 is an advantage.
+    trades
+        The log that orders dealt at this level are written to; None makes one.
+
+    Orders dealt at this level stay rows of the log, from which their indicators are computed when asked for and, for
+    the table of all steps, together.
     """
 
     def __init__(
-        self, order_indicator_cls: type[OrderIndicator] = NumpyOrderIndicator, *, compat: str | None = None
+        self,
+        order_indicator_cls: type[OrderIndicator] = NumpyOrderIndicator,
+        *,
+        compat: str | None = None,
+        trades: TradeLog | None = None,
     ) -> None:
         self.order_indicator_cls = order_indicator_cls
         self.compat = compat
-        self.order_indicator_his: dict[pd.Timestamp, OrderIndicator] = {}
-        self.trade_indicator_his: dict[pd.Timestamp, dict[str, float]] = {}
+        self.trades = TradeLog() if trades is None else trades
+        self.order_indicator_his = History(self._orders_of)
+        self.trade_indicator_his = History(self._step_of)
+        self._config: Mapping[str, Any] = {}
         self.reset()
+
+    def __getstate__(self) -> dict[str, Any]:
+        histories = {name: getattr(self, name).kept for name in ("order_indicator_his", "trade_indicator_his")}
+        return {**self.__dict__, **histories}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Take the state of a pickle, also of one that kept every step in a plain dict."""
+        self.__init__(compat=state.get("compat"))  # type: ignore[misc]
+        histories = {"order_indicator_his", "trade_indicator_his"}
+        self.__dict__.update({name: value for name, value in state.items() if name not in histories})
+        for name in histories:
+            getattr(self, name).kept = state[name]
 
     def reset(self) -> None:
         """Begin a new step."""
-        self.order_indicator = self.order_indicator_cls()
-        self.trade_indicator: dict[str, float] = {}
+        self._order: Any = None
+        self._step: Any = {}
+
+    @property
+    def order_indicator(self) -> OrderIndicator:
+        """The current step's orders."""
+        if self._order is None:
+            self._order = self.order_indicator_cls()
+        elif type(self._order) is tuple:
+            self._order = self._orders_of(self._order)
+        found: OrderIndicator = self._order
+        return found
+
+    @order_indicator.setter
+    def order_indicator(self, indicator: OrderIndicator) -> None:
+        self._order = indicator
+
+    @property
+    def trade_indicator(self) -> dict[str, float]:
+        """The current step's row."""
+        if type(self._step) is tuple:
+            self._step = self._step_of(self._step)
+        found: dict[str, float] = self._step
+        return found
+
+    @trade_indicator.setter
+    def trade_indicator(self, row: dict[str, float]) -> None:
+        self._step = row
 
     def record(self, trade_start_time: pd.Timestamp) -> None:
         """Remember the step under its time."""
-        self.order_indicator_his[trade_start_time] = self.order_indicator
-        self.trade_indicator_his[trade_start_time] = self.trade_indicator
+        self.order_indicator_his.kept[trade_start_time] = self.order_indicator if self._order is None else self._order
+        self.trade_indicator_his.kept[trade_start_time] = self._step
 
-    def update_order_indicators(self, trade_info: Sequence[tuple[Order, float, float, float]]) -> None:
+    def update_order_indicators(self, trade_info: Sequence[Fill], trade_start_time: pd.Timestamp | None = None) -> None:
         """Take (order, value, cost, price) of every order that was executed directly."""
-        rows = list(trade_info)
-        if self.compat == "qlib":
-            rows = list({row[0].stock_id: row for row in rows}.values())
-        table = np.array(
-            [
-                (
-                    order.amount * order.sign,
-                    order.deal_amount * order.sign,
-                    price,
-                    value * order.sign,
-                    cost,
-                    order.direction,
-                )
-                for order, value, cost, price in rows
-            ],
-            dtype=np.float64,
-        ).reshape(-1, 6)
-        amount, dealt, price, value, cost, direction = table.T
+        self._order = self.trades.extend(trade_start_time, trade_info)
+
+    def _orders_of(self, rows: tuple[int, int]) -> OrderIndicator:
+        found = self.trades.rows(*rows)
+        code = found["code"].tolist()
+        if self.compat == "qlib" and len(set(code)) < len(code):
+            last = {name: i for i, name in enumerate(code)}
+            kept = list(last.values())
+            found = {name: values[kept] for name, values in found.items()}
+            code = list(last)
+        sign = np.where(found["side"] == 1, 1.0, -1.0)
+        amount, dealt = found["ordered"] * sign, found["amount"] * sign
         data = {
             "amount": amount,
             "inner_amount": amount,
             "deal_amount": dealt,
-            "trade_price": price,
-            "trade_value": value,
-            "trade_cost": cost,
-            "trade_dir": direction,
-            "pa": np.zeros(len(rows)),
+            "trade_price": found["price"],
+            "trade_value": found["value"] * sign,
+            "trade_cost": found["fee"],
+            "trade_dir": found["side"].astype(np.float64),
+            "pa": np.zeros(len(code)),
             "ffr": _fill_rate(dealt, amount),
         }
-        self.order_indicator = self.order_indicator_cls([row[0].stock_id for row in rows], data)
+        names = self.trades.names
+        return self.order_indicator_cls([names[i] for i in code], data)
+
+    def _step_of(self, rows: tuple[int, int]) -> dict[str, float]:
+        return _step_row(self._orders_of(rows).data, self._config, self.compat)
 
     def agg_order_indicators(
         self,
@@ -188,21 +230,11 @@ class Indicator:
         `indicator_config` keys: show_indicator (log the row), ffr_config.weight_method and pa_config.weight_method
         ("mean", "amount_weighted", "value_weighted").
         """
-        data = self.order_indicator.data
-        dealt, value = np.abs(data["deal_amount"]).tolist(), np.abs(data["trade_value"]).tolist()
-        ffr, pa = data["ffr"].tolist(), data["pa"].tolist()  # a step has few orders: lists are quicker than arrays
-        ffr_weight = _weights(indicator_config.get("ffr_config", {}), "ffr_config", dealt, value)
-        pa_weight = _weights(indicator_config.get("pa_config", {}), "pa_config", dealt, value)
-        least = 0.0 if self.compat == "qlib" else ROUNDING
-        known = [advantage for advantage in pa if not math.isnan(advantage)]
-        self.trade_indicator = {
-            "ffr": _mean(ffr, ffr_weight),
-            "pa": _mean(pa, pa_weight),
-            "pos": sum(advantage > least for advantage in known) / len(known) if known else math.nan,
-            "deal_amount": math.fsum(amount for amount in dealt if not math.isnan(amount)),
-            "value": math.fsum(money for money in value if not math.isnan(money)),
-            "count": len(pa),
-        }
+        self._config = indicator_config
+        _check_weights(indicator_config)
+        self._step = self._order
+        if type(self._order) is not tuple:
+            self._step = _step_row(self.order_indicator.data, indicator_config, self.compat)
         if indicator_config.get("show_indicator", False):
             row = ", ".join(f"{name} {number:.6g}" for name, number in self.trade_indicator.items())
             logger.info(f"[{freq}] {trade_start_time}: {row}")
@@ -216,12 +248,73 @@ class Indicator:
 
     def generate_trade_indicators_dataframe(self) -> pd.DataFrame:
         """Return one row per step with the columns ffr, pa, pos, deal_amount, value, count."""
-        rows = list(self.trade_indicator_his.values())
+        kept = list(self.trade_indicator_his.kept.values())
+        table = np.full((len(kept), len(STEP_COLUMNS)), np.nan)
+        logged = [i for i, row in enumerate(kept) if type(row) is tuple]
+        if logged:
+            table[logged] = self._steps_of(np.array([kept[i] for i in logged], dtype=np.int64))
+        for i, row in enumerate(kept):
+            if type(row) is not tuple:
+                table[i] = [row[name] for name in STEP_COLUMNS]
         frame = pd.DataFrame(
-            {name: [row[name] for row in rows] for name in STEP_COLUMNS},
-            index=pd.DatetimeIndex(list(self.trade_indicator_his)).as_unit("ns"),
+            table,
+            columns=list(STEP_COLUMNS),
+            index=pd.DatetimeIndex(list(self.trade_indicator_his.kept)).as_unit("ns"),
         )
         return frame.astype({"count": np.int64})
+
+    def _steps_of(self, spans: np.ndarray[Any, Any]) -> Array:
+        """Return the rows of steps whose orders are rows `spans[i, 0]:spans[i, 1]` of the log; as `_step_row`."""
+        count = spans[:, 1] - spans[:, 0]
+        step = np.repeat(np.arange(len(spans)), count)
+        place = np.arange(len(step)) + np.repeat(spans[:, 0] - np.cumsum(count) + count, count)
+        found = {name: values[place] for name, values in self.trades.rows().items()}
+        if self.compat == "qlib":  # the last of several orders for one instrument
+            key = step * (len(self.trades.names) + 1) + found["code"]
+            _, last = np.unique(key[::-1], return_index=True)
+            kept = len(key) - 1 - last
+            found, step = {name: values[kept] for name, values in found.items()}, step[kept]
+
+        def total(values: Array) -> Array:
+            return np.bincount(step, weights=values, minlength=len(spans)).astype(np.float64)
+
+        dealt, value = found["amount"], np.abs(found["value"])
+        filled = _fill_rate(dealt, found["ordered"])
+        known = ~np.isnan(filled)
+        weights = {"mean": np.ones(len(step)), "amount_weighted": dealt, "value_weighted": value}
+        method = {name: self._config.get(name, {}).get("weight_method", "mean") for name in ("ffr_config", "pa_config")}
+        orders = total(np.ones(len(step)))
+        with np.errstate(invalid="ignore", divide="ignore"):
+            weight = np.where(known, weights[method["ffr_config"]], 0.0)
+            ffr = total(np.where(known, filled, 0.0) * weight) / total(weight)
+            pa = 0.0 / total(weights[method["pa_config"]])  # an order dealt here has none; NaN without weight
+            pos = 0.0 / orders
+        return np.stack([ffr, pa, pos, total(dealt), total(value), orders], axis=1)
+
+
+def _check_weights(config: Mapping[str, Any]) -> None:
+    for name in ("ffr_config", "pa_config"):
+        part = config.get(name)
+        if part:
+            _weights(part, name, [], [])
+
+
+def _step_row(data: Mapping[str, Array], config: Mapping[str, Any], compat: str | None) -> dict[str, float]:
+    """Average the orders of one step."""
+    dealt, value = np.abs(data["deal_amount"]).tolist(), np.abs(data["trade_value"]).tolist()
+    ffr, pa = data["ffr"].tolist(), data["pa"].tolist()  # a step has few orders: lists are quicker than arrays
+    ffr_weight = _weights(config.get("ffr_config", {}), "ffr_config", dealt, value)
+    pa_weight = _weights(config.get("pa_config", {}), "pa_config", dealt, value)
+    least = 0.0 if compat == "qlib" else ROUNDING
+    known = [advantage for advantage in pa if not math.isnan(advantage)]
+    return {
+        "ffr": _mean(ffr, ffr_weight),
+        "pa": _mean(pa, pa_weight),
+        "pos": sum(advantage > least for advantage in known) / len(known) if known else math.nan,
+        "deal_amount": math.fsum(amount for amount in dealt if not math.isnan(amount)),
+        "value": math.fsum(money for money in value if not math.isnan(money)),
+        "count": len(pa),
+    }
 
 
 def _base_prices(

@@ -18,11 +18,13 @@ import pandas as pd
 from qlib.backtest.quote import NumpyQuote
 from qlib.backtest.rules.limit import NUMBER
 from qlib.backtest.rules.market import Market
+from qlib.backtest.step import TINY_PRICE
 from qlib.errors import ConfigError, MissingDataError
 from qlib.log import get_module_logger
 
 OPTIONAL = ("$change", "$factor", "$volume")
 CHANGE = "$close/Ref($close,1)-1"
+BEFORE = "Ref($close,1)"
 
 
 def load_quotes(
@@ -54,7 +56,11 @@ def load_quotes(
     if spans is not None:
         _blank_outside(quote, spans)
     _fill_absent(provider, quote, market, times, freq)
-    quote.fields["limit_buy"], quote.fields["limit_sell"] = market.limit.blocked(quote.fields)
+    no_buy, no_sell = market.limit.blocked(quote.fields, _moved(provider, quote, market, times, freq))
+    if market.fills is not None and market.fills.need_volume:
+        dead = ~(quote.fields["$volume"] > 0)
+        no_buy, no_sell = no_buy | dead, no_sell | dead
+    quote.fields["limit_buy"], quote.fields["limit_sell"] = no_buy, no_sell
     if extra_quote is not None:
         quote = _with_extra(quote, extra_quote, market, quote_cls)
     if not len(quote.instruments) or not len(quote.times) or np.isnan(quote.fields["$close"]).all():
@@ -111,6 +117,32 @@ def _fill_absent(provider: Any, quote: NumpyQuote, market: Market, times: np.nda
         fields["$factor"] = np.ones_like(fields["$factor"])
 
 
+def _moved(
+    provider: Any, quote: NumpyQuote, market: Market, times: np.ndarray, freq: str
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """Return how far the prices of a buy and of a sell are from the last known close before them.
+
+    None where both are the close, whose `$change` says it, and where nobody asks.
+    """
+    prices = market.buy_price, market.sell_price
+    if market.compat == "qlib" or market.limit.kind != NUMBER or prices == ("$close", "$close") or not len(times):
+        return None
+    close = quote.fields["$close"]
+    panel, _ = provider.panel(quote.instruments, [BEFORE], times[0], times[0], freq)
+    before = np.full_like(close, np.nan)
+    before[0] = _dense(NumpyQuote, panel, times[:1], [BEFORE], freq).fields[BEFORE][0]
+    before[1:] = close[:-1]
+    known = np.where(np.isnan(before), 0, np.arange(len(before))[:, None])
+    before = np.take_along_axis(before, np.maximum.accumulate(known, axis=0), axis=0)
+    moved = []
+    for name in prices:
+        price = quote.fields[name]
+        with np.errstate(invalid="ignore", divide="ignore"):
+            change = quote.fields["$change"] if name == "$close" else price / before - 1
+            moved.append(np.where(price > TINY_PRICE, change, quote.fields["$change"]))
+    return moved[0], moved[1]
+
+
 def _with_extra(quote: NumpyQuote, extra: pd.DataFrame, market: Market, cls: type[NumpyQuote]) -> NumpyQuote:
     """Append `extra` (index (instrument, datetime)) to the quotes; what it lacks is filled in."""
     log = get_module_logger("exchange")
@@ -135,5 +167,5 @@ def _with_extra(quote: NumpyQuote, extra: pd.DataFrame, market: Market, cls: typ
     if both.index.has_duplicates:
         raise ConfigError(f"extra_quote: {both.index[both.index.duplicated()][0]} has a quote already")
     for name in ("limit_buy", "limit_sell"):
-        both[name] = both[name].astype(bool)
+        both[name] = both[name].astype(bool) | both["$close"].isna()  # a suspended one is blocked, too
     return cls(both, quote.freq)

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,7 +27,8 @@ from qlib.errors import ConfigError, InputError, MissingDataError, RunError
 if TYPE_CHECKING:
     from qlib.backtest.decision import Order
 
-SPECIAL = frozenset({"cash", "now_account_value", "cash_delay"})
+OWN_NUMBERS = ("cash", "now_account_value", "cash_delay")
+SPECIAL = frozenset(OWN_NUMBERS)
 OVERSOLD = -1e-5  # an amount below this means that more was sold than was held
 
 
@@ -40,6 +42,7 @@ class BasePosition:
 
     ST_CASH = "cash"
     ST_NO = "None"
+    short = False  # amounts below 0 are allowed
 
     def __init__(self, *args: Any, cash: float = 0.0, **kwargs: Any) -> None:  # noqa: ARG002  Qlib's signature
         self._settle_type = self.ST_NO
@@ -119,15 +122,18 @@ class Position(BasePosition):
     position_dict
         instrument -> amount, or instrument -> {"amount": a, "price": p}; a holding without a price must be priced by
         `fill_stock_value` before it can be valued.
+    short
+        Allow amounts below 0: selling more than is held opens a short position. Off, it is refused.
 
     >>> p = Position(cash=100.0, position_dict={"A": {"amount": 2.0, "price": 10.0}})
     >>> p.calculate_value(), p.get_stock_weight_dict()
     (120.0, {'A': 0.16666666666666666})
     """
 
-    def __init__(self, cash: float = 0, position_dict: Mapping[str, Any] = {}) -> None:
+    def __init__(self, cash: float = 0, position_dict: Mapping[str, Any] = {}, *, short: bool = False) -> None:
         super().__init__()
         self.init_cash = cash
+        self.short = short
         holdings: dict[str, dict[str, float]] = {}
         for stock, holding in position_dict.items():
             if stock in SPECIAL:
@@ -135,7 +141,7 @@ class Position(BasePosition):
             fields = dict(holding) if isinstance(holding, Mapping) else {"amount": holding}
             if "amount" not in fields:
                 raise ConfigError(f"initial holding {stock}: received {dict(fields)!r}; the key 'amount' is needed")
-            if not fields["amount"] >= 0:
+            if not (fields["amount"] >= 0 or (short and math.isfinite(fields["amount"]))):
                 raise ConfigError(
                     f"initial holding {stock}: received the amount {fields['amount']!r}; at least 0 is allowed"
                 )
@@ -196,15 +202,32 @@ class Position(BasePosition):
         held = self.position.get(stock)
         if held is None:
             self.position[stock] = {"amount": amount, "price": price, "weight": 0.0}
+        elif held["amount"] < 0:
+            self._through(stock, held, amount)
         else:
             held["amount"] += amount
         self.position["cash"] -= trade_val + cost
 
+    def _through(self, stock: str, held: dict[str, float], change: float) -> None:
+        """Change an amount that may become 0, which is exact, or pass through it, which begins a new holding."""
+        before = held["amount"]
+        if nearly_equal(before, -change):
+            del self.position[stock]
+            return
+        held["amount"] = before + change
+        if (before < 0) != (held["amount"] < 0):
+            for name in [name for name in held if name.startswith("count_")]:
+                del held[name]
+
     def _sell(self, stock: str, amount: float, trade_val: float, cost: float) -> None:
         held = self.position.get(stock)
-        if held is None:
+        if held is None and self.short:
+            self.position[stock] = {"amount": -amount, "price": trade_val / amount, "weight": 0.0}
+        elif held is None:
             raise MissingDataError(f"{stock} cannot be sold: the position does not hold it")
-        if nearly_equal(held["amount"], amount):
+        elif self.short:
+            self._through(stock, held, -amount)
+        elif nearly_equal(held["amount"], amount):
             del self.position[stock]
         elif held["amount"] - amount < OVERSOLD:
             raise InputError(f"{stock}: {amount} cannot be sold, the position holds {held['amount']}")
@@ -301,6 +324,32 @@ class Position(BasePosition):
                 held["price"] = price
         return earned
 
+    def close_bar(self, prices: Sequence[float | None], bar: str) -> tuple[float, float]:
+        """`mark` the holdings, in the order of `get_stock_list`, and `add_count_all`, in one pass.
+
+        Return what the new prices earned, and `calculate_stock_value` at them.
+        """
+        name, earned, value = f"count_{bar}", 0.0, 0.0
+        for held, price in zip(self.holdings(), prices, strict=True):
+            amount = held["amount"]
+            if price is not None:
+                earned += amount * (price - held.get("price", price))
+                held["price"] = price
+                value += amount * price
+            else:
+                value += amount * held["price"]
+            held[name] = held.get(name, 0) + 1
+        return earned, value
+
+    def holdings(self) -> list[dict[str, Any]]:
+        """Return what is kept per instrument, in the order of `get_stock_list`; not to be changed."""
+        return [held for key, held in self.position.items() if key not in SPECIAL]
+
+    def weigh(self, total: float) -> None:
+        """Set every weight to value / `total`."""
+        for held in self.holdings():
+            held["weight"] = held["amount"] * held["price"] / total if total else 0.0
+
     def update_stock_count(self, stock_id: str, bar: str, count: float) -> None:
         self.position[stock_id][f"count_{bar}"] = count
 
@@ -320,7 +369,7 @@ class Position(BasePosition):
             self.position[stock]["weight"] = weight
 
 
-_OWN = frozenset({"_settle_type", "position", "init_cash"})
+_OWN = frozenset({"_settle_type", "position", "init_cash", "short"})
 
 
 class InfPosition(BasePosition):
@@ -395,6 +444,15 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
     def __init__(self) -> None:
         self._kept: dict[pd.Timestamp, Any] = {}
         self._names: tuple[str, ...] = ()
+        self._keys: tuple[str, ...] = ()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """The columns as arrays of numpy, which a pickle may hold."""
+        kept = {
+            time: (*found[:-1], [np.array(column) for column in found[-1]]) if isinstance(found, tuple) else found
+            for time, found in self._kept.items()
+        }
+        return {**self.__dict__, "_kept": kept}
 
     def record(self, time: pd.Timestamp, position: BasePosition) -> None:
         """Remember what `position` is at `time`."""
@@ -403,29 +461,33 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
 
     def _pack(self, position: Position) -> tuple[Any, ...] | None:
         table = position.position
-        holdings = [(key, held) for key, held in table.items() if key not in SPECIAL]
-        keys = tuple(holdings[0][1]) if holdings else ()
-        names = tuple([key for key, _ in holdings])
-        if len({tuple(held) for _, held in holdings}) > 1:
-            return None  # holdings of unequal kinds: keep them as they are
+        names = tuple([key for key in table if key not in SPECIAL])
         if names == self._names:
             names = self._names  # one tuple for as long as the same names are held
         self._names = names
-        flat = [number for _, held in holdings for number in held.values()]
-        numbers = np.array(flat, dtype=np.float64).reshape(len(names), len(keys))
-        special = {key: table[key] for key in table if key in SPECIAL}
-        return position.init_cash, position._settle_type, special, names, keys, numbers
+        holdings = [table[name] for name in names]
+        keys = self._keys
+        if holdings and len(keys) != len(holdings[0]):
+            keys = self._keys = tuple(holdings[0])
+        try:
+            columns = [array("d", [held[key] for held in holdings]) for key in keys]
+        except KeyError:
+            return None  # holdings of unequal kinds: keep them as they are
+        if sum(map(len, holdings)) != len(keys) * len(holdings):
+            return None
+        special = {key: table[key] for key in OWN_NUMBERS if key in table}
+        return (position.init_cash, position._settle_type, position.short), special, names, keys, columns
 
-    @staticmethod
-    def _unpack(packed: tuple[Any, ...]) -> Position:
-        init_cash, settle_type, special, names, keys, numbers = packed
-        position = Position(cash=init_cash)
+    def _unpack(self, packed: tuple[Any, ...]) -> Position:
+        (init_cash, settle_type, short), special, names, keys, columns = packed
+        position = Position(cash=init_cash, short=short)
         position._settle_type = settle_type
         whole = [key.startswith("count_") for key in keys]
         position.position = dict(special)
-        for name, row in zip(names, numbers.tolist(), strict=True):
+        for i, name in enumerate(names):
             position.position[name] = {
-                key: int(value) if count else value for key, value, count in zip(keys, row, whole, strict=True)
+                key: int(column[i]) if count else float(column[i])
+                for key, column, count in zip(keys, columns, whole, strict=True)
             }
         return position
 

@@ -11,6 +11,7 @@ computed once. With bars as fine as the step (the usual case) it is a view of on
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -34,36 +35,45 @@ class Bar:
 
     def last(self, field: str) -> Array:
         """Last number of the field in the bar, per instrument; NaN where there is none."""
+        if self.hi - self.lo == 1:
+            return self.first(field)
         found: Any = self._known.get(("last", field))
         if found is None:
             rows = self.quote.fields[field][self.lo : self.hi]
-            if len(rows) == 1:
-                found = rows[0]
-            else:
-                found = np.full(len(self.quote.instruments), np.nan) if not len(rows) else rows[-1].copy()
-                for row in rows[-2::-1] if len(rows) else rows:
-                    gaps = np.isnan(found)
-                    if not gaps.any():
-                        break
-                    found[gaps] = row[gaps]
+            found = np.full(len(self.quote.instruments), np.nan) if not len(rows) else rows[-1].copy()
+            for row in rows[-2::-1] if len(rows) else rows:
+                gaps = np.isnan(found)
+                if not gaps.any():
+                    break
+                found[gaps] = row[gaps]
             self._known["last", field] = found
         return found
 
+    def first(self, field: str) -> Array:
+        """Number of the field in the first row of the bar, per instrument; NaN where there is none."""
+        if self.hi == self.lo:
+            return np.full(len(self.quote.instruments), np.nan)
+        row: Array = self.quote.fields[field][self.lo]
+        return row
+
     def total(self, field: str) -> Array:
         """Sum of the field over the bar (of several rows the missing ones count as 0), per instrument."""
+        if self.hi - self.lo == 1:
+            return self.first(field)
         found: Any = self._known.get(("total", field))
         if found is None:
             rows = self.quote.fields[field][self.lo : self.hi]
-            found = rows[0] if len(rows) == 1 else np.nansum(rows, axis=0, dtype=np.float64)
+            found = np.nansum(rows, axis=0, dtype=np.float64)
             self._known["total", field] = found
         return found
 
     def every(self, field: str) -> Array:
         """Where a boolean field is true in every row of the bar, per instrument; true for no rows."""
+        if self.hi - self.lo == 1:
+            return self.first(field)
         found: Any = self._known.get(("every", field))
         if found is None:
-            rows = self.quote.fields[field][self.lo : self.hi]
-            found = rows[0] if len(rows) == 1 else rows.all(axis=0)
+            found = self.quote.fields[field][self.lo : self.hi].all(axis=0)
             self._known["every", field] = found
         return found
 
@@ -132,17 +142,19 @@ class NumpyQuote(BaseQuote):
     ) -> None:
         self.times, self.instruments, self.fields, self.span, self.freq = times, instruments, fields, span, freq
         self.column = {name: i for i, name in enumerate(instruments)}
-        self._ticks = times.astype(np.int64)
+        self._ticks: list[int] = times.astype(np.int64).tolist()  # a list: bisect is quicker than numpy for one time
         self._bars: dict[tuple[int, int], Bar] = {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_bars": {}}
 
     def get_all_stock(self) -> Sequence[str]:
         return self.instruments
 
     def rows(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
         """Return (first row, end row) of the bars that open inside the closed range."""
-        lo = int(np.searchsorted(self._ticks, start_time.value, side="left"))
-        hi = int(np.searchsorted(self._ticks, end_time.value, side="right"))
-        return lo, max(lo, hi)
+        lo = bisect_left(self._ticks, start_time.value)
+        return lo, bisect_right(self._ticks, end_time.value, lo)
 
     def bar(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> Bar:
         """Return the bar of a closed range; the few used last are kept."""

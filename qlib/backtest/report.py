@@ -14,6 +14,9 @@ return itself.
 
 from __future__ import annotations
 
+import math
+from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +33,7 @@ from qlib.utils.time import Freq
 __all__ = ["Indicator", "PortfolioMetrics"]
 
 COLUMNS = ("account", "return", "total_turnover", "turnover", "total_cost", "cost", "value", "cash", "bench")
+WIDTH = len(COLUMNS)
 FALLBACK = ("day", "1min")
 RETURN = "$close/Ref($close,1)-1"
 logger = get_module_logger("report")
@@ -56,10 +60,17 @@ class PortfolioMetrics:
 
     def init_vars(self) -> None:
         """Forget every row."""
-        self._rows: list[tuple[float, ...]] = []
+        self._rows = array("d")  # COLUMNS of the first row, of the second, ...
         self._times: list[pd.Timestamp] = []
         self.latest_pm_time: pd.Timestamp | None = None
         self._missing = 0
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_rows": np.array(self._rows)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._rows = array("d", np.asarray(state["_rows"], dtype=np.float64).ravel().tolist())
 
     def init_bench(self, freq: str | None = None, benchmark_config: Mapping[str, Any] | None = None) -> None:
         """Change bar size or benchmark."""
@@ -84,8 +95,8 @@ class PortfolioMetrics:
         self._bench_read = True
         if self._bench is not None:
             times = pd.DatetimeIndex(self._bench.index).to_numpy().astype("datetime64[ns]")
-            self._ticks = times.astype(np.int64)
-            self._growth = 1 + self._bench.to_numpy(dtype=np.float64)
+            self._ticks: list[int] = times.astype(np.int64).tolist()
+            self._growth = (1 + self._bench.to_numpy(dtype=np.float64)).tolist()
 
     def _read_bench(self) -> pd.Series | None:
         benchmark = self.benchmark_config.get("benchmark")
@@ -132,30 +143,32 @@ class PortfolioMetrics:
         )
 
     def _bench_return(self, start: pd.Timestamp, end: pd.Timestamp) -> float:
-        if self.bench is None:
+        if not self._bench_read:
+            self.load_benchmark()
+        if self._bench is None:
             return 0.0
-        lo = np.searchsorted(self._ticks, start.value, side="left")
-        hi = np.searchsorted(self._ticks, end.value, side="right")
-        if lo >= hi:
+        lo = bisect_left(self._ticks, start.value)
+        hi = bisect_right(self._ticks, end.value, lo)
+        if lo == hi:
             self._missing += 1
             return 0.0
-        return float(self._growth[lo] if hi - lo == 1 else self._growth[lo:hi].prod()) - 1
+        return (self._growth[lo] if hi - lo == 1 else math.prod(self._growth[lo:hi])) - 1
 
     # ---------------------------------------------------------------------------------------------------- questions
     def is_empty(self) -> bool:
-        return not self._rows
+        return not self._times
 
     def get_latest_date(self) -> pd.Timestamp | None:
         return self.latest_pm_time
 
     def get_latest_account_value(self) -> float:
-        return self._rows[-1][0]
+        return self._rows[-WIDTH]
 
     def get_latest_total_turnover(self) -> float:
-        return self._rows[-1][2]
+        return self._rows[-WIDTH + 2]
 
     def get_latest_total_cost(self) -> float:
-        return self._rows[-1][4]
+        return self._rows[-WIDTH + 4]
 
     def update_portfolio_metrics_record(
         self,
@@ -190,26 +203,50 @@ class PortfolioMetrics:
         time = pd.Timestamp(trade_start_time)  # type: ignore[arg-type]
         if bench_value is None:
             bench_value = self._bench_return(time, pd.Timestamp(trade_end_time))  # type: ignore[arg-type]
-        self._rows.append(
-            (
-                account_value,
-                return_rate,
-                total_turnover,
-                turnover_rate,
-                total_cost,
-                cost_rate,
-                stock_value,
-                cash,
-                bench_value,
-            )  # type: ignore[arg-type]
+        self._add(
+            time,
+            account_value,  # type: ignore[arg-type]
+            return_rate,  # type: ignore[arg-type]
+            total_turnover,  # type: ignore[arg-type]
+            turnover_rate,  # type: ignore[arg-type]
+            total_cost,  # type: ignore[arg-type]
+            cost_rate,  # type: ignore[arg-type]
+            stock_value,  # type: ignore[arg-type]
+            cash,  # type: ignore[arg-type]
+            bench_value,
         )
+
+    def _add(self, time: pd.Timestamp, *row: float) -> None:
+        self._rows.extend(row)
         self._times.append(time)
         self.latest_pm_time = time
+
+    def add_step(
+        self,
+        start: pd.Timestamp,
+        end: pd.Timestamp,
+        *,
+        last_value: float,
+        value: float,
+        stock_value: float,
+        cash: float,
+        turnover: float,
+        cost: float,
+    ) -> None:
+        """Add the row of a step from money: values at its end, the value before it, turnover and cost so far."""
+        first = not self._times
+        spent = cost if first else cost - self._rows[-WIDTH + 4]
+        traded = turnover if first else turnover - self._rows[-WIDTH + 2]
+        earned = value - last_value
+        self._add(
+            start, value, (earned + spent) / last_value, turnover, traded / last_value, cost, spent / last_value,
+            stock_value, cash, self._bench_return(start, end),
+        )  # fmt: skip
 
     def generate_portfolio_metrics_dataframe(self) -> pd.DataFrame:
         """Return the report; its index is named `datetime`."""
         if self._missing:
-            logger.warning(f"the benchmark has no bar in {self._missing} of {len(self._rows)} steps: 0 is used there")
+            logger.warning(f"the benchmark has no bar in {self._missing} of {len(self._times)} steps: 0 is used there")
         frame = pd.DataFrame(
             np.array(self._rows, dtype=np.float64).reshape(-1, len(COLUMNS)),
             index=pd.DatetimeIndex(self._times, name="datetime").as_unit("ns"),
@@ -239,6 +276,4 @@ class PortfolioMetrics:
             raise InputError(f"{path} is not a report: it lacks {', '.join(absent) or 'an index of times'}")
         self.init_vars()
         for row in frame[list(COLUMNS)].itertuples():
-            self._rows.append(tuple(float(value) for value in row[1:]))
-            self._times.append(pd.Timestamp(row[0]))
-        self.latest_pm_time = self._times[-1] if self._times else None
+            self._add(pd.Timestamp(row[0]), *(float(value) for value in row[1:]))

@@ -1,21 +1,35 @@
-"""Where scores come from: a frame, a fitted model, or anything with `get_signal(start_time, end_time)`."""
+"""Where scores come from: a frame, a file, a fitted model, or anything with `get_signal(start_time, end_time)`.
+
+    create_signal_from(scores)                Series or DataFrame over (datetime, instrument)
+    create_signal_from("pred.parquet")        such a frame in a file: .parquet, .csv or .pkl
+    create_signal_from((model, dataset))      what the model predicts for the test segment
+
+What cannot mean anything is refused before the first step, in one sentence: duplicate rows, infinite scores, scores for
+other times than those of the backtest, scores for instruments none of which has quotes.
+"""
 
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
 
-from qlib.errors import ConfigError
+from qlib.errors import ConfigError, did_you_mean
 from qlib.utils.objects import init_instance_by_config
+from qlib.utils.pickle_utils import restricted_pickle_load
 
 if TYPE_CHECKING:
     from qlib.data.dataset import Dataset
     from qlib.model.base import BaseModel
+
+
+FILES = (".parquet", ".csv", ".pkl")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,9 +77,9 @@ class SignalWCache(Signal):
         days, names = np.asarray(index.codes[0], dtype=np.int64), np.asarray(index.codes[1], dtype=np.int64)
         level = pd.DatetimeIndex(index.levels[0])
         cut = np.flatnonzero(np.diff(days)) + 1
-        self._start = np.concatenate([[0], cut, [len(days)]]) if len(days) else np.zeros(1, dtype=np.int64)
+        self._start: list[int] = [0, *cut.tolist(), len(days)] if len(days) else [0]  # first row of each time
         opened = level[days[self._start[:-1]]] if len(days) else level[:0]
-        self._ticks = opened.to_numpy().astype("datetime64[ns]").astype(np.int64)
+        self._ticks: list[int] = opened.to_numpy().astype("datetime64[ns]").astype(np.int64).tolist()
         self._names = tuple(index.levels[1])
         self._column = {name: i for i, name in enumerate(self._names)}
         self._codes = names
@@ -78,9 +92,50 @@ class SignalWCache(Signal):
             cls.get_scores = Signal.get_scores  # type: ignore[method-assign]  # the subclass's own scores count
 
     def _rows(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
-        lo = int(np.searchsorted(self._ticks, start_time.value, side="left"))
-        hi = int(np.searchsorted(self._ticks, end_time.value, side="right"))
-        return int(self._start[lo]), int(self._start[max(lo, hi)])
+        lo = bisect_left(self._ticks, start_time.value)
+        return self._start[lo], self._start[bisect_right(self._ticks, end_time.value, lo)]
+
+    def doubts(
+        self, quoted: Container[str], ranges: Sequence[tuple[pd.Timestamp, pd.Timestamp]]
+    ) -> tuple[str | None, list[str]]:
+        """Return (why nothing can come of these scores, or None; what is odd about them), one sentence each.
+
+        `quoted` holds the instruments with quotes, `ranges` the closed range of times whose scores each step uses.
+        """
+        spans = [self._rows(*span) for span in ranges]
+        used = [slice(lo, hi) for lo, hi in spans if lo < hi]
+        if ranges and not used:
+            has = (
+                f"are from {pd.Timestamp(self._ticks[0])} to {pd.Timestamp(self._ticks[-1])}"
+                if self._ticks
+                else "are none"
+            )
+            return (
+                f"signal: its scores {has}, but the steps of the backtest use those of {ranges[0][0]} to "
+                f"{ranges[-1][1]}: nothing would be traded"
+            ), []
+        names = self._names
+        absent = [name for name in names if name not in quoted]
+        if len(absent) == len(names) and isinstance(quoted, Iterable):
+            return (
+                f"signal: none of its {len(names)} instruments has quotes, the first is {absent[0]}"
+                f"{did_you_mean(str(absent[0]), quoted)}"
+            ), []
+        odd = []
+        if absent:
+            odd.append(
+                f"{len(absent)} of {len(names)} instruments have no quotes and are never traded: {_some(absent)}"
+            )
+        silent = [span[0] for span, (lo, hi) in zip(ranges, spans, strict=True) if lo == hi]
+        if silent[1:] or (silent and silent[0] != ranges[0][0]):  # the first step alone: scores begin with the backtest
+            odd.append(f"{len(silent)} of {len(ranges)} steps have no score and trade nothing: {_some(silent)}")
+        if used:
+            nan = np.isnan(self._values[used[0].start : used[-1].stop])
+            if nan.all():
+                return "signal: every score is NaN: nothing would be traded", []
+            if nan.any():
+                odd.append(f"{int(nan.sum())} of {len(nan)} scores are NaN: such a name is not bought, and sold first")
+        return None, [f"signal: {what}" for what in odd]
 
     def get_signal(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> pd.Series | pd.DataFrame | None:
         lo, hi = self._rows(pd.Timestamp(start_time), pd.Timestamp(end_time))
@@ -94,10 +149,16 @@ class SignalWCache(Signal):
         if lo == hi:
             return None
         codes, scores = self._codes[lo:hi], self._values[lo:hi]
+        if hi - lo == len(self._names) and (np.diff(codes) > 0).all():
+            return Scores(self._names, self._column, scores)  # every instrument, in order: one time
         values = np.full(len(self._names), np.nan)
         known = ~np.isnan(scores)
         values[codes[known]] = scores[known]  # rows are in time order: the last one stays
         return Scores(self._names, self._column, values)
+
+
+def _some(things: Sequence[Any]) -> str:
+    return ", ".join(map(str, things[:3])) + (", ..." if len(things) > 3 else "")
 
 
 def _by_time(signal: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
@@ -191,12 +252,14 @@ class ModelSignal(SignalWCache):
 
 
 def create_signal_from(obj: Any) -> Signal:
-    """Return a signal from a Signal, a Series or DataFrame, a pair (model, dataset), or a configuration of one.
+    """Return a signal from a Signal, a Series or DataFrame, a file of one, a pair (model, dataset), or a configuration.
 
-    Raises ConfigError for anything else.
+    A text or path that ends in .parquet, .csv or .pkl is a file. Raises ConfigError for anything else.
     """
     if isinstance(obj, Signal):
         return obj
+    if isinstance(obj, str | Path) and Path(obj).suffix in FILES and "://" not in str(obj):
+        return SignalWCache(signal=_read(Path(obj).expanduser()))
     if isinstance(obj, tuple | list) and len(obj) == 2:
         return ModelSignal(*obj)
     if isinstance(obj, pd.DataFrame | pd.Series):
@@ -206,5 +269,24 @@ def create_signal_from(obj: Any) -> Signal:
         return made if isinstance(made, Signal) else create_signal_from(made)
     raise ConfigError(
         f"signal: received {type(obj).__name__}; allowed are a Series or DataFrame over (datetime, instrument), "
-        "a pair (model, dataset), a Signal and the configuration of one"
+        "a file of one (.parquet, .csv, .pkl), a pair (model, dataset), a Signal and the configuration of one"
     )
+
+
+def _read(path: Path) -> pd.Series | pd.DataFrame:
+    """Return the scores in a file; its ending says how to read it."""
+    if not path.is_file():
+        raise ConfigError(f"signal: there is no file {path} (looked from {Path.cwd()})")
+    found: Any
+    if path.suffix == ".parquet":
+        found = pd.read_parquet(path)
+    elif path.suffix == ".csv":
+        found = pd.read_csv(path, dtype={"instrument": str})
+    else:
+        with path.open("rb") as file:
+            found = restricted_pickle_load(file)
+    if isinstance(found, pd.DataFrame) and {"datetime", "instrument"} <= set(found.columns):
+        found = found.set_index(["datetime", "instrument"])
+    if not isinstance(found, pd.Series | pd.DataFrame):
+        raise ConfigError(f"signal: {path} holds a {type(found).__name__}; a Series or DataFrame is allowed")
+    return found

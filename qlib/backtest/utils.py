@@ -95,6 +95,7 @@ class TradeCalendarManager:
         self.trade_len = self.end_index - self.start_index + 1
         self.trade_step = 0
         self._known: dict[int, tuple[pd.Timestamp, pd.Timestamp]] = {}
+        self._ends: list[pd.Timestamp] | None = None
 
     def _provider(self) -> Any:
         if self.provider is not None:
@@ -144,6 +145,11 @@ class TradeCalendarManager:
         if place >= len(calendar):
             raise IndexError(f"step {place - self.start_index} is outside the {self.trade_len} steps of the range")
         start = calendar[place]
+        if self.start_index <= place < self.end_index:
+            if self._ends is None:  # of all steps but the last at once: one by one they take ten times as long
+                ends = pd.DatetimeIndex(self._times[self.start_index + 1 : self.end_index + 1]) - SECOND
+                self._ends = ends.tolist()
+            return start, self._ends[place - self.start_index]
         end = calendar[place + 1] if place + 1 < len(calendar) else bar_end(start, self.freq)
         return start, end - SECOND
 
@@ -202,6 +208,10 @@ class BaseInfrastructure:
 
     def get(self, infra_name: str) -> Any:
         """Return what is shared under a name; None, with a warning, for what is not."""
+        try:
+            return self.__dict__[infra_name]  # a strategy asks often
+        except KeyError:
+            pass
         if self.has(infra_name):
             return getattr(self, infra_name)
         logger.warning(f"{type(self).__name__} has no {infra_name}")

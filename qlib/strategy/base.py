@@ -17,14 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 from qlib.backtest.decision import BaseTradeDecision
 from qlib.backtest.utils import CommonInfrastructure, LevelInfrastructure, TradeCalendarManager
-from qlib.errors import InputError
+from qlib.errors import ConfigError, InputError
+from qlib.utils.objects import init_instance_by_config
 
 if TYPE_CHECKING:
     from qlib.backtest.exchange import Exchange
     from qlib.backtest.executor import BaseExecutor
     from qlib.backtest.position import BasePosition
 
-__all__ = ["BaseStrategy"]
+__all__ = ["BaseStrategy", "RLIntStrategy", "RLStrategy"]
 
 
 class BaseStrategy:
@@ -155,3 +156,69 @@ class BaseStrategy:
 
     def post_exe_step(self, execute_result: list[Any] | None) -> None:
         """Do something with the fills of the step just executed; nothing by default."""
+
+
+class RLStrategy(BaseStrategy):
+    """A strategy with a policy that was learned.
+
+    Parameters
+    ----------
+    policy
+        The policy.
+
+    The others are those of `BaseStrategy`.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        outer_trade_decision: BaseTradeDecision | None = None,
+        level_infra: LevelInfrastructure | None = None,
+        common_infra: CommonInfrastructure | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(outer_trade_decision, level_infra, common_infra, **kwargs)
+        self.policy = policy
+
+
+class RLIntStrategy(RLStrategy):
+    """A policy between two interpreters: fills become a state, the policy's action becomes a decision.
+
+    Parameters
+    ----------
+    policy
+        Has `step(state)`; an object, or the configuration of one, as the interpreters.
+    state_interpreter
+        Has `interpret(execute_result=...)`.
+    action_interpreter
+        Has `interpret(action=...)`, which returns the decision.
+
+    Raises ConfigError for a part without its method.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        state_interpreter: Any,
+        action_interpreter: Any,
+        outer_trade_decision: BaseTradeDecision | None = None,
+        level_infra: LevelInfrastructure | None = None,
+        common_infra: CommonInfrastructure | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(_part("policy", policy, "step"), outer_trade_decision, level_infra, common_infra, **kwargs)
+        self.state_interpreter = _part("state_interpreter", state_interpreter, "interpret")
+        self.action_interpreter = _part("action_interpreter", action_interpreter, "interpret")
+
+    def generate_trade_decision(self, execute_result: list[Any] | None = None) -> BaseTradeDecision:
+        """Return what the policy decides."""
+        state = self.state_interpreter.interpret(execute_result=execute_result)
+        decision: BaseTradeDecision = self.action_interpreter.interpret(action=self.policy.step(state))
+        return decision
+
+
+def _part(name: str, given: Any, method: str) -> Any:
+    made = init_instance_by_config(given) if isinstance(given, dict | str) else given
+    if not callable(getattr(made, method, None)):
+        raise ConfigError(f"{name}: received {type(made).__name__}; an object with the method {method} is needed")
+    return made

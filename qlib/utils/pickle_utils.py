@@ -107,6 +107,7 @@ _STATE_ONLY: dict[str, str] = {
     "qlib.backtest.indicator": "Indicator OrderIndicator",
     "qlib.backtest.position": "Position InfPosition PositionHistory",
     "qlib.backtest.report": "Indicator PortfolioMetrics",
+    "qlib.backtest.trades": "TradeLog",
     "qlib.contrib.data.alpha158": "Alpha158DL",
     "qlib.contrib.data.alpha360": "Alpha360DL",
     "qlib.contrib.data.dataset": "MTSDatasetH",

@@ -341,6 +341,7 @@ class PortAnaRecord(ACRecordTemp):
             made |= {f"report_normal_{freq}.pkl": report, f"positions_normal_{freq}.pkl": positions}
         for freq, (frame, indicator) in indicators.items():
             made |= {f"indicators_normal_{freq}.pkl": frame, f"indicators_normal_{freq}_obj.pkl": indicator}
+        self.recorder.save_file(self.get_path("trades.parquet"), indicator.trades.save)  # one log for all levels
         for freq in self.risk_analysis_freq:
             made[f"port_analysis_{freq}.pkl"] = self._analyse_risk(freq, portfolio[freq][0])
         for freq in self.indicator_analysis_freq:
@@ -371,13 +372,14 @@ class PortAnaRecord(ACRecordTemp):
 
     def _analyse_risk(self, freq: str, report: pd.DataFrame) -> pd.DataFrame:
         settings = active_settings()
-        year = periods_per_year(freq, None if settings.get("compat") == "qlib" else settings.region)
+        compat = settings.get("compat")
+        year = periods_per_year(freq, None if compat == "qlib" else settings.region)
         bench = report["bench"].fillna(0.0) if "bench" in report else 0.0
         excess = {
             "excess_return_without_cost": report["return"] - bench,
             "excess_return_with_cost": report["return"] - bench - report["cost"],
         }
-        analysis = pd.concat({name: risk_analysis(series, N=year) for name, series in excess.items()})
+        analysis = pd.concat({name: risk_analysis(series, N=year, compat=compat) for name, series in excess.items()})
         figures = {name: analysis["risk"].xs(name).to_dict() for name in excess}
         for name, values in figures.items():
             logger.info(f"{freq} {name.replace('_', ' ')}: {_words(values)}")

@@ -27,7 +27,7 @@ EXCHANGE = {
     "close_cost": 0.0015,
     "min_cost": 5,
 }
-# where our default differs on purpose: n_drop=0 sells nothing, and a lot never rounds up
+# where our exchange differs on purpose from Qlib's, whatever the strategy: a lot never rounds up
 DIFFERENT = {"n_drop0", "unit1", "vol_limit"}
 NAMES = [
     "base", "topk2_ndrop2", "hold_thresh3", "only_tradable", "no_forbid", "limit002", "unit1", "unit_none_free",
@@ -48,7 +48,13 @@ def store(golden, tmp_path_factory) -> str:
     return str(write_store(frames, tmp_path_factory.mktemp("golden") / "store", "day"))
 
 
-def run(golden: dict[str, Any], store: str, name: str, compat: str | None):
+class QlibsFlow(TopkDropoutStrategy):
+    """Decides as Qlib does, at an exchange that does not."""
+
+    compat = "qlib"  # type: ignore[assignment]
+
+
+def run(golden: dict[str, Any], store: str, name: str, compat: str | None, kind: Any = TopkDropoutStrategy):
     case = next(case for case in golden["cases"] if case["name"] == name)
     scores = pd.DataFrame(golden["scores"], index=pd.DatetimeIndex(golden["calendar"], name="datetime")).stack()
     scores.index.names = ["datetime", "instrument"]
@@ -57,7 +63,7 @@ def run(golden: dict[str, Any], store: str, name: str, compat: str | None):
     portfolio, indicators = backtest(
         "2020-01-03",
         "2020-01-20",
-        TopkDropoutStrategy(**{"topk": 3, "n_drop": 1, **overrides.get("st", {})}, signal=scores),
+        kind(**{"topk": 3, "n_drop": 1, **overrides.get("st", {})}, signal=scores),
         SimulatorExecutor("day", generate_portfolio_metrics=True),
         benchmark="S0",
         account=overrides.get("account", 100000),
@@ -100,14 +106,25 @@ def test_compat_gives_qlibs_numbers(golden, store, name):
         ("risk_sum_excess_with_cost", excess, "sum"),
         ("risk_product_return", report["return"], "product"),
     ):
-        figures = risk_analysis(series, year, mode)["risk"]
+        figures = risk_analysis(series, year, mode, compat="qlib")["risk"]
         close(figures[list(case[key])], list(case[key].values()), rtol=1e-4, atol=3e-6)
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in DIFFERENT])
-def test_the_default_gives_the_same_where_qlib_is_right(golden, store, name):
-    case, report, positions, indicators = run(golden, store, name, None)
+def test_the_default_exchange_gives_the_same_for_qlibs_orders(golden, store, name):
+    case, report, positions, indicators = run(golden, store, name, None, QlibsFlow)
     check(case, report, positions, indicators, first_return=name != "init_pos")
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in {*DIFFERENT, "init_pos"}])
+def test_the_default_begins_as_qlib_and_then_keeps_to_its_names_and_its_money(golden, store, name):
+    """The first portfolio is Qlib's; never more than k names; the free cash stays near what the risk degree says."""
+    case, report, positions, _ = run(golden, store, name, None)
+    close(report["value"].iloc[:1], case["report"]["value"][:1])
+    arguments = {"topk": 3, "risk_degree": 0.95, **case["overrides"].get("st", {})}
+    assert all(len(positions[day].get_stock_list()) <= arguments["topk"] for day in report.index)
+    gross = report["value"] / report["account"]
+    assert (gross < arguments["risk_degree"] + 0.03).all()  # holdings may outgrow it a little
 
 
 def test_every_case_of_the_file_is_run(golden):

@@ -22,7 +22,7 @@ UPSTAIRS = {
 
 # Heavy libraries that may be imported inside a function, because a user who only reads prices must not wait for them.
 HEAVY = {
-    "alembic", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "pyarrow",
+    "alembic", "cvxpy", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "pyarrow",
     "polars", "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml", "filelock",
 }  # fmt: skip
 
@@ -33,6 +33,10 @@ OWN_LATE = {
         "qlib/utils/__init__.py",
         "qlib.data",
     ): "trading dates are Qlib's names in qlib.utils, and ask the session's calendar",
+    (
+        "qlib/contrib/strategy/signal_strategy.py",
+        "qlib.contrib.strategy.enhanced_indexing",
+    ): "Qlib's path of EnhancedIndexingStrategy, which is built on this module",
     (
         "qlib/utils/data.py",
         "qlib.data.dataset.horizon",

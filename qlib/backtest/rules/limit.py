@@ -5,6 +5,9 @@ Qlib's three forms of `limit_threshold`:
     0.095                              buy blocked where $change >= 0.095, sell blocked where $change <= -0.095
     ("$change>0.095", "$low==$high")   two formulas; where one is true its side is blocked
     None                               no limit; only a suspended instrument (no close) is blocked
+
+A number is held against the price of the trade: with `deal_price="open"` against open / close before - 1, for the
+close of the day, and so $change, is not known when the order is dealt. Qlib looks at $change whatever the price.
 """
 
 from __future__ import annotations
@@ -43,17 +46,22 @@ class PriceLimit:
             return (self.buy, self.sell)
         return () if self.threshold is None else ("$change",)
 
-    def blocked(self, columns: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-        """Return boolean arrays (buying blocked, selling blocked) of the shape of `columns["$close"]`."""
+    def blocked(
+        self, columns: Mapping[str, np.ndarray], moved: tuple[np.ndarray, np.ndarray] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return boolean arrays (buying blocked, selling blocked) of the shape of `columns["$close"]`.
+
+        `moved`: the relative change from the close before to the price of a buy, and of a sell; None: `$change`.
+        """
         suspended = np.isnan(columns["$close"])
         if self.buy is not None and self.sell is not None:
             up, down = columns[self.buy], columns[self.sell]
             return suspended | _true(up), suspended | _true(down)
         if self.threshold is None:
             return suspended, suspended
-        change = columns["$change"]
+        up, down = (columns["$change"],) * 2 if moved is None else moved
         with np.errstate(invalid="ignore"):
-            return suspended | (change >= self.threshold), suspended | (change <= -self.threshold)
+            return suspended | (up >= self.threshold), suspended | (down <= -self.threshold)
 
 
 def _true(values: np.ndarray) -> np.ndarray:

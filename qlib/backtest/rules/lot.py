@@ -8,10 +8,18 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
 
 from qlib.errors import ConfigError
 
 QLIB_EXTRA = 0.1  # Qlib adds a tenth of a share before it floors, so it may round up
+
+
+@lru_cache(maxsize=1024)
+def _ratio(unit: float) -> tuple[int, int]:
+    """The decimal number that a unit is written as, as a fraction."""
+    return Fraction(repr(float(unit))).as_integer_ratio()
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +28,8 @@ class Lot:
 
     >>> Lot(100).floor(250.0, 1.0), Lot(100).floor(99.95, 1.0), Lot(None).floor(0.123, 1.0)
     (200.0, 0.0, 0.123)
+    >>> Lot(0.1).floor(0.35, 1.0)
+    0.3
     >>> Lot(100, extra=QLIB_EXTRA).floor(99.95, 1.0)      # as Qlib: up to a whole lot
     100.0
     """
@@ -44,4 +54,5 @@ class Lot:
             return (amount * factor + self.extra) // unit * unit / factor
         lots = amount * factor / unit
         whole = math.floor(lots + 1e-9 + abs(lots) * 1e-14)
-        return min(amount, whole * unit / factor)
+        top, bottom = _ratio(unit)  # 3 lots of 0.1 are 0.3, not 3 * 0.1
+        return min(amount, whole * top / bottom / factor)

@@ -1,4 +1,4 @@
-"""A market as one value: prices, fees, lots, price limits, volume caps, impact.
+"""A market as one value: prices, fees, lots, price limits, volume caps, impact, fills, shorts.
 
 `Exchange` keeps Qlib's arguments; `market_of` translates them and nothing else ever reads them again.
 """
@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from qlib.backtest.rules.fee import Fee
+from qlib.backtest.rules.fills import Fills, fills_of
 from qlib.backtest.rules.impact import Impact
 from qlib.backtest.rules.limit import PriceLimit, price_limit
 from qlib.backtest.rules.lot import QLIB_EXTRA, Lot
+from qlib.backtest.rules.short import Carry, Short, carry_of, short_of
 from qlib.backtest.rules.volume import VolumeCap, volume_cap
 from qlib.errors import ConfigError
 
@@ -27,6 +29,9 @@ class Market:
     limit: PriceLimit
     volume: VolumeCap
     impact: Impact
+    fills: Fills | None = None
+    short: Short | None = None
+    carry: tuple[Carry, ...] = ()
     compat: str | None = None
 
     @property
@@ -41,6 +46,7 @@ class Market:
             "$volume",
             *self.limit.fields,
             *self.volume.fields,
+            *(self.fills.fields if self.fills is not None else ()),
         )
         return tuple(dict.fromkeys(wanted))
 
@@ -72,9 +78,17 @@ def market_of(
     impact_cost: float,
     trade_unit: float | None,
     compat: str | None,
+    fills: Any = None,
+    short: Any = None,
+    carry: Any = None,
 ) -> Market:
     """Translate Qlib's arguments into rules; raises ConfigError naming the argument that cannot be used."""
     buy_price, sell_price = deal_prices(deal_price)
+    shorts = short_of(short)
+    costs = (*(shorts.carry if shorts is not None else ()), *carry_of(carry))
+    names = [rule.name for rule in costs]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"carry: received the names {', '.join(names)}; each may occur once")
     return Market(
         buy_price=buy_price,
         sell_price=sell_price,
@@ -83,5 +97,8 @@ def market_of(
         limit=price_limit(limit_threshold),
         volume=volume_cap(volume_threshold),
         impact=Impact(impact_cost),
+        fills=fills_of(fills),
+        short=shorts,
+        carry=costs,
         compat=compat,
     )

@@ -4,6 +4,7 @@ Qlib's `volume_threshold`: `(kind, formula)` for both sides, or a dict of such p
 
     ("current", "0.1*$volume")     at most the sum of the formula over the step
     ("cum", "0.1*DayCumsum(...)")  at most its last value in the step, less what was dealt in the instrument that day
+    ("prior", "0.1*$volume")       at most its value in the bar before the step, for every bar of it: known at the time
 
 The smallest limit of a side wins. A missing number (no volume known) allows nothing.
 """
@@ -16,7 +17,8 @@ from typing import Any
 
 from qlib.errors import ConfigError, did_you_mean
 
-CURRENT, CUMULATIVE = "current", "cum"
+CURRENT, CUMULATIVE, PRIOR = "current", "cum", "prior"
+KINDS = (CURRENT, CUMULATIVE, PRIOR)
 Cap = tuple[str, str]
 
 
@@ -58,11 +60,13 @@ def volume_cap(volume_threshold: Any) -> VolumeCap:
         if not isinstance(cap, tuple | list) or len(cap) != 2 or not isinstance(cap[1], str):
             raise ConfigError(f"volume_threshold[{side!r}]: received {cap!r}; a pair (kind, formula) is allowed")
         kind, formula = cap
-        if kind not in (CURRENT, CUMULATIVE):
+        if kind not in KINDS:
             raise ConfigError(
-                f"volume_threshold[{side!r}]: received the kind {kind!r}; allowed are 'current' and 'cum'"
-                f"{did_you_mean(str(kind), (CURRENT, CUMULATIVE))}"
+                f"volume_threshold[{side!r}]: received the kind {kind!r}; allowed are {', '.join(KINDS)}"
+                f"{did_you_mean(str(kind), KINDS)}"
             )
+        if kind == PRIOR:
+            formula = f"Ref({formula},1)"
         for each in ("buy", "sell") if side == "all" else (side,):
             caps[each].append((kind, formula))
     return VolumeCap(tuple(caps["buy"]), tuple(caps["sell"]))

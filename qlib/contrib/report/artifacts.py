@@ -25,7 +25,7 @@ class Portfolio:
     """The backtest's artifacts at one frequency.
 
     `report` has one row per step (columns account, return, turnover, cost, value, cash, bench); `positions` maps the
-    start of a step to the position after it.
+    start of a step to the position after it; `trades` has one row per fill, of all levels of execution.
     """
 
     freq: str
@@ -33,6 +33,7 @@ class Portfolio:
     positions: Mapping[Any, Any] | None = None
     indicators: pd.DataFrame | None = None
     analysis: pd.DataFrame | None = None
+    trades: pd.DataFrame | None = None
     other_freqs: tuple[str, ...] = ()
 
 
@@ -144,5 +145,12 @@ def _portfolio(names: set[str], load: Any) -> Portfolio | None:
         positions=load(f"{folder}/positions_normal_{freq}.pkl"),
         indicators=load(f"{folder}/indicators_normal_{freq}.pkl"),
         analysis=load(f"{folder}/port_analysis_{freq}.pkl"),
+        trades=_trades(load(f"{folder}/indicators_normal_{freq}_obj.pkl")),
         other_freqs=tuple(others),
     )
+
+
+def _trades(indicator: Any) -> pd.DataFrame | None:
+    """Fills of the indicator's log; None where it keeps none, as those of Qlib's own runs."""
+    log = getattr(indicator, "trades", None)
+    return None if log is None else log.frame()

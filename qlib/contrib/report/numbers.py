@@ -86,6 +86,12 @@ def summary(twin: dict[str, Any]) -> list[str]:
             f"costs ({show(held['gross']['total'], 'change')} before){against}; its deepest fall was "
             f"{show(abs(held['net']['max_drawdown']), 'percent')}."
         )
+        trading = held["trading"]
+        if trading["slippage_total"]:
+            lines.append(
+                "Had every fill been at the undisturbed price, without spread and impact, it would have shown "
+                f"{show(trading['naive_total'], 'change')}: {show(trading['optimism_gap'], 'points')} of optimism."
+            )
     return lines
 
 

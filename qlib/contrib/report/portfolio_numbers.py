@@ -63,7 +63,7 @@ def portfolio_numbers(portfolio: Portfolio, year: float, pred: pd.Series | None 
         "excess": None if bench is None else excess(net - bench, year),
         "excess_gross": None if bench is None else excess(gross - bench, year),
         "drawdowns": worst_drawdowns(fall, stamps(pd.DatetimeIndex([times[0] - step, *times]))),
-        "trading": _trading(portfolio, year),
+        "trading": {**_trading(portfolio, year), **optimism(portfolio.trades, report, net)},
         "exposure": _spread((report["value"] / report["account"]).astype(float)),
         "holdings": None,
         "stuck": stuck_holdings(portfolio.positions, pred),
@@ -219,6 +219,28 @@ def _trading(portfolio: Portfolio, year: float) -> dict[str, Any]:
             weighted = indicator_analysis(indicators.astype(float)).value
             numbers |= {"fill_rate": float(weighted["ffr"]), "price_advantage": float(weighted["pa"])}
     return numbers
+
+
+def optimism(trades: pd.DataFrame | None, report: pd.DataFrame, net: pd.Series) -> dict[str, Any]:
+    """What a naive backtest would have shown: every fill at the undisturbed deal price.
+
+    `slippage_total` is the money that spread and impact took, `naive_total` the growth with it given back step by step,
+    `optimism_gap` how much that is above the honest growth. None where the run kept no fills.
+    """
+    if trades is None:
+        return dict.fromkeys(("fills", "slippage_total", "naive_total", "optimism_gap"))
+    times = pd.DatetimeIndex(report.index)
+    step = times.searchsorted(pd.DatetimeIndex(trades["time"]), side="right") - 1
+    inside = (step >= 0) & (trades["slippage"].to_numpy() != 0)
+    lost = np.bincount(step[inside], weights=trades["slippage"].to_numpy(float)[inside], minlength=len(report))
+    before = report["account"].to_numpy(float) / (1 + net.to_numpy())
+    naive, honest = (float(np.prod(1 + returns) - 1) for returns in (net.to_numpy() + lost / before, net.to_numpy()))
+    return {
+        "fills": len(trades),
+        "slippage_total": float(lost.sum()),
+        "naive_total": naive,
+        "optimism_gap": naive - honest,
+    }
 
 
 def holdings(positions: Any, times: pd.DatetimeIndex) -> pd.Series | None:

@@ -2,6 +2,8 @@
 
 TopkDropoutStrategy     hold k names; each step replace the worst n_drop of them by better ones
 WeightStrategyBase      say target weights; an order generator turns them into orders
+
+    backtest(..., strategy=TopkDropoutStrategy(signal=scores, topk=50, n_drop=5), ...)
 """
 
 from __future__ import annotations
@@ -9,15 +11,17 @@ from __future__ import annotations
 import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
-from operator import itemgetter
+from itertools import islice
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from qlib.backtest.decision import BaseTradeDecision, Order, TradeDecisionWO
-from qlib.backtest.position import BasePosition
-from qlib.backtest.signal import Scores, Signal, create_signal_from
+from qlib.backtest.position import BasePosition, Position
+from qlib.backtest.signal import Scores, Signal, SignalWCache, create_signal_from
+from qlib.contrib.strategy.deciding import first_bar, holding_values, open_names, sell_all
 from qlib.contrib.strategy.order_generator import OrderGenerator, OrderGenWOInteract
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger
@@ -38,18 +42,28 @@ class BaseSignalStrategy(BaseStrategy, ABC):
     Parameters
     ----------
     signal
-        Scores: a Series or DataFrame over (datetime, instrument), a pair (model, dataset), a `Signal`, or the
-        configuration of one.
+        Scores: a Series or DataFrame over (datetime, instrument), a file of one, a pair (model, dataset), a `Signal`,
+        or the configuration of one.
     model, dataset
         Qlib's older way to say `signal=(model, dataset)`.
     risk_degree
-        Share of the money to invest.
+        Share of the account to invest.
+
+    Before the first step ConfigError is raised where nothing can come of the scores (`SignalWCache.doubts`).
     """
 
     def __init__(
         self,
         *,
-        signal: Signal | pd.Series | pd.DataFrame | tuple[Any, Any] | list[Any] | dict[str, Any] | str | None = None,
+        signal: Signal
+        | pd.Series
+        | pd.DataFrame
+        | tuple[Any, Any]
+        | list[Any]
+        | dict[str, Any]
+        | str
+        | Path
+        | None = None,
         model: BaseModel | None = None,
         dataset: Dataset | None = None,
         risk_degree: float = 0.95,
@@ -69,6 +83,31 @@ class BaseSignalStrategy(BaseStrategy, ABC):
             raise ConfigError(f"{type(self).__name__} needs a signal: scores, or signal=(model, dataset)")
         self.signal: Signal = create_signal_from(signal)
 
+    def reset(
+        self,
+        level_infra: LevelInfrastructure | None = None,
+        common_infra: CommonInfrastructure | None = None,
+        outer_trade_decision: BaseTradeDecision | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Begin anew with what is given; called before a range of steps."""
+        super().reset(level_infra, common_infra, outer_trade_decision, **kwargs)
+        known = hasattr(self, "common_infra") or self._trade_exchange is not None
+        if level_infra is not None and known and not hasattr(self, "outer_trade_decision"):
+            self._check_signal()
+
+    def _check_signal(self) -> None:
+        """Raise where nothing can come of the scores (compat="qlib": warn), and warn of what is odd about them."""
+        if not isinstance(self.signal, SignalWCache):
+            return  # only scores that are in memory can be looked through
+        calendar, exchange = self.trade_calendar, self.trade_exchange
+        ranges = [calendar.get_step_time(step, shift=1) for step in range(calendar.get_trade_len())]
+        wrong, odd = self.signal.doubts(exchange.quote.column, ranges)
+        if wrong is not None and exchange.compat != "qlib":
+            raise ConfigError(wrong)
+        for sentence in odd if wrong is None else [wrong]:
+            logger.warning(sentence)
+
     def get_risk_degree(self, trade_step: int | None = None) -> float:  # noqa: ARG002  subclasses vary it by step
         """Return the share of the money to invest at a step; override it for a dynamic share."""
         return self.risk_degree
@@ -77,8 +116,14 @@ class BaseSignalStrategy(BaseStrategy, ABC):
 class TopkDropoutStrategy(BaseSignalStrategy):
     """Hold the k best names, replacing at most n_drop of them a step.
 
-    Each step: held names and the best new ones are ranked together by score; held names among the last n_drop are
-    sold, and as many new ones bought as fit into k. The buys share the free cash times the risk degree equally.
+    Each step: held names and the best new ones are ranked together by score (equal scores: what is held first); held
+    names among the last n_drop are sold, and as many new ones bought as fit into k.
+
+    - Never more than k names: one that cannot be sold (suspended, at a limit, held too briefly, sold in part) keeps its
+      slot, and a buy less is made.
+    - Money: account value x `get_risk_degree(step)`, less the value of what is kept, in equal parts for the open slots;
+      everything valued at the prices of the step's first bar. Holdings that outgrow it are not trimmed.
+    - A buy that cannot be made is skipped. Its part stays in cash, its slot stays open, and the next step fills it.
 
     Parameters
     ----------
@@ -99,8 +144,13 @@ class TopkDropoutStrategy(BaseSignalStrategy):
     seed
         Of the random methods: a step's choice depends on it and on the step's time, on nothing else.
 
-    With n_drop=0 nothing is sold. Under compat="qlib" it sells every holding each step, as Qlib does, a portfolio of
-    more than topk + n_drop names slices its list of candidates from the end, and numpy's global generator is used.
+    A sale that the execution leaves unfinished in ways that the first bar does not show (an inner strategy that splits
+    it) leaves the name, too: the next step counts it and buys less.
+
+    Under compat="qlib", as in Qlib: blocked sells are counted as sold, so there may be more than k names; the buys made
+    share free cash x risk degree; orders of nothing are kept; n_drop=0 sells every holding each step; a portfolio of
+    more than topk + n_drop names slices its list of candidates from the end; several bars of a step are known at once;
+    numpy's global generator is used.
     """
 
     def __init__(
@@ -118,7 +168,8 @@ class TopkDropoutStrategy(BaseSignalStrategy):
     ) -> None:
         super().__init__(**kwargs)
         for name, number, least in (("topk", topk, 1), ("n_drop", n_drop, 0), ("seed", seed, 0)):
-            if isinstance(number, bool) or number != int(number) or number < least:
+            whole = isinstance(number, int | float | np.number) and not isinstance(number, bool) and not number % 1
+            if not whole or number < least:
                 raise ConfigError(f"{name}: received {number!r}; a whole number of at least {least} is allowed")
         for name, method, allowed in (
             ("method_sell", method_sell, ("bottom", "random")),
@@ -138,143 +189,169 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         self.forbid_all_trade_at_limit = forbid_all_trade_at_limit
         self.seed = int(seed)
 
+    @property
+    def compat(self) -> str | None:
+        """None for the right flow, "qlib" for Qlib's: the exchange's, unless a subclass says otherwise."""
+        return self.trade_exchange.compat
+
     def generate_trade_decision(self, execute_result: list[Any] | None = None) -> BaseTradeDecision:  # noqa: ARG002
         """Return sells, then buys."""
-        step = self.trade_calendar.get_trade_step()
-        start, end = self.trade_calendar.get_step_time(step)
-        scores = self.signal.get_scores(*self.trade_calendar.get_step_time(step, shift=1))
+        calendar, exchange = self.trade_calendar, self.trade_exchange
+        step = calendar.get_trade_step()
+        scores = self.signal.get_scores(*calendar.get_step_time(step, shift=1))
         if scores is None:
             return TradeDecisionWO([], self)
+        start, end = first_bar(exchange, *calendar.get_step_time(step))
         held = self.trade_position.get_stock_list()
-        ranking = _Ranking(scores, held)
-        exchange = self.trade_exchange
+        tradable = open_names(exchange, start, end, None) if self.only_tradable else None
+        sells, buys = self._choose(_Ranking(scores, held), held, tradable)
+        after = _copy_for(self.trade_position, sells)
+        orders = self._sell([name for name in held if name in sells], after, start, end)
+        if self.compat == "qlib":
+            money = after.get_cash(include_settle=True) * self.get_risk_degree(step) / len(buys) if buys else 0.0
+        else:
+            kept = [name for name in held if name not in sells or after.check_stock(name)]
+            slots = max(self.topk - len(kept), 0)
+            buys = buys[:slots]
+            money = self._money_per_slot(after, kept, slots, start, end) if buys else 0.0
+        orders += self._buy(buys, money, start, end)
+        return self._decide(orders, step)
 
-        def tradable(name: str) -> bool:
-            return not self.only_tradable or exchange.is_stock_tradable(name, start, end)
-
-        sells, buys = self._choose(ranking, held, tradable)
-        after = copy.deepcopy(self.trade_position)
-        sell_orders = self._sell(held, sells, after, start, end)
-        buy_orders = self._buy(buys, after.get_cash(include_settle=True), step, start, end)
-        return TradeDecisionWO(sell_orders + buy_orders, self)
+    def _decide(self, orders: list[Order], step: int) -> TradeDecisionWO:
+        """Return the decision; its orders are valid during the whole step."""
+        start, end = self.trade_calendar.get_step_time(step)
+        for order in orders:
+            order.start_time, order.end_time = start, end
+        return TradeDecisionWO(orders, self)
 
     def _choose(
-        self, ranking: _Ranking, held: list[str], tradable: Callable[[str], bool]
+        self, ranking: _Ranking, held: list[str], tradable: Callable[[str], bool] | None
     ) -> tuple[set[str], list[str]]:
-        """Return (names to sell, names to buy)."""
-        qlib = self.trade_exchange.compat == "qlib"
+        """Return (names to sell, names to buy, best first); `tradable` None: choose without asking."""
+        qlib = self.compat == "qlib"
         room = self.n_drop + self.topk - len(held)
         if not qlib:
             room = max(room, 0)
         if self.method_buy == "top":
-            new = _first(ranking.others(), room, tradable)
+            new = _first(ranking.others(room if tradable is None else None), room, tradable)
         else:
             best = [name for name in _first(ranking.all(), self.topk, tradable) if name not in ranking.held]
-            count = min(max(room, 0), len(best))
-            new = self._pick(best, count)
+            new = self._pick(best, min(max(room, 0), len(best)))
         if self.method_sell == "bottom":
-            together = ranking.sort([*held, *new])
+            together = ranking.sort(held, new)
             worst = _first(reversed(together), self.n_drop, tradable)
-            if qlib and self.n_drop == 0 and not self.only_tradable:
+            if qlib and self.n_drop == 0 and tradable is None:
                 worst = together
             sells = ranking.held.intersection(worst)
         else:
-            able = [name for name in ranking.sort(held) if tradable(name)]
-            count = min(self.n_drop, len(able))
-            sells = set(self._pick(able, count))
-        count = len(sells) + self.topk - len(held)
-        return sells, new[: count if qlib else max(count, 0)]
+            able = [name for name in ranking.sort(held, []) if tradable is None or tradable(name)]
+            sells = set(self._pick(able, min(self.n_drop, len(able))))
+        if qlib:
+            new = new[: len(sells) + self.topk - len(held)]  # a negative number leaves out that many at the end
+        return sells, new
 
     def _pick(self, names: list[str], count: int) -> list[str]:
         """Return `count` of the names at random."""
         if not count:
             return []
-        if self.trade_exchange.compat == "qlib":
+        if self.compat == "qlib":
             return [str(name) for name in np.random.choice(names, count, replace=False)]
         start, _ = self.trade_calendar.get_step_time()
         chosen = np.random.default_rng((self.seed, abs(start.value))).choice(len(names), count, replace=False)
         return [names[i] for i in chosen.tolist()]
 
-    def _sell(
-        self, held: list[str], sells: set[str], after: BasePosition, start: pd.Timestamp, end: pd.Timestamp
-    ) -> list[Order]:
-        """Return the sell orders; `after` becomes the position after them."""
+    def _sell(self, sells: list[str], after: BasePosition, start: pd.Timestamp, end: pd.Timestamp) -> list[Order]:
+        """Return the sell orders; `after` becomes the position after them, as far as the first bar fills them."""
         exchange, bar = self.trade_exchange, self.trade_calendar.get_freq()
-        side = None if self.forbid_all_trade_at_limit else Order.SELL
+        tradable = open_names(exchange, start, end, None if self.forbid_all_trade_at_limit else Order.SELL)
         orders = []
-        for name in held:
-            if name not in sells or not exchange.is_stock_tradable(name, start, end, side):
-                continue
+        for name in filter(tradable, sells):
             if after.get_stock_count(name, bar=bar) < self.hold_thresh:  # type: ignore[attr-defined]
                 continue
-            order = Order(name, after.get_stock_amount(name), Order.SELL, start, end)
-            orders.append(order)
-            exchange.deal_order(order, position=after)
+            orders.append(Order(name, after.get_stock_amount(name), Order.SELL, start, end))
+            if not sell_all(exchange, orders[-1], after):
+                exchange.deal_order(copy.copy(orders[-1]), position=after)
         return orders
 
-    def _buy(self, buys: list[str], cash: float, step: int, start: pd.Timestamp, end: pd.Timestamp) -> list[Order]:
+    def _money_per_slot(
+        self, after: BasePosition, kept: list[str], slots: int, start: pd.Timestamp, end: pd.Timestamp
+    ) -> float:
+        """Return the money for each open slot: account value x risk degree less what is kept, in equal parts."""
+        step = self.trade_calendar.get_trade_step()
+        degree = self.get_risk_degree(step)
+        if not degree >= 0:
+            raise ConfigError(f"get_risk_degree({step}) returned {degree!r}; a share of at least 0 is allowed")
+        value = sum(holding_values(self.trade_exchange, after, kept, start, end))
+        cash = after.get_cash(include_settle=True)
+        most = cash / (1 + self.trade_exchange.open_cost)  # so that the last one is no smaller for want of the fees
+        return max(min((cash + value) * degree - value, most), 0.0) / slots
+
+    def _buy(self, buys: list[str], money: float, start: pd.Timestamp, end: pd.Timestamp) -> list[Order]:
         """Return the buy orders, equal in value before rounding."""
         exchange = self.trade_exchange
-        side = None if self.forbid_all_trade_at_limit else Order.BUY
-        value = cash * self.get_risk_degree(step) / len(buys) if buys else 0.0
+        tradable = open_names(exchange, start, end, None if self.forbid_all_trade_at_limit else Order.BUY)
+        empty = self.compat == "qlib"  # orders of nothing, too
         orders = []
-        for name in buys:
-            if not exchange.is_stock_tradable(name, start, end, side):
-                continue
+        for name in filter(tradable, buys):
             price = exchange.get_deal_price(name, start, end, direction=Order.BUY)
-            amount = exchange.round_amount_by_trade_unit(value / price, exchange.get_factor(name, start, end))
-            orders.append(Order(name, amount, Order.BUY, start, end))
+            amount = exchange.round_amount_by_trade_unit(money / price, exchange.get_factor(name, start, end))
+            if amount > 0 or empty:
+                orders.append(Order(name, amount, Order.BUY, start, end))
         return orders
+
+
+def _copy_for(position: BasePosition, sold: Iterable[str]) -> BasePosition:
+    """Return a copy in which the names to be sold, and the cash, may change."""
+    if type(position) is not Position:
+        return copy.deepcopy(position)
+    other = copy.copy(position)
+    other.position = dict(position.position)
+    for name in sold:
+        other.position[name] = dict(other.position[name])
+    return other
 
 
 class _Ranking:
     """Scores of a step and what is held, in order: best score first, then the unscored by name."""
 
     def __init__(self, scores: Scores, held: list[str]) -> None:
-        self.names, self.column, self.values = scores.names, scores.column, scores.values
+        self.names, self.column = scores.names, scores.column
         self.held = set(held)
+        self.places = self._places(held)
+        count = len(scores.values)
+        self.cost = np.empty(count + 1)  # the best first; the last entry, -1, is a name without a score
+        self.cost[count] = np.nan
+        np.negative(scores.values, out=self.cost[:count])
+        order = self.cost.argsort(kind="stable")  # NaN goes to the end
+        self.order = order[: count + 1 - np.count_nonzero(np.isnan(self.cost))]
+
+    def _places(self, names: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+        column = self.column
+        return np.array([column.get(name, -1) for name in names], dtype=np.int64)
 
     def all(self) -> Iterator[str]:
         """Yield every scored name, best first."""
-        order = np.argsort(-self.values, kind="stable")  # NaN goes to the end
-        scored = len(order) - int(np.isnan(self.values).sum())
-        return map(self.names.__getitem__, order[:scored].tolist())
+        return map(self.names.__getitem__, self.order.tolist())
 
-    def others(self) -> Iterator[str]:
-        """Yield the scored names that are not held, best first."""
-        held = self.held
-        return (name for name in self.all() if name not in held)
+    def others(self, count: int | None = None) -> Iterator[str]:
+        """Yield the scored names that are not held, best first (the first `count` of them)."""
+        free = np.ones(len(self.cost), dtype=bool)
+        free[self.places] = False
+        return map(self.names.__getitem__, self.order[free[self.order]][:count].tolist())
 
-    def sort(self, names: list[str]) -> list[str]:
-        """Return names by score, best first, the unscored last."""
-        column, values = self.column, self.values
-        known: list[tuple[float, str]] = []
-        unknown = []
-        for name in names:
-            place = column.get(name)
-            score = np.nan if place is None else values.item(place)
-            if score == score:  # noqa: PLR0124  not NaN
-                known.append((score, name))
-            else:
-                unknown.append(name)
-        known.sort(key=_score, reverse=True)
-        return [name for _, name in known] + sorted(unknown)
+    def sort(self, held: list[str], new: list[str]) -> list[str]:
+        """Return names by score, best first, the unscored last; equal scores keep their order, what is held first."""
+        names = held + new
+        cost = self.cost[np.concatenate((self.places, self._places(new)))]
+        order = cost.argsort(kind="stable").tolist()
+        scored = len(order) - np.count_nonzero(np.isnan(cost))
+        return [names[i] for i in order[:scored]] + sorted([names[i] for i in order[scored:]])
 
 
-_score = itemgetter(0)
-
-
-def _first(names: Iterable[str], count: int, tradable: Callable[[str], bool]) -> list[str]:
+def _first(names: Iterable[str], count: int, tradable: Callable[[str], bool] | None) -> list[str]:
     """Return the first `count` tradable names; a negative count leaves out that many at the end (Qlib's slice)."""
-    if count < 0:
-        return [name for name in names if tradable(name)][:count]
-    found: list[str] = []
-    for name in names:
-        if len(found) >= count:
-            break
-        if tradable(name):
-            found.append(name)
-    return found
+    able = names if tradable is None else filter(tradable, names)
+    return list(able)[:count] if count < 0 else list(islice(able, count))
 
 
 class WeightStrategyBase(BaseSignalStrategy):
@@ -333,3 +410,12 @@ class WeightStrategyBase(BaseSignalStrategy):
             trade_end_time=end,
         )
         return TradeDecisionWO(orders, self)
+
+
+def __getattr__(name: str) -> Any:
+    """Return EnhancedIndexingStrategy, which has a room of its own, at Qlib's path."""
+    if name == "EnhancedIndexingStrategy":
+        from qlib.contrib.strategy.enhanced_indexing import EnhancedIndexingStrategy  # noqa: PLC0415  built on this
+
+        return EnhancedIndexingStrategy
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -134,8 +134,16 @@ def expect_rules(provider: MemoryProvider, fills, exchange) -> None:
         limit = exchange["limit_threshold"]
         buying = order.direction == order.BUY
         blocked = np.isnan(at["close"])
-        if isinstance(limit, float):
-            blocked |= at["change"] >= np.float32(limit) if buying else at["change"] <= -np.float32(limit)
+        if isinstance(limit, float):  # against the price of the trade: at the open nobody knows the close
+            kind = exchange["deal_price"]
+            field = kind if isinstance(kind, str) else kind[0 if buying else 1].removeprefix("$")
+            moved = np.float32(at["change"])
+            if field != "close" and at[field] > 0:
+                closes = np.append(values["close"][:row, column], np.nan)
+                known = closes[~np.isnan(closes)]
+                before = known[-1] if len(known) else np.nan
+                moved = np.float32(at[field]) / np.float32(before) - np.float32(1)
+            blocked |= moved >= np.float32(limit) if buying else moved <= -np.float32(limit)
         elif limit:
             blocked |= at["change"] > np.float32(0.04) if buying else at["change"] < np.float32(-0.02)
         if blocked:

@@ -114,7 +114,7 @@ def test_volume_caps_are_read_from_pairs_and_dicts():
 @pytest.mark.parametrize(
     ("threshold", "message"),
     [
-        (("daily", "$volume"), "'daily'; allowed are 'current' and 'cum'"),
+        (("daily", "$volume"), "'daily'; allowed are current, cum, prior"),
         ({"long": ("cum", "$volume")}, "side 'long'; allowed are all, buy, sell"),
         ({"buy": "cum"}, "a pair .kind, formula. is allowed"),
         (0.1, "received 0.1"),

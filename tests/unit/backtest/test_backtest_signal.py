@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -123,3 +125,73 @@ def test_a_configuration_makes_a_signal():
         {"class": "SignalWCache", "module_path": "qlib.backtest.signal", "kwargs": {"signal": SCORES}}
     )
     assert scores_of(made, "2024-01-01", "2024-01-01") == {"A": 1.0, "B": 2.0}
+
+
+@pytest.mark.parametrize("kind", ["parquet", "parquet without an index", "csv", "pkl", "text"])
+def test_a_file_of_scores_is_a_signal(kind, tmp_path):
+    frame = SCORES.to_frame()
+    path = tmp_path / f"pred.{kind.split()[0].replace('text', 'csv')}"
+    if kind == "csv":
+        frame.to_csv(path)
+    elif kind == "text":
+        frame.rename(index={"A": "000001", "B": "000002"}, level=1).to_csv(path)
+    elif kind == "pkl":
+        frame.to_pickle(path)
+    else:
+        (frame.reset_index() if "without" in kind else frame).to_parquet(path)
+    names = ["000001", "000002"] if kind == "text" else ["A", "B"]
+    for source in (path, str(path)):
+        made = create_signal_from(source)
+        assert scores_of(made, "2024-01-01", "2024-01-01") == dict(zip(names, [1.0, 2.0], strict=True))
+
+
+class Loud:
+    def __reduce__(self):
+        return (print, ("never",))
+
+
+def test_a_file_that_is_not_there_or_holds_something_else_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"there is no file .*pred.parquet .looked from"):
+        create_signal_from(tmp_path / "pred.parquet")
+    pd.to_pickle({"a": 1}, tmp_path / "pred.pkl")
+    with pytest.raises(ConfigError, match="holds a dict; a Series or DataFrame is allowed"):
+        create_signal_from(str(tmp_path / "pred.pkl"))
+    pd.to_pickle(Loud(), tmp_path / "pred.pkl")
+    with pytest.raises(Exception, match="print"):
+        create_signal_from(str(tmp_path / "pred.pkl"))
+
+
+def test_rows_of_two_times_that_look_like_one_are_told_apart():
+    """Four rows and four names, but B of the second day comes after A and C of the first."""
+    rows = {(DAYS[0], "A"): 1.0, (DAYS[0], "C"): 3.0, (DAYS[1], "B"): 2.0, (DAYS[1], "D"): 4.0}
+    made = SignalWCache(pd.Series(rows).rename_axis(["datetime", "instrument"]))
+    assert scores_of(made, DAYS[0], DAYS[1]) == {"A": 1.0, "B": 2.0, "C": 3.0, "D": 4.0}
+
+
+def steps(*days: str) -> list[tuple[pd.Timestamp, pd.Timestamp]]:
+    return [(pd.Timestamp(day), pd.Timestamp(day) + pd.Timedelta(hours=23)) for day in days]
+
+
+@pytest.mark.parametrize(
+    ("scores", "quoted", "days", "wrong", "odd"),
+    [
+        (SCORES.dropna(), "AB", ["2024-01-01", "2024-01-02"], None, []),
+        (SCORES.dropna(), "AB", ["2023-12-31", "2024-01-01"], None, []),
+        (SCORES.dropna(), "AB", ["2023-12-30", "2023-12-31", "2024-01-01"], None, ["2 of 3 steps have no score"]),
+        (SCORES.dropna(), "AB", ["2024-01-03", "2024-01-04"], None, ["1 of 2 steps have no score .* 2024-01-04"]),
+        (SCORES.dropna(), "A", ["2024-01-01"], None, ["1 of 2 instruments have no quotes and are never traded: B"]),
+        (SCORES, "AB", ["2024-01-01", "2024-01-02"], None, ["1 of 4 scores are NaN: such a name is not bought"]),
+        (SCORES, "AB", ["2024-02-01"], "from 2024-01-01 .* to 2024-01-03 .*, but .* of 2024-02-01", []),
+        (SCORES[:0], "AB", ["2024-02-01"], "its scores are none", []),
+        (SCORES, ["a1", "b1"], ["2024-01-01"], "none of its 2 .* has quotes, the first is A; did you mean a1", []),
+        (SCORES * np.nan, "AB", ["2024-01-01"], "every score is NaN", []),
+    ],
+)  # fmt: skip
+def test_what_is_odd_about_scores_is_said_before_the_first_step(scores, quoted, days, wrong, odd):
+    got, doubts = SignalWCache(scores).doubts(list(quoted), steps(*days))
+    assert (got is None) == (wrong is None)
+    if wrong:
+        assert re.search(wrong, got)
+    assert len(doubts) == len(odd)
+    for sentence, expected in zip(doubts, odd, strict=True):
+        assert re.search(expected, sentence)

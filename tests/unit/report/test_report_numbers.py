@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 
 from qlib.analysis.ic import calc_ic
 from qlib.analysis.risk import risk_analysis
+from qlib.backtest.decision import Order
+from qlib.backtest.indicator import Indicator
 from qlib.config import build_settings
 from qlib.contrib.report.artifacts import read_artifacts
 from qlib.contrib.report.drawing import thin, time_ticks, value_ticks
@@ -400,6 +402,38 @@ def test_a_store_that_says_it_is_synthetic_makes_a_synthetic_report(tmp_path, na
     assert twin["data"]["synthetic"] is synthetic
     assert ("synthetic" in codes(twin)) is synthetic
     assert not synthetic or twin["caveats"][0]["code"] == "synthetic"
+
+
+# ------------------------------------------------------------------------------------------ naive and honest fills
+def with_fills(tmp_path, slippage: list[float]):
+    """The four days of `hand_made`, two fills on each of the first two, in a log as a backtest keeps it."""
+    level, hours = Indicator(), pd.date_range("2024-01-30", periods=4, freq="12h")
+    for hour, lost in zip(hours, slippage, strict=True):
+        order = Order("C00", 1.0, Order.BUY, hour, hour)
+        order.deal_amount, order.slippage = 1.0, lost
+        level.update_order_indicators([(order, 10.0, 0.1, 10.0)], hour)
+    recorder = hand_made(tmp_path)
+    recorder.objects["portfolio_analysis/indicators_normal_1day_obj.pkl"] = level
+    return recorder
+
+
+def test_the_optimism_gap_gives_back_what_spread_and_impact_took(tmp_path):
+    twin = twin_of(with_fills(tmp_path, [1.0, 2.0, 0.5, 0.0]))
+    trading = twin["portfolio"]["trading"]
+    net = np.array([0.09, -0.21, 0.04, 0.09])
+    given_back = net + np.array([3.0 / 100, 0.5 / 109, 0, 0])
+    assert (trading["fills"], trading["slippage_total"]) == (4, 3.5)
+    assert trading["naive_total"] == pytest.approx(np.prod(1 + given_back) - 1)
+    assert trading["optimism_gap"] == pytest.approx(np.prod(1 + given_back) - np.prod(1 + net))
+    assert any("of optimism" in line for line in twin["summary"])
+
+
+def test_fills_at_the_undisturbed_price_have_no_gap_and_a_run_without_fills_none_either(tmp_path):
+    twin = twin_of(with_fills(tmp_path, [0.0] * 4))
+    assert twin["portfolio"]["trading"]["optimism_gap"] == 0
+    assert not any("of optimism" in line for line in twin["summary"])
+    twin = twin_of(hand_made(tmp_path / "none"))
+    assert twin["portfolio"]["trading"]["optimism_gap"] is None
 
 
 # ---------------------------------------------------------------------------------------------------- words and JSON

@@ -206,16 +206,16 @@ def test_no_weights_are_no_orders_and_a_shrinking_budget_sells():
     assert report["value"].iloc[0] > 0 and report["value"].iloc[1] == 0
 
 
-def test_soft_top_k_moves_by_its_limit():
-    provider = market()
-    scores = signal(["ABCDE"] + ["EDCBA"] * 4, provider)
-    strategy = SoftTopkStrategy(signal=scores, topk=1, max_sold_weight=0.3, risk_degree=0.9)
-    report, positions, _, _ = run(provider, strategy, exchange_kwargs=FREE, account=1e6)
-    first, second = (positions[time].get_stock_weight_dict(only_stock=True) for time in report.index[:2])
-    assert first == {"A": pytest.approx(1.0)}
-    assert second["A"] < 1.0 and second["E"] > 0.0
+def test_arguments_of_soft_top_k_that_mean_nothing_are_refused():
+    scores = signal(["ABCDE"], market())
     with pytest.raises(ConfigError, match="topk: received None"):
         SoftTopkStrategy(signal=scores)
+    with pytest.raises(ConfigError, match="topk: received 1.5"):
+        SoftTopkStrategy(signal=scores, topk=1.5)
+    with pytest.raises(ConfigError, match="max_sold_weight: received -0.1; a weight of at least 0"):
+        SoftTopkStrategy(signal=scores, topk=1, max_sold_weight=-0.1)
+    with pytest.raises(ConfigError, match="trade_impact_limit: received nan"):
+        SoftTopkStrategy(signal=scores, topk=1, trade_impact_limit=float("nan"))
 
 
 def test_a_daily_backtest_in_one_call():

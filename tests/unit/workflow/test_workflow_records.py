@@ -187,7 +187,9 @@ def test_hourly_bars_without_a_benchmark_are_traded_and_annualised_by_the_market
             f"portfolio_analysis/{name}.pkl"
             for name in ("report_normal_60min", "positions_normal_60min", "indicators_normal_60min",
                          "indicators_normal_60min_obj", "port_analysis_60min", "indicator_analysis_60min")
-        }  # fmt: skip
+        } | {"portfolio_analysis/trades.parquet"}  # fmt: skip
+        trades = pd.read_parquet(run.download_artifact("portfolio_analysis/trades.parquet"))
+        assert trades["fee"].sum() == pytest.approx(report["total_cost"].iloc[-1])
     finally:
         session.close()
 

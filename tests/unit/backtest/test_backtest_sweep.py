@@ -1,0 +1,85 @@
+"""A sweep is as many back-tests, over one exchange, to the last digit, whoever computes them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from backtest_market import random_market, random_signal
+
+from qlib.backtest import backtest
+from qlib.backtest.exchange import Exchange
+from qlib.backtest.executor import SimulatorExecutor
+from qlib.backtest.sweep import sweep
+from qlib.contrib.strategy import TopkDropoutStrategy
+from qlib.data.distributed import JoblibExecutor
+from qlib.errors import ConfigError, InputError
+
+DAILY = {
+    "class": "SimulatorExecutor",
+    "module_path": "qlib.backtest.executor",
+    "kwargs": {"time_per_step": "day", "generate_portfolio_metrics": True},
+}
+PROVIDER = random_market(3, bars=30, gaps=0.1)
+SPAN = {"start_time": "2024-01-02", "end_time": "2024-01-30", "benchmark": None, "account": 1e6}
+
+
+def topk(k: int) -> dict:
+    kwargs = {"signal": random_signal(PROVIDER), "topk": k, "n_drop": 1}
+    return {"class": "TopkDropoutStrategy", "module_path": "qlib.contrib.strategy", "kwargs": kwargs}
+
+
+def last_account(portfolio, indicators) -> float:
+    return float(portfolio["1day"][0]["account"].iloc[-1])
+
+
+@pytest.mark.parametrize("workers", [None, "threading", "loky"])
+def test_every_run_equals_the_back_test_alone(workers):
+    runs = {f"top {k}": {"strategy": topk(k)} for k in (1, 2, 3)} | {"small": {"strategy": topk(2), "account": 5e4}}
+    executor = None if workers is None else JoblibExecutor(2, backend=workers)
+    exchange = Exchange(provider=PROVIDER)
+    found = sweep(runs, exchange=exchange, executor=DAILY, workers=executor, **SPAN)
+    assert list(found) == list(runs)
+    for name, run in runs.items():
+        alone, steps = backtest(executor=DAILY, exchange_kwargs={"provider": PROVIDER}, **{**SPAN, **run})
+        portfolio, indicators = found[name]
+        pd.testing.assert_frame_equal(portfolio["1day"][0], alone["1day"][0], check_exact=True)
+        pd.testing.assert_frame_equal(indicators["1day"][0], steps["1day"][0], check_exact=True)
+        for time, position in alone["1day"][1].items():
+            assert portfolio["1day"][1][time].position == position.position
+        pd.testing.assert_frame_equal(indicators["1day"][1].trades.frame(), steps["1day"][1].trades.frame())
+
+
+def test_objects_are_copied_for_every_run_and_results_are_reduced_where_they_are_made():
+    strategy = TopkDropoutStrategy(signal=random_signal(PROVIDER), topk=2, n_drop=1)
+    executor = SimulatorExecutor("day", generate_portfolio_metrics=True)
+    runs = {1: {}, 2: {}, 3: {"account": 2e6}}
+    found = sweep(
+        runs, strategy=strategy, executor=executor, exchange_kwargs={"provider": PROVIDER}, keep=last_account, **SPAN
+    )
+    assert found[1] == found[2] != found[3]
+    assert not hasattr(executor, "trade_account")  # the given one was never used
+
+
+@pytest.mark.parametrize(
+    ("runs", "message"),
+    [
+        ({"a": {"strategi": 1}}, "run 'a': received 'strategi'.*strategy"),
+        ({"a": {}}, "run 'a': strategy is missing"),
+    ],
+)
+def test_what_cannot_be_run_is_named_before_anything_runs(runs, message):
+    with pytest.raises(ConfigError, match=message):
+        sweep(runs, executor=DAILY, exchange_kwargs={"provider": PROVIDER}, **SPAN)
+    with pytest.raises(ConfigError, match="not both"):
+        sweep({}, exchange=Exchange(provider=PROVIDER), exchange_kwargs={"codes": "all"}, **SPAN)
+
+
+def test_an_error_names_its_run():
+    class Broken(TopkDropoutStrategy):
+        def generate_trade_decision(self, execute_result=None):
+            raise InputError("no")
+
+    broken = Broken(signal=random_signal(PROVIDER), topk=2, n_drop=1)
+    with pytest.raises(InputError) as caught:
+        sweep({"bad": {"strategy": broken}}, executor=DAILY, exchange_kwargs={"provider": PROVIDER}, **SPAN)
+    assert caught.value.__notes__ == ["in the run 'bad' of a sweep"]
