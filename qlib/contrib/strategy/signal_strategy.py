@@ -208,7 +208,8 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         after = _copy_for(self.trade_position, sells)
         orders = self._sell([name for name in held if name in sells], after, start, end)
         if self.compat == "qlib":
-            money = after.get_cash(include_settle=True) * self.get_risk_degree(step) / len(buys) if buys else 0.0
+            cash = max(after.get_cash(include_settle=True), 0.0)  # Qlib's lots may have spent a little too much
+            money = cash * self.get_risk_degree(step) / len(buys) if buys else 0.0
         else:
             kept = [name for name in held if name not in sells or after.check_stock(name)]
             slots = max(self.topk - len(kept), 0)

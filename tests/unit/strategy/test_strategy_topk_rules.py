@@ -257,6 +257,17 @@ def test_a_risk_degree_that_is_no_share_is_refused(degree):
         run(provider, Wrong(signal=ranked(ROWS, provider), topk=2, n_drop=1))
 
 
+def test_cash_that_qlibs_lots_overspent_buys_nothing():
+    provider = random_market(0, bars=10, names=7, compat="qlib")
+    strategy = TopkDropoutStrategy(
+        signal=random_signal(provider, 1, missing=0.2), topk=1, n_drop=1, hold_thresh=3, risk_degree=1.0
+    )
+    exchange = {**FREE, "trade_unit": 0.01}
+    report, *_ = run(provider, strategy, account=1e5, exchange_kwargs=exchange)
+    assert report["cash"].min() < 0  # a tenth of a share too many, as in Qlib
+    assert len(report) == 9
+
+
 @pytest.mark.parametrize(("compat", "orders"), [(None, 0), ("qlib", 2)])
 def test_orders_of_nothing_are_made_under_compat_only(compat, orders):
     provider = market(2, compat=compat)
