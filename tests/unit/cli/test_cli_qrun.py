@@ -157,8 +157,8 @@ def test_a_run_keeps_everything_and_ends_with_where_it_is(here, config, capsys):
     assert run.status == "FINISHED"
     assert {"config", "task", "dataset", "params.pkl", "pred.pkl", "label.pkl", "seeds.json", "sig_analysis",
             "portfolio_analysis", "report"} == set(run.list_artifacts())  # fmt: skip
-    kinds = ("report_normal_1day.pkl positions_normal_1day.pkl indicators_normal_1day.pkl "
-             "indicators_normal_1day_obj.pkl port_analysis_1day.pkl indicator_analysis_1day.pkl trades.parquet")  # fmt: skip
+    kinds = ("report_normal_1day.pkl positions_normal_1day.pkl indicators_normal_1day.pkl trades.parquet "
+             "indicators_normal_1day_obj.pkl port_analysis_1day.pkl indicator_analysis_1day.pkl")  # fmt: skip
     assert {f"portfolio_analysis/{name}" for name in kinds.split()} == set(run.list_artifacts("portfolio_analysis"))
     names = {"ic", "ric", "long_short_r", "long_avg_r"}
     assert {f"sig_analysis/{name}.pkl" for name in names} == set(run.list_artifacts("sig_analysis"))
