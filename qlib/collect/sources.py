@@ -408,6 +408,10 @@ def _times_of_texts(texts: pd.Series, where: Callable[[int], str]) -> tuple[pd.S
     times = pd.to_datetime(bare, format="ISO8601", errors="coerce")
     if times.isna().any():
         at = first(times.isna())
+        if not "1679" <= bare[at][:4] <= "2261":  # pandas 2 counts in nanoseconds and reaches no further
+            raise InputError(
+                f"{where(at)}: the date {bare[at][:10]} is out of range; years from 1679 to 2261 are allowed"
+            )
         raise InputError(f"{where(at)} has the date {texts[at]!r}, which does not exist")
     return times, "UTC" if zone else ""
 

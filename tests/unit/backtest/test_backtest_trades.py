@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import pickle
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -36,7 +37,8 @@ def test_every_fill_is_in_the_log(tmp_path):
     assert trades[["value", "fee", "price"]].to_numpy().tolist() == [list(fill[1:]) for fill in dealt]
     assert trades["fee"].sum() == pytest.approx(report["total_cost"].iloc[-1])
     assert len(executor.trade_account.trades.frame(fills_only=False)) == len(fills)
-    for name, read in (("trades.parquet", pd.read_parquet), ("trades.csv", pd.read_csv)):
+    exact = partial(pd.read_csv, float_precision="round_trip")
+    for name, read in (("trades.parquet", pd.read_parquet), ("trades.csv", exact)):
         executor.trade_account.trades.save(tmp_path / name)
         saved = read(tmp_path / name)
         assert saved["amount"].tolist() == trades["amount"].tolist()

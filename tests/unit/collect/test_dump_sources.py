@@ -127,7 +127,7 @@ def test_times_of_day_are_kept_to_the_second(tmp_path):
         ("date,c\n1/2/2024,1\n", "row 1 has the date '1/2/2024'; write dates with the year first"),
         ("date,c\n2024-01-02,1\n2024-02-30,1\n", "row 2 has the date '2024-02-30', which does not exist"),
         ("date,c\n2024-01-02,1\n,1\n", "row 2 has the date ''"),
-        ("date,c\n2024-01-02,1\n9999-12-31,1\n", "AAA.csv: the date 9999-12-31 is out of range; years"),
+        ("date,c\n2024-01-02,1\n9999-12-31,1\n", "AAA.csv: .*the date 9999-12-31 is out of range; years"),
         ("date,c\n1600-01-02 00:00,1\n2024-01-02 00:00,1\n", "1600-01-02"),
         ("date,c\n2024-01-02,1\n0000-01-01,1\n", "0000-01-01"),
         ("date,c\n1704153600000,1\n", "row 1 has the date 1704153600000; a number means YYYYMMDD"),
