@@ -36,7 +36,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return WRONG_INPUT
     if asked.json is not None:
         rows = [asdict(one) | {"date": None if one.date is None else str(one.date)} for one in found]
-        Path(asked.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        try:
+            Path(asked.json).write_text(json.dumps(rows, indent=1), encoding="utf-8")
+        except OSError as error:
+            print(f"check-leakage: --json: {asked.json} cannot be written: {error.strerror}", file=sys.stderr)
+            return WRONG_INPUT
     for one in found:
         print(f"{'' if one.certain else 'warning: '}{one}")
     leaks = [one for one in found if one.certain or asked.strict]

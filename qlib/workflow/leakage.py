@@ -93,6 +93,9 @@ def check_leakage(
     InputError
         A dataset that cannot be built again, or whose data end before its processors have learned.
     """
+    for name, number, least in (("cuts", cuts, 1), ("horizon", horizon, 0)):
+        if number is not None and (isinstance(number, bool) or not isinstance(number, int) or number < least):
+            raise InputError(f"{name}: received {number!r}; a whole number of at least {least} is allowed")
     whole = _built(dataset)
     handler = whole.handler
     freq = _freq(handler) if freq is None else freq
@@ -122,7 +125,10 @@ def _built(config: Mapping[str, Any]) -> Any:
     inside = config.get("kwargs") or {}
     if not isinstance(inside.get("handler"), Mapping):
         raise InputError("dataset: its handler must be a configuration {class, module_path, kwargs}, to build it again")
-    dataset = init_instance_by_config(deepcopy(dict(config)), accept_types=Dataset)
+    try:
+        dataset = init_instance_by_config(deepcopy(dict(config)), accept_types=Dataset)
+    except TypeError as error:  # arguments that do not fit, a processor that may not be used at inference
+        raise InputError(f"dataset: it cannot be built: {error}") from error
     if not isinstance(getattr(dataset, "handler", None), DataHandler):
         raise InputError(f"dataset: {type(dataset).__name__} has no handler; a DatasetH is needed")
     return dataset
@@ -314,7 +320,7 @@ def _cut_days(views: Mapping[str, pd.DataFrame], handler: Any, cuts: int, horizo
     last = len(days) - 2
     if first > last:
         return []
-    places = set(np.linspace(min(first + horizon, last), last, max(cuts, 1)).astype(int).tolist())
+    places = set(np.linspace(min(first + horizon, last), last, cuts).astype(int).tolist())
     suggested = (_widest_gap(frame, days, first, last), _first_ending(frame, days, first))
     places |= {place for place in suggested if first <= place <= last}
     return [days[place] for place in sorted(places)]

@@ -104,7 +104,7 @@ def length(freq: str | Freq) -> pd.Timedelta:
 def provider_as_of(provider: Provider, known: pd.Timestamp) -> Provider:
     """Return a provider over the same store that knows the bars which are over at `known`, and no cache."""
     settings = provider.settings.replace(expression_cache=None, dataset_cache=None, calendar_cache=None)
-    past = Provider(settings, provider.registry)
+    past = type(provider)(settings, provider.registry)
     past.store = StoreAsOf(past.store, known)
     return past
 

@@ -227,6 +227,19 @@ def test_a_dataset_that_cannot_be_built_again_is_refused(wrong, said):
         check_leakage(wrong)
 
 
+@pytest.mark.parametrize(
+    ("given", "said"), [({"cuts": 0}, "cuts: received 0"), ({"horizon": -1}, "horizon: received -1")]
+)
+def test_numbers_that_mean_nothing_are_refused(given, said):
+    with pytest.raises(InputError, match=said):
+        check_leakage(config(), **given)
+
+
+def test_a_learn_processor_at_inference_is_one_sentence():
+    with pytest.raises(InputError, match="cannot be built: .*DropnaLabel"):
+        check_leakage(config(infer=[{"class": "DropnaLabel"}]))
+
+
 def test_the_command_says_what_it_found_and_ends_with_one(root, tmp_path, capsys):
     def write(dataset):
         path = tmp_path / "config.json"
@@ -242,3 +255,5 @@ def test_the_command_says_what_it_found_and_ends_with_one(root, tmp_path, capsys
     assert "formula: NEXT: Ref($close,-1)/$close looks 1 bar ahead" in out and "1 thing is known too early" in out
     assert json.loads(file.read_text())[0]["what"] == "NEXT"
     assert command.main([str(tmp_path / "none.json")]) == 2
+    assert command.main([write(config()), "--cuts", "1", "--json", str(tmp_path / "no" / "found.json")]) == 2
+    assert "cannot be written" in capsys.readouterr().err
