@@ -127,6 +127,7 @@ class Source(Protocol):
     """A venue, seen from here. All methods may be called from several threads at once."""
 
     name: str
+    requests: int  # how many were sent so far, also those that had to be repeated
 
     def instruments(self) -> list[Instrument]:
         """Return what the venue lists now (delisted ones vanish from it: keep what you saw)."""
@@ -135,8 +136,8 @@ class Source(Protocol):
     def walk(self, series: Series, start: int, end: int) -> Iterator[Page | Hole]:
         """Yield what is final of [start, end), newest page first.
 
-        Pages are disjoint. Together, pages and holes cover [start, end) without the bar that still forms and what comes
-        after it, and without what lies before the listing of the instrument.
+        Pages and holes are disjoint. Together they cover [start, end) up to the bar that still forms; what lies before
+        the first bar of an instrument is a page without rows.
 
         Raises
         ------
@@ -160,7 +161,7 @@ class Source(Protocol):
         ...
 
     def close(self) -> None:
-        """Let go of connections."""
+        """Let go of connections, and wake who waits for his turn: he gets a VenueError."""
         ...
 
 
