@@ -13,6 +13,7 @@ import ipaddress
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from time import sleep as _sleep
 from typing import Any, Final, TypeVar
 from urllib.parse import urljoin, urlsplit, urlunsplit
 
@@ -51,7 +52,11 @@ class Patience:
 
 
 class AgainError(Exception):
-    """What may be better next time."""
+    """What may be better next time, but not before `wait` seconds have gone."""
+
+    def __init__(self, why: str, wait: float = 0.0) -> None:
+        super().__init__(why)
+        self.wait = wait
 
 
 class NotThereError(InputError):
@@ -146,10 +151,17 @@ def ask(url: str, headers: Mapping[str, str] | None = None, *, patience: Patienc
     raise RunError(f"{shown(url)}: the server answers {code} {answer.reason}")
 
 
-def repeated(attempt: Callable[[], T], *, patience: Patience, name: str, have: Callable[[], int] = lambda: 0) -> T:
+def repeated(
+    attempt: Callable[[], T],
+    *,
+    patience: Patience,
+    name: str,
+    have: Callable[[], int] = lambda: 0,
+    sleep: Callable[[float], None] = _sleep,
+) -> T:
     """Return what an attempt returns; after an AgainError wait and try again, longer each time.
 
-    `name` stands in the log; `have` tells how much has come, and the patience is renewed when it grows.
+    `name` stands in the log; `have` tells how much has come, and the patience is renewed when it grows; `sleep` waits.
     """
     import tenacity  # noqa: PLC0415  only downloads wait for it
 
@@ -165,14 +177,17 @@ def repeated(attempt: Callable[[], T], *, patience: Patience, name: str, have: C
     chance = tenacity.wait_random(0, patience.pause)
 
     def pause(state: tenacity.RetryCallState) -> float:
-        return min(patience.pause * 2.0 ** (failed - 1), patience.longest) + chance(state)
+        error = state.outcome and state.outcome.exception()
+        told = error.wait if isinstance(error, AgainError) else 0.0
+        return max(min(patience.pause * 2.0 ** (failed - 1), patience.longest), told) + chance(state)
 
     def tell(state: tenacity.RetryCallState) -> None:
         why, action = state.outcome and state.outcome.exception(), state.next_action
         logger.warning(f"{name}: {why}; next attempt in {action.sleep if action else 0:.0f} s")
 
     retry = tenacity.retry_if_exception_type(AgainError)
-    return tenacity.Retrying(stop=enough, wait=pause, retry=retry, before_sleep=tell, reraise=True)(attempt)
+    again = tenacity.Retrying(stop=enough, wait=pause, retry=retry, before_sleep=tell, sleep=sleep, reraise=True)
+    return again(attempt)
 
 
 def reason(error: Exception) -> str:
