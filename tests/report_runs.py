@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qlib.backtest.decision import Order
+from qlib.backtest.indicator import Indicator
+
 
 class FakeRecorder:
     """The part of Recorder that a report asks: artifacts by name, metrics, params, and a local artifact folder."""
@@ -139,18 +142,41 @@ def backtest(days: int = 400, freq: str = "D", cost: float = 0.0004, bench: bool
     )
 
 
-def portfolio(report: pd.DataFrame, freq: str = "1day") -> dict[str, Any]:
-    """The backtest's artifacts around a report frame."""
+def trade_log(times: pd.Index, fills: int, names: int = 30, seed: int = 5, slippage: float = 0.0) -> Indicator:
+    """Indicators that hold a log with `fills` fills at each time, as a backtest leaves them."""
+    random = np.random.default_rng(seed)
+    kept = Indicator()
+    for time in pd.DatetimeIndex(times):
+        dealt = []
+        for name in random.choice(names, min(fills, names), replace=False).tolist():
+            price, amount = float(10 ** random.uniform(-4, 4)), float(10 ** random.uniform(-2, 4))
+            order = Order(f"C{name:02d}", amount, int(random.integers(2)), time, time)
+            order.deal_amount = amount * float(random.choice([1.0, 0.5]))
+            order.slippage = slippage * order.deal_amount * price
+            if order.deal_amount < amount:
+                order.reason = "volume"
+            dealt.append((order, order.deal_amount * price, order.deal_amount * price * 0.0005, price))
+        kept.update_order_indicators(dealt, time)
+    return kept
+
+
+def portfolio(report: pd.DataFrame, freq: str = "1day", fills: int = 3, slippage: float = 0.0) -> dict[str, Any]:
+    """The backtest's artifacts around a report frame; no log without fills."""
     held = np.random.default_rng(1).integers(8, 11, len(report))
     indicators = pd.DataFrame(
         {"ffr": 1.0, "pa": 0.0, "pos": 0.0, "deal_amount": 10.0, "value": 1e4, "count": 4.0}, index=report.index
     )
+    log = {}
+    if fills:
+        log[f"portfolio_analysis/indicators_normal_{freq}_obj.pkl"] = trade_log(report.index, fills, slippage=slippage)
+        log["portfolio_analysis/trades.parquet"] = b"a file"
     return {
         f"portfolio_analysis/report_normal_{freq}.pkl": report,
         f"portfolio_analysis/positions_normal_{freq}.pkl": {
             time: FakePosition(int(k)) for time, k in zip(report.index, held, strict=True)
         },
         f"portfolio_analysis/indicators_normal_{freq}.pkl": indicators,
+        **log,
     }
 
 

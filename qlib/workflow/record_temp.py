@@ -297,6 +297,8 @@ class PortAnaRecord(ACRecordTemp):
         Bar sizes to analyse, one or a list ("day", "30min"); None: that of the outermost executor with metrics.
     indicator_analysis_method
         Weights of the indicators: "mean" (also None), "amount_weighted", "value_weighted".
+    trade_log
+        How the log of all fills is kept: "parquet" (`trades.parquet`), "csv" (`trades.csv`), or a list of both.
     """
 
     artifact_path = "portfolio_analysis"
@@ -310,9 +312,15 @@ class PortAnaRecord(ACRecordTemp):
         indicator_analysis_freq: str | Iterable[str] | None = None,
         indicator_analysis_method: str | None = None,
         skip_existing: bool = False,
+        trade_log: str | Iterable[str] = "parquet",
         **kwargs: Any,
     ) -> None:
         super().__init__(recorder=recorder, skip_existing=skip_existing)
+        self.trade_log = [trade_log] if isinstance(trade_log, str) else list(trade_log)
+        for kind in self.trade_log:
+            if kind not in TRADE_LOGS:
+                message = f"trade_log: received {kind!r}; allowed are {', '.join(TRADE_LOGS)} and a list of them"
+                raise ConfigError(message + did_you_mean(str(kind), TRADE_LOGS))
         given: dict[str, Any] = deepcopy_basic_type(dict(config or {}))
         for part in given:
             if part not in PORTFOLIO_PARTS:
@@ -341,7 +349,8 @@ class PortAnaRecord(ACRecordTemp):
             made |= {f"report_normal_{freq}.pkl": report, f"positions_normal_{freq}.pkl": positions}
         for freq, (frame, indicator) in indicators.items():
             made |= {f"indicators_normal_{freq}.pkl": frame, f"indicators_normal_{freq}_obj.pkl": indicator}
-        self.recorder.save_file(self.get_path("trades.parquet"), indicator.trades.save)  # one log for all levels
+        for kind in self.trade_log:  # one log for all levels
+            self.recorder.save_file(self.get_path(f"trades.{kind}"), indicator.trades.save)
         for freq in self.risk_analysis_freq:
             made[f"port_analysis_{freq}.pkl"] = self._analyse_risk(freq, portfolio[freq][0])
         for freq in self.indicator_analysis_freq:
@@ -404,6 +413,7 @@ class PortAnaRecord(ACRecordTemp):
         return names + [f"indicator_analysis_{freq}.pkl" for freq in self.indicator_analysis_freq]
 
 
+TRADE_LOGS = ("parquet", "csv")
 PORTFOLIO_PARTS = ("strategy", "executor", "backtest")
 
 DEFAULT_STRATEGY: Mapping[str, Any] = {

@@ -7,6 +7,7 @@ import pytest
 import report_runs
 
 from qlib.config import build_settings
+from qlib.contrib.report import fills
 from qlib.contrib.report.run_report import write_report
 
 pytestmark = [
@@ -156,6 +157,71 @@ def test_the_scale_of_the_growth_can_be_changed(browser, tmp_path):
     assert page.run(shown) == [True, False]
     page.run("document.querySelector('#fig-growth input[value=logarithmic]').click()")
     assert page.run(shown) == [False, True]
+
+
+ROWS = "[...document.querySelectorAll('.fills tbody tr')].map((row) => [...row.cells].map((cell) => cell.textContent))"
+WHERE = "document.getElementById('fills-where').textContent"
+
+
+def choose(page, control: str, value: str) -> None:
+    page.run(f"(({{e}}) => {{ e.value = '{value}'; e.dispatchEvent(new Event('change')); }})"
+             f"({{e: document.getElementById('{control}')}})")  # fmt: skip
+
+
+def test_the_pages_of_the_trade_log_can_be_turned_chosen_and_put_in_order(browser, tmp_path):
+    recorder = report_runs.run(tmp_path)
+    log = recorder.objects["portfolio_analysis/indicators_normal_1day_obj.pkl"].trades.frame()[::-1]
+    page = browser.open(write_report(recorder, settings=build_settings(region="crypto")).as_uri())
+
+    def shown(part):
+        return [[f"{row.time:%Y-%m-%d}", row.instrument, row.side] for row in part.itertuples()]
+
+    def seen():
+        return [row[:3] for row in page.run(ROWS)]
+
+    assert seen() == shown(log[:25])
+    assert page.run(WHERE) == "1 to 25 of 1,200, newest first"
+    assert page.run("document.getElementById('fills-back').disabled")
+    page.run("document.getElementById('fills-on').click()")
+    assert seen() == shown(log[25:50])
+    choose(page, "fills-of", "C07")
+    of_one = log[log["instrument"] == "C07"]
+    assert seen() == shown(of_one[:25])
+    assert page.run(WHERE) == f"1 to 25 of {len(of_one)}, newest first"
+    page.run("document.getElementById('fills-on').click()")
+    assert seen() == shown(of_one[25:50])
+    choose(page, "fills-by", "largest")
+    assert seen() == shown(of_one.sort_values("value", ascending=False, kind="stable")[:25])
+    choose(page, "fills-of", "")
+    for _ in range(60):
+        page.run("document.getElementById('fills-on').click()")
+    assert page.run(WHERE) == "1,176 to 1,200 of 1,200, largest value first"
+    assert page.run("document.getElementById('fills-on').disabled")
+    assert page.problems == []
+
+
+def test_what_the_page_does_not_list_is_said_by_name(browser, tmp_path, monkeypatch):
+    monkeypatch.setattr(fills, "MOST", 40)
+    recorder = report_runs.run(tmp_path)
+    log = recorder.objects["portfolio_analysis/indicators_normal_1day_obj.pkl"].trades.frame()
+    page = browser.open(write_report(recorder, settings=build_settings(region="crypto")).as_uri(), width=360)
+    listed = log[-40:]["instrument"].value_counts()
+    name, absent = listed.index[0], sorted(set(log["instrument"]) - set(listed.index))[0]
+    whole = log["instrument"].value_counts()
+    choose(page, "fills-of", name)
+    assert f"of {listed[name]} listed here ({whole[name]} in all), newest first" in page.run(WHERE)
+    choose(page, "fills-of", absent)
+    assert page.run(WHERE) == f"none of its {whole[absent]} fills is listed here"
+    assert page.run(ROWS) == []
+    assert page.run("document.documentElement.scrollWidth") <= 360
+
+
+def test_on_paper_the_trade_log_says_which_rows_are_there(browser, address):
+    page = browser.open(address, media="print")
+    display = "getComputedStyle(document.getElementById('%s')).display"
+    assert page.run(display % "fills-on") == "none"
+    assert page.run(display % "fills-where") != "none"
+    assert len(page.run(ROWS)) == 25
 
 
 def test_paper_gets_dark_ink_on_white_and_every_table(browser, address):

@@ -7,6 +7,7 @@
         backtest    strategy, costs, benchmark           logged     the recorder's own metrics
         summary     the outcome in sentences             caveats    what to know first
         signal      coverage, ic, rank_ic, groups        portfolio  growth, risk, trading, months, series
+        trades      every fill: counts, the newest rows
 
 The page is drawn from the twin and from nothing else, so the two cannot disagree. NaN and infinity are null.
 """
@@ -24,6 +25,7 @@ from qlib.config import Settings
 from qlib.contrib.report.artifacts import Artifacts
 from qlib.contrib.report.caveats import caveats
 from qlib.contrib.report.facts import facts, freq_of, market_of
+from qlib.contrib.report.fills import fills
 from qlib.contrib.report.portfolio_numbers import portfolio_numbers
 from qlib.contrib.report.signal_numbers import signal_numbers
 from qlib.contrib.report.words import plural, show
@@ -45,6 +47,7 @@ def build_twin(artifacts: Artifacts, settings: Settings, version: str | None) ->
         if portfolio is None
         else portfolio_numbers(portfolio, periods_per_year(portfolio.freq, market.region), artifacts.pred)
     )
+    twin["trades"] = None if portfolio is None else fills(portfolio.trades, portfolio.trade_files)
     twin["logged"] = artifacts.metrics
     twin = clean(twin)
     twin["caveats"] = caveats(twin)

@@ -82,7 +82,60 @@
     }
   }
 
+  // The table of fills: chosen by instrument, in one of two orders, a page at a time.
+  function turnPages(card) {
+    const data = JSON.parse(document.getElementById("fills-cells").textContent);
+    const table = card.querySelector("table.fills"), body = table.tBodies[0];
+    const heads = [...table.tHead.rows[0].cells].map((cell) => cell.textContent);
+    const of = document.getElementById("fills-of"), by = document.getElementById("fills-by");
+    const back = document.getElementById("fills-back"), on = document.getElementById("fills-on");
+    const where = document.getElementById("fills-where");
+    const names = data.texts[data.keys.indexOf("instrument")];
+    const number = (count) => count.toLocaleString("en-US");
+    let rows = names.map((_, k) => k), first = 0;
+
+    function choose() {
+      const name = of.value;
+      rows = by.value === "largest" ? data.largest : names.map((_, k) => k);
+      if (name) rows = rows.filter((k) => names[k] === name);
+      go(0);
+    }
+
+    function go(to) {
+      first = Math.max(0, Math.min(to, Math.floor((rows.length - 1) / data.atOnce) * data.atOnce));
+      const shown = rows.slice(first, first + data.atOnce);
+      body.replaceChildren(...shown.map((k) => {
+        const row = element("tr", "");
+        row.setAttribute("role", "row");
+        data.keys.forEach((key, c) => {
+          const text = data.texts[c][k], cell = element("td", "", text);
+          cell.setAttribute("role", "cell");
+          cell.dataset.head = heads[c];
+          if (table.tHead.rows[0].cells[c].className) cell.className = "word " + key + (key === "side" ? " " + text : "");
+          row.append(cell);
+        });
+        return row;
+      }));
+      const all = of.value ? Number(of.selectedOptions[0].dataset.count) : rows.length;
+      const listed = all > rows.length ? " listed here (" + number(all) + " in all)" : "";
+      where.textContent = rows.length
+        ? number(first + 1) + " to " + number(first + shown.length) + " of " + number(rows.length) + listed + ", " +
+          by.selectedOptions[0].textContent
+        : "none of its " + number(all) + " fills is listed here";
+      back.disabled = first === 0;
+      on.disabled = first + data.atOnce >= rows.length;
+    }
+
+    of.addEventListener("change", choose);
+    by.addEventListener("change", choose);
+    back.addEventListener("click", () => go(first - data.atOnce));
+    on.addEventListener("click", () => go(first + data.atOnce));
+    card.querySelectorAll(".pager [hidden]").forEach((control) => { control.hidden = false; });
+    choose();
+  }
+
   document.querySelectorAll("figure.chart").forEach(equip);
+  document.querySelectorAll("#fills").forEach(turnPages);
   // Paper shows what a closed fold would hide.
   window.addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((fold) => { fold.open = true; }));
   root.dataset.charts = String(document.querySelectorAll("figure.chart").length);

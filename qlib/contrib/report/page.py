@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qlib.contrib.report.figures import Figure, figures
+from qlib.contrib.report.fills import AT_ONCE, COLUMNS
 from qlib.contrib.report.words import TERMS, show
 
 if TYPE_CHECKING:
@@ -113,6 +114,9 @@ def render(twin: dict[str, Any]) -> str:
         number=number,
         value=lambda at: pointed(twin, at),
         hover=lambda figure: Markup(_script_json(_hover(figure))),  # noqa: S704  no "<" is left in it
+        fill_columns=_fill_columns(twin["trades"]),
+        fills_at_once=AT_ONCE,
+        fill_cells=lambda: Markup(_script_json(_fill_cells(twin["trades"]))),  # noqa: S704  as above
         heat=_heat(twin),
         said=_said,
         terms=TERMS,
@@ -134,6 +138,22 @@ def _hover(figure: Figure) -> dict[str, Any]:
         "heads": figure.heads,
         "rows": figure.rows,
         "readouts": [asdict(readout) for readout in figure.readouts],
+    }
+
+
+def _fill_columns(trades: dict[str, Any] | None) -> list[tuple[str, str, str]]:
+    """Columns of the table of fills; slippage where there is any."""
+    return [column for column in COLUMNS if trades and (column[0] != "slippage" or trades["slippage"])]
+
+
+def _fill_cells(trades: dict[str, Any]) -> dict[str, Any]:
+    """The rows as they are written, for the script that turns the pages."""
+    columns = _fill_columns(trades)
+    return {
+        "keys": [key for key, _, _ in columns],
+        "texts": [[show(value, kind) if kind else value for value in trades["rows"][key]] for key, _, kind in columns],
+        "largest": trades["largest"],
+        "atOnce": AT_ONCE,
     }
 
 

@@ -123,18 +123,20 @@ def show(value: Any, kind: str) -> str:
         None and NaN become "n/a"; text passes unchanged.
     kind : str
         One of percent, change (a percent with its sign), points (the same, for a table headed "in %"), coefficient,
-        ratio, count, money, decimal, plain (five figures), text.
+        ratio, count, money, quantity (an amount or a price: six figures), decimal, plain (five figures), text.
 
     Examples
     --------
     >>> show(12345, "count"), show(None, "ratio"), show(0.000012, "percent"), show(1.5, "change")
     ('12,345', 'n/a', '0.0012\\xa0%', '+150\\xa0%')
+    >>> [show(value, "quantity") for value in (64123.456789, 1234567.8, 0.000123456789, 100.0)]
+    ['64,123.5', '1,234,568', '0.000123457', '100']
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return NONE
     if kind == "text" or isinstance(value, str):
         return str(value)
-    if abs(value) >= HUGE:
+    if abs(value) >= (HUGE / 100 if kind in ("percent", "change", "points") else HUGE):
         return _signed(f"{value:.2e}")
     return _WRITERS[kind](value)
 
@@ -187,7 +189,19 @@ def _decimal(value: float) -> str:
 
 
 def _money(value: float) -> str:
-    return _fixed(value, 0 if abs(value) >= 1000 else 2)
+    size = abs(value)
+    if 1e-6 <= size < 0.01:  # the fee of a small order is not nothing
+        return _fixed(value, min(6, 1 - math.floor(math.log10(size))))
+    return _fixed(value, 0 if size >= 1000 else 2)
+
+
+def _quantity(value: float) -> str:
+    size = float(f"{abs(value):.6g}")
+    if 0 < size < 1e-9:
+        return _signed(f"{value:.6g}")
+    places = 0 if size >= 1e5 or not size else 5 - math.floor(math.log10(size))
+    text = _fixed(value, places)
+    return text.rstrip("0").rstrip(".") if places else text
 
 
 def _plain(value: float) -> str:
@@ -203,6 +217,7 @@ _WRITERS = {
     "count": _count,
     "decimal": _decimal,
     "money": _money,
+    "quantity": _quantity,
     "plain": _plain,
 }
 

@@ -16,6 +16,7 @@ from qlib.analysis.risk import risk_analysis
 from qlib.backtest.decision import Order
 from qlib.backtest.indicator import Indicator
 from qlib.config import build_settings
+from qlib.contrib.report import fills
 from qlib.contrib.report.artifacts import read_artifacts
 from qlib.contrib.report.drawing import thin, time_ticks, value_ticks
 from qlib.contrib.report.numbers import build_twin, clean, dump
@@ -432,8 +433,50 @@ def test_fills_at_the_undisturbed_price_have_no_gap_and_a_run_without_fills_none
     twin = twin_of(with_fills(tmp_path, [0.0] * 4))
     assert twin["portfolio"]["trading"]["optimism_gap"] == 0
     assert not any("of optimism" in line for line in twin["summary"])
-    twin = twin_of(hand_made(tmp_path / "none"))
+    recorder = hand_made(tmp_path / "none")
+    del recorder.objects["portfolio_analysis/indicators_normal_1day_obj.pkl"]
+    twin = twin_of(recorder)
     assert twin["portfolio"]["trading"]["optimism_gap"] is None
+    assert twin["trades"] is None
+
+
+# ---------------------------------------------------------------------------------------------------- the trade log
+def test_the_log_is_counted_whole_and_its_rows_are_the_fills_newest_first(tmp_path):
+    recorder = report_runs.run(tmp_path)
+    log = recorder.objects["portfolio_analysis/indicators_normal_1day_obj.pkl"].trades.frame()
+    trades = twin_of(recorder)["trades"]
+    assert trades["count"] == trades["shown"] == len(log) == 1200
+    assert trades["files"] == ["portfolio_analysis/trades.parquet"]
+    newest_first = log[::-1]
+    for name, column in trades["rows"].items():
+        wanted = newest_first[name].dt.strftime("%Y-%m-%d") if name == "time" else newest_first[name]
+        assert column == wanted.tolist(), name
+    assert set(trades["rows"]) == set(log.columns)
+    assert dict(trades["instruments"]) == log.groupby("instrument").size().to_dict()
+    assert dict(trades["reasons"]) == log.groupby("reason").size().to_dict()
+    sides = log.groupby("side")["value"].sum()
+    assert (trades["bought"], trades["sold"]) == (pytest.approx(sides["buy"]), pytest.approx(sides["sell"]))
+    assert trades["fee"] == pytest.approx(log["fee"].sum())
+    values = [trades["rows"]["value"][k] for k in trades["largest"]]
+    assert values == sorted(log["value"], reverse=True)
+
+
+def test_of_a_long_log_the_newest_rows_are_listed_and_everything_is_counted(tmp_path, monkeypatch):
+    monkeypatch.setattr(fills, "MOST", 100)
+    recorder = report_runs.run(tmp_path)
+    log = recorder.objects["portfolio_analysis/indicators_normal_1day_obj.pkl"].trades.frame()
+    trades = twin_of(recorder)["trades"]
+    assert (trades["count"], trades["shown"]) == (1200, 100)
+    assert trades["rows"]["instrument"] == log["instrument"][:-101:-1].tolist()
+    assert sum(count for _, count in trades["instruments"]) == 1200
+    assert trades["bought"] + trades["sold"] == pytest.approx(log["value"].sum())
+    assert sorted(trades["largest"]) == list(range(100))
+
+
+def test_a_backtest_that_never_dealt_has_an_empty_log(tmp_path):
+    recorder = report_runs.run(tmp_path, portfolio_analysis__indicators_normal_1day_obj=Indicator())
+    trades = twin_of(recorder)["trades"]
+    assert (trades["count"], trades["shown"], trades["instruments"], trades["largest"]) == (0, 0, [], [])
 
 
 # ---------------------------------------------------------------------------------------------------- words and JSON
@@ -451,6 +494,18 @@ def test_a_number_is_written_without_false_digits(value, kind):
     digits = text.split("e")[0].partition(".")[2]
     assert sum(c.isdigit() for c in digits) <= 6
     assert text.strip("\u2212+0.,\u00a0%") or text[0] == "0", "zero has no sign"
+
+
+@example(999999.5)
+@example(0.99999951)
+@given(st.floats(0, 1e14))
+def test_an_amount_or_a_price_is_written_with_six_figures_at_any_size(value):
+    text = show(value, "quantity")
+    read = float(text.replace("\u2212", "-").replace(",", ""))
+    assert read == pytest.approx(value, rel=5.1e-6)
+    assert sum(c.isdigit() for c in text.split("e")[0].lstrip("0.")) <= 6 or value >= 1e5
+    assert not text.endswith(".")
+    assert "." not in text or not text.endswith("0") or "e" in text
 
 
 @given(st.floats(-1e6, 1e6), st.floats(1e-6, 1e6))

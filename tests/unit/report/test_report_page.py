@@ -11,9 +11,11 @@ from html.parser import HTMLParser
 import pytest
 import report_runs
 
+from qlib.backtest.indicator import Indicator
 from qlib.config import build_settings
-from qlib.contrib.report import run_report
+from qlib.contrib.report import fills, run_report
 from qlib.contrib.report.figures import figures
+from qlib.contrib.report.fills import AT_ONCE, COLUMNS
 from qlib.contrib.report.page import pointed, render
 from qlib.contrib.report.run_report import write_report
 from qlib.contrib.report.words import show
@@ -35,7 +37,8 @@ class Reader(HTMLParser):
         self.texts: list[str] = []
         self._figure = ""
         self._number: dict | None = None
-        self._hover = False
+        self._hover = self._cells = False
+        self.cells: dict = {}
         self.feed(text)
         self.close()
         assert self.open == []
@@ -51,6 +54,7 @@ class Reader(HTMLParser):
         if tag == "data":
             self._number = attributes
         self._hover = tag == "script" and attributes.get("class") == "hover"
+        self._cells = attributes.get("id") == "fills-cells"
 
     def handle_startendtag(self, tag, attrs):
         self.tags.append((tag, dict(attrs)))
@@ -58,12 +62,14 @@ class Reader(HTMLParser):
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
         self._number = None
-        self._hover = False
+        self._hover = self._cells = False
 
     def handle_data(self, data):
         if self._number is not None:
             at = self._number
             self.numbers.append((at["data-at"], at["data-kind"], at["value"], data))
+        elif self._cells:
+            self.cells = json.loads(data)
         elif self._hover:
             self.hover[self._figure] = json.loads(data)
         elif self.open and self.open[-1] not in ("script", "style"):
@@ -123,7 +129,34 @@ def long_and_hourly(folder):
     return recorder
 
 
-RUNS = [whole, signal_only, one_day, no_label, no_benchmark, nothing, long_and_hourly]
+def never_dealt(folder):
+    return report_runs.run(folder, portfolio_analysis__indicators_normal_1day_obj=Indicator())
+
+
+def no_log(folder):
+    recorder = report_runs.run(folder)
+    recorder.objects = {name: value for name, value in recorder.objects.items() if "_obj" not in name}
+    return recorder
+
+
+def with_slippage(folder):
+    recorder = report_runs.run(folder)
+    recorder.objects |= report_runs.portfolio(report_runs.backtest(), fills=1, slippage=0.001)
+    return recorder
+
+
+RUNS = [
+    whole,
+    signal_only,
+    one_day,
+    no_label,
+    no_benchmark,
+    nothing,
+    long_and_hourly,
+    never_dealt,
+    no_log,
+    with_slippage,
+]
 
 
 @pytest.mark.parametrize("make", RUNS)
@@ -142,6 +175,11 @@ def test_every_number_on_the_page_is_the_twins(tmp_path, make):
                 values = [values[k] for k in hover["rows"]]
             assert readout["texts"] == [show(value, readout["kind"]) for value in values], (figure, readout["name"])
             assert len(readout["texts"]) == len(hover["places"]), (figure, readout["name"])
+    if page.cells:
+        rows, kinds = twin["trades"]["rows"], {key: kind for key, _, kind in COLUMNS}
+        for key, texts in zip(page.cells["keys"], page.cells["texts"], strict=True):
+            assert texts == [show(value, kinds[key]) if kinds[key] else value for value in rows[key]], key
+        assert page.cells["largest"] == twin["trades"]["largest"]
     joined = " ".join(page.texts)
     for sentence in [*twin["summary"], *(caveat["text"] for caveat in twin["caveats"])]:
         assert sentence in joined
@@ -243,6 +281,9 @@ def test_a_text_from_a_configuration_cannot_become_markup(tmp_path):
     recorder = report_runs.run(tmp_path, task=task)
     recorder.name = recorder.id = recorder.experiment_name = recorder.status = EVIL
     recorder.metrics = {EVIL: 1.0, "a/b~c": 2.0}
+    log = recorder.objects["portfolio_analysis/indicators_normal_1day_obj.pkl"].trades
+    log.names[:] = [EVIL, *log.names[1:]]
+    log.reasons[:] = [EVIL, *log.reasons[1:]]
     text, twin = written(recorder)
     page = Reader(text)
     assert twin["model"]["class"] == EVIL
@@ -314,6 +355,35 @@ def test_a_page_that_could_not_be_finished_leaves_the_earlier_one(tmp_path, monk
 
 def test_a_years_page_stays_small(report):
     assert len(report[0].encode()) < 500_000
+
+
+def test_a_year_of_many_fills_stays_below_5_mb_and_says_what_it_leaves_out(tmp_path):
+    recorder = report_runs.run(tmp_path)
+    recorder.objects |= report_runs.portfolio(report_runs.backtest(365), fills=30)
+    text, twin = written(recorder)
+    page = Reader(text)
+    assert (twin["trades"]["count"], twin["trades"]["shown"]) == (365 * 30, fills.MOST)
+    assert {len(texts) for texts in page.cells["texts"]} == {fills.MOST}
+    joined = " ".join(" ".join(page.texts).split())
+    assert "Only the newest are listed here. The whole log" in joined  # between them the number, which is not a text
+    assert "portfolio_analysis/trades.parquet" in joined
+    assert max(len(text.encode()), len(json.dumps(twin).encode())) < 2_000_000
+
+
+def test_without_the_script_the_newest_fills_are_there(report):
+    text, twin = report
+    shown = {at for at, *_ in Reader(text).numbers if at.startswith("/trades/rows/price/")}
+    assert shown == {f"/trades/rows/price/{place}" for place in range(AT_ONCE)}
+    part = text[text.index('id="h-trades"') : text.index('id="h-ran"')]
+    assert "slippage" not in part.split("<tbody", 1)[0].lower(), "no column of nothing"
+    for name, count in twin["trades"]["instruments"]:
+        assert f'<option value="{name}" data-count="{count}">' in part
+    assert "Only the newest" not in part
+
+
+def test_a_run_that_never_dealt_says_so_and_one_without_a_log_has_no_section(tmp_path):
+    assert "Nothing was dealt." in written(never_dealt(tmp_path / "a"))[0]
+    assert 'id="trades"' not in written(no_log(tmp_path / "b"))[0]
 
 
 def test_a_template_mistake_cannot_pass_as_an_empty_text(report):

@@ -176,7 +176,7 @@ def test_hourly_bars_without_a_benchmark_are_traded_and_annualised_by_the_market
             "kwargs": {"time_per_step": "60min", "generate_portfolio_metrics": True},
         }
         config = {"strategy": strategy, "executor": executor, "backtest": {"account": 1e6, "benchmark": None}}
-        PortAnaRecord(run, config).generate()
+        PortAnaRecord(run, config, trade_log=["parquet", "csv"]).generate()
         report = run.load_object("portfolio_analysis/report_normal_60min.pkl")
         assert (report.index[0], report.index[-1]) == (times[0], times[-1] + pd.Timedelta(hours=1))
         mean = run.list_metrics()["60min.excess_return_without_cost.mean"]
@@ -187,11 +187,23 @@ def test_hourly_bars_without_a_benchmark_are_traded_and_annualised_by_the_market
             f"portfolio_analysis/{name}.pkl"
             for name in ("report_normal_60min", "positions_normal_60min", "indicators_normal_60min",
                          "indicators_normal_60min_obj", "port_analysis_60min", "indicator_analysis_60min")
-        } | {"portfolio_analysis/trades.parquet"}  # fmt: skip
+        } | {"portfolio_analysis/trades.parquet", "portfolio_analysis/trades.csv"}  # fmt: skip
         trades = pd.read_parquet(run.download_artifact("portfolio_analysis/trades.parquet"))
+        text = pd.read_csv(run.download_artifact("portfolio_analysis/trades.csv"), dtype=str)
+        text = text.astype({name: float for name in trades.columns if trades[name].dtype == float})
+        pd.testing.assert_frame_equal(
+            text.assign(time=pd.to_datetime(text["time"])), trades, check_exact=True, check_dtype=False
+        )
         assert trades["fee"].sum() == pytest.approx(report["total_cost"].iloc[-1])
     finally:
         session.close()
+
+
+def test_a_log_of_trades_that_cannot_be_written_is_refused_at_once():
+    with pytest.raises(
+        ConfigError, match="trade_log: received 'cvs'; allowed are parquet, csv and a list of them.*csv"
+    ):
+        PortAnaRecord(None, trade_log=["parquet", "cvs"])
 
 
 def test_the_innermost_stage_is_named_once():
