@@ -181,7 +181,7 @@ def _nothing_older(kind: str, start: int, top: int, reach: Reach, *, seen: bool)
         lost_to = born = start
     for low, high, lost in ((lost_to, top, False), (born, lost_to, True), (start, born, False)):
         if low < high:
-            yield Hole(low, high, reach.why) if lost else Page(low, high, empty_rows(kind))
+            yield Hole(low, high, reach.why, forever=True) if lost else Page(low, high, empty_rows(kind))
 
 
 def in_order(kind: str, rows: Rows) -> Rows:

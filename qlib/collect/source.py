@@ -115,11 +115,15 @@ class Page:
 
 @dataclass(frozen=True)
 class Hole:
-    """Nothing of [start, end) can be had from the venue now, for this reason; it stays unknown."""
+    """Nothing of [start, end) can be had from the venue now, for this reason; it stays unknown.
+
+    `forever`: nor later, so that nobody need ask again (what the venue has thrown away).
+    """
 
     start: int
     end: int
     reason: str
+    forever: bool = False
 
 
 @runtime_checkable
