@@ -153,3 +153,26 @@ def test_what_is_written_is_read(tmp_path_factory, numbers, freq):
     path = tmp_path_factory.mktemp("c") / "x.txt"
     path.write_text("".join(text + "\n" for text in time_texts(times, freq)))
     np.testing.assert_array_equal(read_calendar(path, freq).times, times)
+
+
+even_lines = st.sampled_from(
+    ["2024-01-02", "2024-02-30", "1900-12-31", "2024-1-011", "2024-13-01", "1600-01-01", "20a4-01-01"]
+)
+clock_times = st.sampled_from(
+    [" 00:00:00", " 23:59:59", " 24:00:00", " 09:30:60", "T09:30:00", " 9:30:000", " -1:00:00"]
+)
+
+
+@given(st.lists(even_lines, min_size=1, max_size=4), clock_times | st.just(""))
+def test_a_file_of_even_lines_is_read_as_line_by_line(tmp_path_factory, lines, clock):
+    path = tmp_path_factory.mktemp("c") / "x.txt"
+    whole = "".join(line + clock + "\n" for line in lines)
+
+    def said(content):
+        path.write_text(content)
+        try:
+            return list(read_calendar(path, "60min").stamps)
+        except StoreError as error:
+            return str(error)
+
+    assert said(whole) == said(whole + "\n")  # a blank line: read one by one
