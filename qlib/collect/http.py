@@ -1,11 +1,11 @@
 """Asking a venue over HTTP: in turn, with patience, and without telling secrets.
 
-    http = Http("https://www.okx.com", judge=judge, patience=Patience())
-    http.get("/api/v5/market/candles", {"instId": "BTC-USDT"}, limit=Limit(40, 2.0))
+    http = Http("https://api.example.org", patience=Patience())
+    http.get("/candles", {"pair": "BTC-USDT"}, limit=Limit(40, 2.0), read=read)
 
     Limit(40, 2.0)      at most 40 requests in any 2 s, all threads together, counted where the server could count them:
                         a place is free again 2 s after its answer came, not after its question was sent
-    judge(...)          the venue's dialect: what an answer means; AgainError for "later", TooManyError for "slower"
+    read(reply)         the venue's dialect: what an answer means; AgainError for "later", TooManyError for "slower"
     secrets             are replaced by *** in everything that is logged or raised, and headers go to one host only
 
 Time-outs, broken connections, 429, 5xx, HTML pages and JSON that ends early are tried again, longer apart each time. A
@@ -103,9 +103,6 @@ class Reply:
     wait: float  # s that the server asks us to wait (Retry-After), 0 where it does not
 
 
-Judge = Callable[[Reply], Any]
-
-
 def no_headers(path_and_query: str) -> dict[str, str]:
     """Return no headers: nobody has to sign a question about public data."""
     return {}
@@ -118,9 +115,6 @@ class Http:
     ----------
     base_url
         `https://host`; `http://...` only on this machine.
-    judge
-        Takes a Reply with JSON in it and returns what it says. Raises AgainError for what may be better later,
-        TooManyError if it was asked too often, and VenueError for the rest.
     patience
         How long to wait and how often to try.
     speed
@@ -136,7 +130,6 @@ class Http:
         self,
         base_url: str,
         *,
-        judge: Judge,
         patience: Patience = Patience(),
         speed: float | None = 1.0,
         headers: Callable[[str], dict[str, str]] = no_headers,
@@ -144,7 +137,7 @@ class Http:
     ) -> None:
         self.base_url = checked_url(base_url.rstrip("/"), trusted=False)
         self.requests = 0
-        self._judge, self._patience, self._speed, self._headers = judge, patience, speed, headers
+        self._patience, self._speed, self.headers = patience, speed, headers
         self._secrets = tuple(sorted((text for text in secrets if text), key=len, reverse=True))
         self._throttles: dict[tuple[str, ...], Throttle] = {}
         self._sessions: list[Any] = []
@@ -162,7 +155,7 @@ class Http:
         *,
         limit: Limit,
         per: Iterable[str] = (),
-        read: Callable[[Any], T],
+        read: Callable[[Reply], T],
     ) -> T:
         """Return what `read` makes of the answer to one question.
 
@@ -175,7 +168,8 @@ class Http:
         per
             Names of parameters with which the venue counts separately, one count for each of their values.
         read
-            Takes what `judge` returned; it may raise AgainError too.
+            Takes a Reply with JSON in it, of any status. Raises AgainError for what may be better later, TooManyError
+            if it was asked too often, and VenueError for what it will always be.
 
         Raises
         ------
@@ -189,7 +183,7 @@ class Http:
             with throttle.turn():
                 reply = self._ask(path, params)
             try:
-                return read(self._judge(_with_json(reply)))
+                return read(_with_json(reply))
             except AgainError as error:
                 wait = error.wait
                 if isinstance(error, TooManyError):
@@ -259,7 +253,7 @@ class Http:
         try:
             with self._session().get(
                 self.base_url + query,
-                headers=self._headers(query),
+                headers=self.headers(query),
                 timeout=timeout,
                 stream=True,
                 allow_redirects=False,
