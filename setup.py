@@ -91,6 +91,13 @@ setup(
                 language="c++",
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else [*UNIX, "-ffp-contract=off"],
             ),
+            Extension(
+                "qlib.data.dataset.kernels.windows",
+                ["qlib/data/dataset/kernels/windows.pyx"],
+                depends=["qlib/data/dataset/kernels/windows.hpp"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
+            ),
         ],
         compiler_directives={"language_level": 3},
     ),

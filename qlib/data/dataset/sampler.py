@@ -7,8 +7,8 @@
     sampler[[0, 2, 1]]    array (3, 20, columns) of its own
 
 All rows lie in one array, instrument after instrument, so a window without missing dates is a slice of it. The others
-are put together from row numbers; a date on which the instrument has no row points to one extra row of NaN. Filling
-works on those row numbers and never looks outside the window or at another instrument.
+are copied row by row; a date on which the instrument has no row is one extra row of NaN. Filling never looks outside
+the window or at another instrument.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from qlib.config import active_settings
 from qlib.data.dataset.columns import for_each
 from qlib.data.dataset.dataset import DatasetH
 from qlib.data.dataset.handler import DataHandler
+from qlib.data.dataset.kernels import Windows
 from qlib.data.dataset.utils import day_or_moment, get_level_index, row_order, unique_dates
 from qlib.errors import ConfigError, InputError, MissingDataError, did_you_mean
 
@@ -83,7 +84,7 @@ class TSDataSampler:
         order, self._index = row_order(index, "instrument")
         self.data_arr = _by_row(data, order, dtype)
         self.nan_idx = -1
-        self._of_instrument, self._of_date = (np.asarray(codes, np.int32) for codes in self._index.codes)
+        self._of_instrument, self._of_date = (np.ascontiguousarray(codes, np.int32) for codes in self._index.codes)
         again = (np.diff(self._of_instrument) == 0) & (np.diff(self._of_date) == 0)
         if again.any():
             instrument, date = self._index[int(np.argmax(again))]
@@ -98,7 +99,7 @@ class TSDataSampler:
         self._keep_rows(rows[_is_sample(idx_map, dates, start, end)])
 
     def _keep_rows(self, rows: np.ndarray) -> None:
-        """Remember the row of every sample, and where its window begins if no date of it is missing, else -1."""
+        """Remember the place of every sample: where its window begins, or if a date of it is missing -1 - its row."""
         begin = rows - (self.step_len - 1)
         at = np.maximum(begin, 0)
         unbroken = (
@@ -107,17 +108,18 @@ class TSDataSampler:
             & (self._of_date[rows] - self._of_date[at] == self.step_len - 1)
         )
         self._sample_rows = rows
-        self._begins = np.where(unbroken, begin, -1)
-        self._begin = array("q", self._begins.astype(np.int64).tobytes())  # read one by one it is faster than numpy
+        self._places = np.where(unbroken, begin, -1 - rows).astype(np.int64)
+        self._place = array("q", self._places.tobytes())  # read one by one it is faster than numpy
         self._gives_copies = active_settings().compat == "qlib"
         self._show()
 
     def _show(self) -> None:
         self._shown = self.data_arr.view()
         self._shown.flags.writeable = False
+        self._windows = Windows(self.data_arr.view(np.uint8), self._of_date, self._of_instrument, self.step_len)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in vars(self).items() if name not in ("_shown", "idx_df")}
+        return {name: value for name, value in vars(self).items() if name not in ("_shown", "_windows", "idx_df")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         vars(self).update(state)
@@ -209,77 +211,62 @@ class TSDataSampler:
         """
         if type(idx) is int:  # the short way: one window, nothing missing
             try:
-                begin = self._begin[idx]
+                place = self._place[idx]
             except IndexError:
                 raise KeyError(f"sample {idx} is asked for; there are {len(self)}") from None
-            if begin >= 0:
-                window = self._shown[begin : begin + self.step_len]
+            if place >= 0:
+                window = self._shown[place : place + self.step_len]
                 return window.copy() if self._gives_copies else window
-            return self._gathered(self._sample_rows[[idx]])[0]
+            window = np.empty((self.step_len, self._shown.shape[1]), self._shown.dtype)
+            self._windows.one(place, FILLNA_TYPES.index(self.fillna_type), window)
+            window.setflags(write=self._gives_copies)  # faster than through `flags`
+            return window
         if isinstance(idx, tuple):
             return self._gathered(*self._locate(*idx))[0]
         if isinstance(idx, slice):
             return self._neighbours(range(*idx.indices(len(self))))
         if isinstance(idx, int | np.integer):
             return self[int(idx)]
-        many = np.asarray(idx)
-        if many.dtype == bool:
-            many = np.flatnonzero(many)
-        if many.size and (many.min() < -len(self) or many.max() >= len(self)):
-            worst = many.max() if many.max() >= len(self) else many.min()
-            raise KeyError(f"sample {worst} is asked for; there are {len(self)}")
-        many = many.astype(np.intp)
-        return self._gathered(self._sample_rows[many], begin=self._begins[many])
+        return self._gathered(self._asked(np.asarray(idx)))
 
     def __getitems__(self, idx: Sequence[int]) -> np.ndarray:
         """Return the windows of a batch: torch's DataLoader asks for them at once."""
         return self[list(idx)]
 
+    def _asked(self, idx: np.ndarray) -> np.ndarray:
+        """Return the places of some samples: their numbers, or a bool for each sample."""
+        numbers = idx if idx.size else idx.astype(np.intp)
+        kind = numbers.dtype.kind
+        if numbers.ndim != 1 or kind not in "iub" or (kind == "b" and len(numbers) != len(self)):
+            raise InputError(
+                f"samples: received {idx.dtype} of shape {idx.shape}; allowed are whole numbers in a row, or a bool "
+                f"for each of the {len(self)} samples"
+            )
+        try:
+            return self._places[numbers]
+        except IndexError:
+            worst = numbers.max() if numbers.max() >= len(self) else numbers.min()
+            raise KeyError(f"sample {worst} is asked for; there are {len(self)}") from None
+
     def _neighbours(self, samples: range) -> np.ndarray:
-        begin = self._begins[samples.start : samples.stop] if samples.step == 1 else self._begins[list(samples)]
-        if len(begin) and not self._gives_copies and (begin >= 0).all() and (np.diff(begin) == 1).all():
+        places = self._places[samples.start : samples.stop] if samples.step == 1 else self._places[list(samples)]
+        if len(places) and not self._gives_copies and (places >= 0).all() and (np.diff(places) == 1).all():
             windows = np.lib.stride_tricks.sliding_window_view(
-                self._shown[begin[0] : begin[-1] + self.step_len], self.step_len, axis=0
+                self._shown[places[0] : places[-1] + self.step_len], self.step_len, axis=0
             )
             return windows.transpose(0, 2, 1)
-        windows = self._gathered(self._sample_rows[list(samples)], begin=begin)
+        windows = self._gathered(places)
         windows.flags.writeable = self._gives_copies
         return windows
 
-    def _gathered(
-        self, rows: np.ndarray, back: np.ndarray | None = None, begin: np.ndarray | None = None
-    ) -> np.ndarray:
-        """Return the windows that end at `rows`, or so many dates `back` after them."""
-        if begin is not None and (begin >= 0).all():
-            numbers = begin[:, None] + np.arange(self.step_len)
-        else:
-            numbers = self._window_rows(rows, back)
-        out = np.empty((*numbers.shape, self.data_arr.shape[1]), self.data_arr.dtype)
-        np.take(self.data_arr, numbers, axis=0, out=out, mode="clip")  # "clip" writes to `out` itself
+    def _gathered(self, places: np.ndarray, back: int = 0) -> np.ndarray:
+        """Return the windows at those places, or if dates are missing so many dates `back` after them."""
+        out = np.empty((len(places), self.step_len, self.data_arr.shape[1]), self.data_arr.dtype)
+        self._windows.gather(places, back, FILLNA_TYPES.index(self.fillna_type), out)
         return out
 
-    def _window_rows(self, rows: np.ndarray, back: np.ndarray | None) -> np.ndarray:
-        """Return the row numbers (samples, step_len) of windows that end `back` dates after `rows`."""
-        empty, last = len(self.data_arr) - 1, self.step_len - 1
-        numbers = np.full((len(rows), self.step_len), -1)
-        ends = self._of_date[rows] + (0 if back is None else back)
-        for k in range(min(self.step_len, empty)):  # the k-th row before, if the window reaches back to it
-            source = np.maximum(rows - k, 0)
-            away = ends - self._of_date[source]
-            inside = np.flatnonzero(
-                (rows >= k) & (self._of_instrument[source] == self._of_instrument[rows]) & (away >= 0) & (away <= last)
-            )
-            numbers[inside, last - away[inside]] = source[inside]
-        if self.fillna_type != "none":
-            numbers = np.maximum.accumulate(numbers, axis=1)  # row numbers ascend with the date
-        if self.fillna_type == "ffill+bfill":
-            first = np.where(numbers < 0, empty, numbers).min(axis=1)
-            numbers = np.where(numbers < 0, first[:, None], numbers)
-        numbers[numbers < 0] = empty
-        return numbers
-
-    def _locate(self, date: Any, instrument: str) -> tuple[np.ndarray, np.ndarray]:
-        """Return (last row of the instrument not after `date`, dates from it to the last date not after `date`)."""
+    def _locate(self, date: Any, instrument: str) -> tuple[np.ndarray, int]:
+        """Return (-1 - the last row of the instrument not after `date`, dates from it to the last one not after it)."""
         instruments, dates = self._index.levels
         at = int(dates.searchsorted(pd.Timestamp(date), side="right")) - 1
         if at < 0:
@@ -291,9 +278,8 @@ class TSDataSampler:
         code = int(instruments.get_indexer(pd.Index([instrument]))[0])
         low, high = np.searchsorted(self._of_instrument, [code, code + 1])
         row = low + int(np.searchsorted(self._of_date[low:high], at, side="right")) - 1
-        if row < low:  # it is listed later: the window is before its first row
-            return np.array([low]), np.array([at - int(self._of_date[low])])
-        return np.array([row]), np.array([at - int(self._of_date[row])])
+        row = max(row, int(low))  # if it is listed later the window is before its first row
+        return np.array([-1 - row]), at - int(self._of_date[row])
 
 
 def _by_row(data: pd.DataFrame, order: np.ndarray, dtype: Any) -> np.ndarray:

@@ -159,6 +159,27 @@ def test_an_empty_frame_has_no_samples():
     assert ts[:].shape == ts[[]].shape == (0, 3, 3)
 
 
+@pytest.mark.parametrize("asked", [[0.5, 1.0], ["A"], [[0, 1], [2, 3]], [True, False]])
+def test_samples_are_asked_for_by_whole_numbers_or_by_one_bool_each(asked):
+    ts = TSDataSampler(frame(), None, None, 2)
+    with pytest.raises(InputError, match=r"samples: received .* allowed are whole numbers in a row, or a bool"):
+        ts[asked]
+
+
+@pytest.mark.parametrize("asked", [[0, 48], [-49], np.array([48], np.uint8)])
+def test_a_sample_that_is_not_there_is_named(asked):
+    ts = TSDataSampler(frame(), None, None, 2)
+    with pytest.raises(KeyError, match=rf"sample {asked[-1]} is asked for; there are 48"):
+        ts[asked]
+
+
+def test_a_window_with_missing_dates_cannot_be_written_to_either():
+    ts = TSDataSampler(frame(np.arange(48) % 5 > 0), None, None, 3)
+    for i in range(len(ts)):
+        with pytest.raises(ValueError, match="read-only"):
+            ts[i][0] = 1.0
+
+
 def test_rows_that_are_there_twice_or_nowhere_are_refused():
     twice = pd.concat([frame(), frame().iloc[[5]]])
     with pytest.raises(InputError, match="B has two rows dated 2020-01-02"):
