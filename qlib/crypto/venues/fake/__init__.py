@@ -9,6 +9,8 @@ bars.py           names and opening times of bars, what is visible now, pages
 market.py         what is true at the venue
 random_market.py  a market made up, with everything real ones have
 rest.py           the OKX v5 REST dialect
+coingecko.py      the CoinGecko v3 dialect
+desk.py           one question in, one answer out
 limits.py         rate limits
 faults.py         what goes wrong, on request
 server.py         the server: `FakeVenue`

@@ -19,6 +19,7 @@
     revised     the newest finished bar comes with other numbers than it will have the next time
     short       fewer rows than asked, though there are more: the newest ones of the page
     skew        the venue's clock is `skew` ms off for this request
+    null        CoinGecko only: every number of every row is null
     delist      from this request on, its instrument is gone (code 51001)
 
 By chance, the same question fails at most `in_a_row` times one after the other, so that patience pays; what
@@ -37,7 +38,7 @@ from qlib.errors import InputError, did_you_mean
 
 KINDS: Final = (
     "timeout", "reset", "cut", "5xx", "html", "limit_html", "limit", "truncated", "code", "busy",
-    "duplicate", "disorder", "revised", "short", "skew", "delist",
+    "duplicate", "disorder", "revised", "short", "skew", "null", "delist",
 )  # fmt: skip
 ON_ROWS: Final = ("duplicate", "disorder", "revised", "short")
 

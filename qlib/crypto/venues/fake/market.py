@@ -18,7 +18,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from qlib.crypto.venues.fake.bars import DAY, MINUTE, PRICES, Bars, number, size, text
+from qlib.crypto.venues.fake.bars import DAY, PRICES, Bars, number, size, text
 from qlib.errors import InputError, did_you_mean
 
 _COMMON: Final = (
@@ -242,4 +242,4 @@ def _short(values: np.ndarray) -> np.ndarray:
     return np.round(values, 8)
 
 
-__all__ = ["DAY", "MINUTE", "TYPES", "Market", "Table", "candle_columns"]
+__all__ = ["TYPES", "Market", "Table", "candle_columns"]

@@ -22,12 +22,10 @@ from qlib.crypto.venues.fake.bars import (
     DAY,
     HOUR,
     MARKED,
-    MINUTE,
     PERIODS,
     PRICES,
     Bars,
     number,
-    size,
     text,
     window,
 )
@@ -409,4 +407,4 @@ def answer(path: str, params: Params, view: View) -> list[str]:
     return endpoint.handler(view, path, params)
 
 
-__all__ = ["ENDPOINTS", "MINUTE", "PREFIX", "Endpoint", "Refusal", "View", "answer", "dumps", "rows_of", "size"]
+__all__ = ["ENDPOINTS", "PREFIX", "Endpoint", "Refusal", "View", "answer", "dumps", "rows_of"]

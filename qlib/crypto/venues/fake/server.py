@@ -12,41 +12,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
-from qlib.crypto.venues.fake.bars import PRICES, number
-from qlib.crypto.venues.fake.faults import ON_ROWS, Fault, Faults
+import pandas as pd
+
+from qlib.crypto.venues.fake.coingecko import Coins
+from qlib.crypto.venues.fake.desk import Desk, Question
+from qlib.crypto.venues.fake.faults import Faults
 from qlib.crypto.venues.fake.limits import Limits
 from qlib.crypto.venues.fake.market import Market
-from qlib.crypto.venues.fake.rest import ENDPOINTS, PREFIX, Endpoint, Refusal, View, answer, dumps
+from qlib.crypto.venues.fake.rest import ENDPOINTS, PREFIX
 from qlib.errors import InputError, MissingDataError, RunError, did_you_mean
 
 try:
-    import aiohttp
     from aiohttp import web
 except ImportError as error:  # pragma: no cover - the extra is there wherever tests run
     raise MissingDataError('the fake venue needs aiohttp: pip install "qlib-crypto[live]"') from error
-
-_EDGE = "<html>\n<head><title>{0}</title></head>\n<body>\n<center><h1>{0}</h1></center>\n<hr>\n</body>\n</html>\n"
-_BROKEN = (
-    (500, "50026", "System error. Try again later."),
-    (502, "50026", "System error. Try again later."),
-    (503, "50001", "Service temporarily unavailable. Please try again later."),
-    (504, "50004", "API endpoint request timeout. This does not mean that the request was successful or failed."),
-)
-_WORDS = {
-    "50011": "Rate limit reached. Please refer to API documentation and throttle requests accordingly.",
-    "50013": "Systems are busy. Please try again later.",
-    "50026": "System error. Try again later.",
-    "50001": "Service temporarily unavailable. Please try again later.",
-    "50040": "Too frequent operations. Please try again later.",
-    "51000": "Parameter error",
-    "51001": "Instrument ID, Instrument ID code, or Spread ID doesn't exist.",
-}
 
 
 class Asked(NamedTuple):
@@ -69,6 +53,8 @@ class FakeVenue:
         The whole truth: `candles={(inst_id, bar): DataFrame(ts, open, high, low, close, volume, amount)}` (base units,
         quote units), mark and index without the last two, `funding={inst_id: DataFrame(ts, rate, predicted_rate)}`,
         `oi={(inst_id, period): DataFrame(ts, oi, oi_base, oi_quote)}`. Times are int64 ms UTC, opening times.
+    coins, coin_history
+        What CoinGecko knows, see `Coins`: rows with id, symbol, name; `{id: DataFrame(ts, price, market_cap, volume)}`.
     now
         The venue's clock in ms UTC, standing still until it is set; None is the real clock.
     limits
@@ -78,7 +64,7 @@ class FakeVenue:
     page_limits
         Another page limit of a path, such as `{"market/history-candles": 100}`.
     reach
-        How far back, in ms, "funding", "trades", "1s" and "premium" go; None is for ever.
+        How far back, in ms, "funding", "trades", "1s", "premium" and "coins" go; None is for ever.
     delay
         Seconds that every answer takes.
     """
@@ -86,6 +72,8 @@ class FakeVenue:
     def __init__(
         self,
         *,
+        coins: Iterable[Mapping[str, Any]] | pd.DataFrame = (),
+        coin_history: Mapping[str, pd.DataFrame] | None = None,
         now: int | None = None,
         limits: bool | float = True,
         faults: Faults | None = None,
@@ -101,20 +89,23 @@ class FakeVenue:
                 known = [name.removeprefix(PREFIX) for name in ENDPOINTS]
                 raise InputError(f"page_limits: no path {path!r}{did_you_mean(path, known)}")
         self.market = Market(**market)
+        limit = Limits(None if limits is False else float(limits))
+        self.desk = Desk(self.market, Coins(coins, coin_history), limit, dict(page_limits or {}), dict(reach or {}))
         self.faults = faults
-        self.page_limits = dict(page_limits or {})
-        self.reach = dict(reach or {})
         self.delay = delay
         self.requests: list[Asked] = []
         self.failures: list[Exception] = []  # mistakes of this program, raised when the venue stops
         self._now = now
-        self._limits = Limits(None if limits is False else float(limits))
         self._port = port
-        self._revised: set[str] = set()
         self._stopping: asyncio.Event
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
         self.url = ""
+
+    @property
+    def reach(self) -> dict[str, int | None]:
+        """How far back the venue tells, in ms; may be changed at any time."""
+        return self.desk.reach
 
     # --- the clock
 
@@ -203,14 +194,18 @@ class FakeVenue:
         if self.delay:
             await asyncio.sleep(self.delay)
         kind = fault.kind if fault is not None else ""
-        status, code, body, content = self._answer(request.method, path, params, fault, at)
-        self.requests.append(Asked(path, params, status, code, kind, at))
-        if kind in {"timeout", "reset", "cut"}:
-            assert faults is not None
+        try:
+            reply = self.desk.reply(Question(request.method, path, params, request.headers), self.now, fault, faults)
+        except Exception as error:  # whoever asks would take it for a fault that was ordered
+            self.failures.append(error)
+            raise
+        self.requests.append(Asked(path, params, reply.status, reply.code, kind, at))
+        body = reply.body
+        if faults is not None and kind in {"timeout", "reset", "cut"}:
             await self._break(request, kind, body, faults.hold)
         if kind == "truncated":
             body = body[: len(body) * 2 // 3]
-        return web.Response(status=status, body=body, headers={"Content-Type": content})
+        return web.Response(status=reply.status, body=body, headers=reply.headers)
 
     async def _break(self, request: web.BaseRequest, kind: str, body: bytes, hold: float) -> None:
         """Break the connection now, in the middle of the answer, or after a silence."""
@@ -226,74 +221,5 @@ class FakeVenue:
             transport.abort()
         raise asyncio.CancelledError
 
-    def _answer(
-        self, method: str, path: str, params: dict[str, str], fault: Fault | None, at: float
-    ) -> tuple[int, str, bytes, str]:
-        kind = fault.kind if fault is not None else ""
-        if kind in {"html", "limit_html"}:
-            title = "502 Bad Gateway" if kind == "html" else "429 Too Many Requests"
-            return int(title[:3]), "", _EDGE.format(title).encode(), "text/html"
-        try:
-            rows = self._rows(method, path, params, fault, at)
-        except Refusal as refusal:
-            body = dumps({"code": refusal.code, "data": [], "msg": refusal.words})
-            return refusal.status, refusal.code, body.encode(), "application/json"
-        except Exception as error:  # whoever asks would take it for a fault that was ordered
-            self.failures.append(error)
-            raise
-        return 200, "0", f'{{"code":"0","data":[{",".join(rows)}],"msg":""}}'.encode(), "application/json"
 
-    def _rows(self, method: str, path: str, params: dict[str, str], fault: Fault | None, at: float) -> list[str]:
-        endpoint = ENDPOINTS.get(path)
-        if endpoint is None:
-            raise Refusal("404", "Not Found", 404)
-        if method != "GET":
-            raise Refusal("405", "Method Not Allowed", 405)
-        self._count(path, endpoint, params, at)
-        now = self.now
-        if fault is not None:
-            now += fault.skew if fault.kind == "skew" else 0
-            self._refuse(fault, params)
-        view = View(self.market, now, self.page_limits, self.reach)
-        rows = answer(path, params, view)
-        if fault is None or fault.kind not in ON_ROWS:
-            return rows
-        if fault.kind == "revised":
-            return self._revise(path, params, rows)
-        assert self.faults is not None
-        return self.faults.disturb(fault.kind, rows)
-
-    def _count(self, path: str, endpoint: Endpoint, params: dict[str, str], at: float) -> None:
-        key = (path, *(params.get(name, "") for name in endpoint.per))
-        if not self._limits.allows(key, endpoint.requests, endpoint.seconds, at):
-            raise Refusal("50011", _WORDS["50011"], 429)
-
-    def _refuse(self, fault: Fault, params: dict[str, str]) -> None:
-        """The faults that are answers with an error code."""
-        assert self.faults is not None
-        if fault.kind == "5xx":
-            status, code, words = _BROKEN[int(self.faults.choice("0123"))]
-            raise Refusal(code, words, status)
-        if fault.kind == "code":
-            code = fault.code or self.faults.choice(("50011", "50013", "50026"))
-            raise Refusal(code, _WORDS.get(code, "Error"), 200)
-        if fault.kind in {"limit", "busy"}:
-            code = "50011" if fault.kind == "limit" else "50013"
-            raise Refusal(code, _WORDS[code], 429)
-        if fault.kind == "delist" and params.get("instId") in self.market.instruments:
-            self.delist(params["instId"])
-
-    def _revise(self, path: str, params: dict[str, str], rows: list[str]) -> list[str]:
-        """Change the newest finished bar, if it is the newest one that the venue has: only such bars are revised."""
-        if "candles" not in path or params.get("after"):
-            return rows
-        for place, line in enumerate(rows[:2]):
-            row = json.loads(line)
-            if row[-1] == "1":
-                close = number(float(row[4]) * 1.0001)
-                row[4], row[2] = close, max(row[2], close, key=float)
-                return [*rows[:place], dumps(row), *rows[place + 1 :]]
-        return rows
-
-
-__all__ = ["PRICES", "Asked", "FakeVenue", "aiohttp"]
+__all__ = ["Asked", "FakeVenue"]
