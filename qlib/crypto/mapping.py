@@ -1,0 +1,315 @@
+"""Coins of a ranking -> instruments of a venue: by ticker AND price AND rank, never by ticker alone.
+
+    id            symbol  price      instrument      base  price
+    bitcoin       BTC     109560     BTC-USDT-SWAP   BTC   109541.2     -> the same coin
+    just-a-clone  BTC     0.0021                                        -> price disagrees, x 1.9e-08
+
+    matched = match(coins, markets, overrides={"the-open-network": "TON-USDT-SWAP"})
+    matched[["id", "instrument", "why"]]        every coin, with the reason where it has no instrument
+    print(told(matched))                        what a person should look at
+
+Tickers are not unique: thousands of coins share one, and the same coin changes its own. A coin gets an instrument if
+exactly one has its ticker and a price within `tolerance` of its own; of several coins that claim one instrument, the
+best-ranked, if its market cap is ten times that of the next. Anything less sure is left out and reported. A file of
+overrides is a person's word and decides before all of that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+
+from qlib.collect.source import Instrument
+from qlib.crypto.coin_classes import KINDS, LEFT_OUT, kinds
+from qlib.errors import InputError, did_you_mean
+
+TOLERANCE: Final = 0.05  # two venues and a minute apart; a dollar and its stable coin
+CLEARLY: Final = 10.0  # times the market cap of the next
+
+OVERRIDE: Final = "override"
+AGREES: Final = "ticker and price"
+PREFERRED: Final = "ticker, price and rank"
+BY_TICKER: Final = "ticker alone"
+CHOSEN: Final = (OVERRIDE, AGREES, PREFERRED, BY_TICKER)
+
+
+def match(
+    coins: pd.DataFrame,
+    markets: pd.DataFrame,
+    *,
+    overrides: Mapping[str, str | None] | None = None,
+    left_out: Iterable[str] = LEFT_OUT,
+    tolerance: float | None = TOLERANCE,
+) -> pd.DataFrame:
+    """Return the coins with the columns instrument (None where there is none), why and ratio.
+
+    Parameters
+    ----------
+    coins
+        A snapshot table (qlib/crypto/snapshots.py): known, id, symbol, name, rank, market_cap, price. Snapshots are
+        matched one by one, each with what is said of its own moment only.
+    markets
+        What could be traded: instrument, base (ticker of the coin), price; and, where prices belong to one snapshot,
+        known. Several instruments of one base are ambiguous: give those of one kind and one quote.
+    overrides
+        Coin id -> instrument, or None to leave the coin out.
+    left_out
+        Kinds of coins that get no instrument (`qlib.crypto.coin_classes.KINDS`).
+    tolerance
+        How far the two prices may be apart, as a part of the coin's. None compares no prices: tickers alone decide, and
+        two coins with one ticker are ambiguous.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The rows of `coins` in their order. `ratio` is the instrument's price over the coin's (NaN unknown); with an
+        override it tells whether the person's word still fits.
+
+    Raises
+    ------
+    InputError
+        An unknown kind, a tolerance that is none, an override to an instrument that two coins of one snapshot get.
+
+    Examples
+    --------
+    >>> coins = pd.DataFrame({"known": 0, "id": ["bitcoin", "clone"], "symbol": "BTC", "name": ["Bitcoin", "Clone"],
+    ...                       "rank": [1.0, np.nan], "market_cap": [2e12, np.nan], "price": [100.0, 0.2]})
+    >>> markets = pd.DataFrame({"instrument": ["BTC-USDT"], "base": ["BTC"], "price": [100.1]})
+    >>> match(coins, markets)["why"].tolist()
+    ['ticker and price', 'the price disagrees: BTC-USDT x 500.5']
+    """
+    kinds_out = _checked_kinds(left_out)
+    if tolerance is not None and not 0 < tolerance < 1:
+        raise InputError(f"tolerance: received {tolerance!r}; a part such as 0.05, or None, is allowed")
+    coins = coins.reset_index(drop=True)
+    said = dict(overrides or {})
+    why = pd.Series("", index=coins.index, dtype=object)
+    instrument = pd.Series(None, index=coins.index, dtype=object)
+
+    ruled = coins["id"].isin(list(said)).to_numpy()
+    instrument[ruled] = (
+        coins.loc[ruled, "id"].map(lambda coin: said[coin]).astype(object).where(lambda s: s.notna(), None)
+    )
+    why[ruled] = np.where(instrument[ruled].isna(), "left out by an override", OVERRIDE)
+    kind = kinds(coins)
+    out = np.isin(kind, kinds_out) & ~ruled
+    why[out] = kind[out]
+
+    pairs = _pairs(coins[(why == "").to_numpy()], markets)
+    ratio = _judge(coins, pairs, instrument, why, tolerance)
+    ratio = ratio.where(~ruled, _ratio_of_overrides(coins, markets, instrument, ruled))
+    _refuse_twice(coins, instrument)
+    return coins.assign(instrument=instrument, why=why, ratio=ratio.astype(np.float64))
+
+
+def _checked_kinds(left_out: Iterable[str]) -> list[str]:
+    found = list(left_out)
+    for one in found:
+        if one not in KINDS:
+            raise InputError(f"left_out: received {one!r}; {', '.join(KINDS)} are allowed{did_you_mean(one, KINDS)}")
+    return found
+
+
+def _pairs(coins: pd.DataFrame, markets: pd.DataFrame) -> pd.DataFrame:
+    """Return every coin beside every instrument with its ticker, of its own snapshot; `row` is the coin's place."""
+    keys = ["base", "known"] if "known" in markets.columns else ["base"]
+    left = coins[["known", "symbol", "market_cap", "price"]].rename(columns={"symbol": "base", "price": "coin_price"})
+    left = left.assign(row=coins.index, base=left["base"].str.upper())
+    right = markets[[*keys, "instrument", "price"]].assign(base=markets["base"].astype(str).str.upper())
+    pairs = left.merge(right.drop_duplicates([*keys, "instrument"]), on=keys, how="inner")
+    return pairs.assign(ratio=pairs["price"] / pairs["coin_price"].where(pairs["coin_price"] > 0))
+
+
+def _judge(
+    coins: pd.DataFrame, pairs: pd.DataFrame, instrument: pd.Series, why: pd.Series, tolerance: float | None
+) -> pd.Series:
+    """Fill in who gets what, and why the others get nothing; return the price ratios."""
+    ratio = pd.Series(np.nan, index=coins.index)
+    why[(why == "")] = "no instrument has this ticker"
+    if tolerance is None:
+        agree = pairs
+    else:
+        known = pairs["ratio"].notna()
+        near = known & ((pairs["ratio"] - 1).abs() <= tolerance)
+        agree = pairs[near]
+        best = pairs[known].assign(off=np.log(pairs["ratio"].where(pairs["ratio"] > 0)).abs()).sort_values("off")
+        best = best.drop_duplicates("row").set_index("row")
+        why[pairs.loc[~known, "row"]] = "no price to compare"
+        far = best.index.difference(pd.Index(agree["row"]))
+        why[far] = [
+            f"the price disagrees: {name} x {r:.4g}" for name, r in best.loc[far, ["instrument", "ratio"]].to_numpy()
+        ]
+        ratio[best.index] = best["ratio"]
+
+    taken = set(zip(coins["known"][instrument.notna()], instrument[instrument.notna()], strict=True))
+    free = [pair not in taken for pair in zip(agree["known"], agree["instrument"], strict=True)]
+    why[agree.loc[~np.array(free, dtype=bool), "row"]] = "an override gives its instrument to another coin"
+    agree = agree[free]
+
+    several = agree[agree.duplicated("row", keep=False)]
+    for row in several["row"].unique():
+        why[row] = f"ambiguous: {', '.join(sorted(several['instrument'][several['row'] == row]))}"
+    agree = agree[~agree["row"].isin(several["row"])]
+
+    order = agree.assign(cap=agree["market_cap"].fillna(0.0)).sort_values(["cap", "row"], ascending=[False, True])
+    group = order.groupby(["known", "instrument"], sort=False)
+    place, size = group.cumcount(), group["row"].transform("size")
+    second = group["cap"].shift(-1)
+    first = order[place == 0]
+    clear = (size == 1) | ((tolerance is not None) & (order["cap"] > 0) & (order["cap"] >= CLEARLY * second))
+    won = first[clear[first.index]]
+    instrument[won["row"]] = won["instrument"].to_numpy()
+    plain = BY_TICKER if tolerance is None else AGREES
+    why[won["row"]] = np.where(size[won.index] == 1, plain, PREFERRED)
+    ratio[won["row"]] = won["ratio"].to_numpy()
+    winner = won.set_index(["known", "instrument"])["row"]
+    lost = order[~order["row"].isin(won["row"])]
+    for row, known, name in lost[["row", "known", "instrument"]].to_numpy():
+        if (known, name) in winner.index:
+            why[row] = f"{name} belongs to {coins['id'][winner[(known, name)]]}, ten times larger"
+        else:
+            rivals = lost[(lost["known"] == known) & (lost["instrument"] == name)]["row"]
+            why[row] = f"ambiguous: {name} could be {', '.join(coins['id'][sorted(rivals)])}"
+    return ratio
+
+
+def _ratio_of_overrides(
+    coins: pd.DataFrame, markets: pd.DataFrame, instrument: pd.Series, ruled: np.ndarray
+) -> pd.Series:
+    keys = ["instrument", "known"] if "known" in markets.columns else ["instrument"]
+    asked = coins.assign(instrument=instrument)[ruled & instrument.notna().to_numpy()]
+    prices = markets[[*keys, "price"]].drop_duplicates(keys).rename(columns={"price": "theirs"})
+    both = asked.reset_index().merge(prices, on=keys, how="left").set_index("index")
+    return (both["theirs"] / both["price"].where(both["price"] > 0)).reindex(coins.index)
+
+
+def _refuse_twice(coins: pd.DataFrame, instrument: pd.Series) -> None:
+    given = coins.assign(instrument=instrument)[instrument.notna()]
+    twice = given[given.duplicated(["known", "instrument"], keep=False)]
+    if len(twice):
+        name, known = twice.iloc[0][["instrument", "known"]]
+        ids = twice[(twice["instrument"] == name) & (twice["known"] == known)]["id"]
+        raise InputError(f"overrides: {', '.join(ids)} would all be {name} at {pd.Timestamp(known, unit='ms')}")
+
+
+# ---------------------------------------------------------------------- what there is to match with
+def markets_of(
+    instruments: Iterable[Instrument], prices: Mapping[str, float], kind: str = "swap", quote: str = "USDT"
+) -> pd.DataFrame:
+    """Return a venue's instruments of one kind and quote as `match` wants them, with their prices (NaN unknown).
+
+    A perpetual settled in its own coin is another market than the linear one and is left out; so is what does not trade
+    yet. Delisted ones stay: their price decides.
+    """
+    rows = [
+        (one.symbol, one.base, float(prices.get(one.symbol, np.nan)))
+        for one in instruments
+        if one.kind == kind and one.quote == quote and not one.inverse and one.state != "preopen"
+    ]
+    return pd.DataFrame(rows, columns=["instrument", "base", "price"])
+
+
+def markets_by_name(coins: pd.DataFrame, names: str = "{symbol}") -> pd.DataFrame:
+    """Return one instrument for each ticker, named by a pattern, without prices: `match(..., tolerance=None)`.
+
+    >>> markets_by_name(pd.DataFrame({"symbol": ["BTC", "BTC", "ETH"]}), "{symbol}-USD")["instrument"].tolist()
+    ['BTC-USD', 'ETH-USD']
+    """
+    if names.count("{symbol}") != 1 or "{" in names.replace("{symbol}", ""):
+        raise InputError(
+            f"names: received {names!r}; a pattern with {{symbol}} in it, such as {{symbol}}-USDT, is allowed"
+        )
+    base = pd.unique(coins["symbol"])
+    return pd.DataFrame(
+        {
+            "instrument": [names.replace("{symbol}", one) for one in base],
+            "base": base,
+            "price": np.full(len(base), np.nan),
+        }
+    )
+
+
+def markets_of_bars(close: pd.DataFrame, known: Iterable[int], bar_ms: int, names: str = "{symbol}") -> pd.DataFrame:
+    """Return what a store's instruments cost when each snapshot became known.
+
+    Parameters
+    ----------
+    close
+        Index: open times of bars (naive UTC); a column an instrument, named by the pattern `names`.
+    known
+        The moments, int64 ms.
+    bar_ms
+        Length of a bar: its close is known when it is over.
+
+    The last bar that is over counts, if it ended not more than two bars or one day earlier.
+    """
+    head, _, tail = names.partition("{symbol}")
+    ends = close.index.to_numpy("datetime64[ms]").astype(np.int64) + bar_ms
+    moments = np.unique(np.fromiter(known, np.int64))
+    at = np.searchsorted(ends, moments, side="right") - 1
+    fresh = (at >= 0) & (moments - ends[np.maximum(at, 0)] <= max(2 * bar_ms, 86_400_000)) if len(ends) else at >= 0
+    values = close.to_numpy(np.float64)[at[fresh]]
+    columns = [str(name) for name in close.columns]
+    mine = [
+        i for i, n in enumerate(columns) if n.startswith(head) and n.endswith(tail) and len(n) > len(head) + len(tail)
+    ]
+    base = [columns[i][len(head) : len(columns[i]) - len(tail)] for i in mine]
+    return pd.DataFrame(
+        {
+            "known": np.repeat(moments[fresh], len(mine)),
+            "instrument": np.tile([columns[i] for i in mine], int(fresh.sum())),
+            "base": np.tile(base, int(fresh.sum())),
+            "price": values[:, mine].ravel(),
+        }
+    ).dropna(subset="price", ignore_index=True)
+
+
+# ---------------------------------------------------------------------- a person's word
+def read_overrides(path: str | Path) -> dict[str, str | None]:
+    """Return the overrides of a JSON file: {"coins": {"coin-id": "INSTRUMENT" or null}}; other keys are comments.
+
+    Raises InputError, which names the file and the entry, for anything else.
+    """
+    file = Path(path).expanduser()
+    try:
+        content: Any = json.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(f"{file} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise InputError(f"{file}: this is no JSON: {error}") from None
+    coins = content.get("coins") if isinstance(content, dict) else None
+    if not isinstance(coins, dict):
+        hint = next((h for key in content if (h := did_you_mean(str(key), ["coins"]))), "") if content else ""
+        raise InputError(f'{file}: {{"coins": {{"coin-id": "INSTRUMENT" or null}}}} is expected{hint}')
+    for coin, name in coins.items():
+        if not (name is None or (isinstance(name, str) and name)):
+            raise InputError(f"{file}: {coin} is {name!r}; the name of an instrument, or null, is allowed")
+    return dict(coins)
+
+
+def told(matched: pd.DataFrame, top: int | None = None) -> list[str]:
+    """Return what a person should look at: one line a coin that a doubt left out, best-ranked first.
+
+    Coins whose ticker nobody lists, and those of a kind that is left out, are no doubt. An override whose price is off
+    is told, too. With `top`, only coins of that rank or better.
+    """
+    doubt = matched["why"].str.contains("ambiguous|disagrees|no price|overrid", regex=True)
+    wrong = (matched["why"] == OVERRIDE) & ((matched["ratio"] - 1).abs() > TOLERANCE)
+    doubt &= matched["why"] != OVERRIDE
+    doubt &= matched["why"] != "left out by an override"
+    rows = matched[doubt | wrong]
+    if top is not None:
+        rows = rows[rows["rank"] <= top]
+    lines = []
+    for (coin, symbol), found in rows.sort_values("rank", kind="stable").groupby(["id", "symbol"], sort=False):
+        days = pd.to_datetime(found["known"], unit="ms").dt.strftime("%Y-%m-%d")
+        when = days.iloc[0] if len(days) == 1 else f"{days.min()} to {days.max()}, {len(days)} snapshots"
+        first = found.iloc[0]
+        why = first["why"] if first["why"] != OVERRIDE else f"override to {first['instrument']}, x {first['ratio']:.4g}"
+        lines.append(f"{symbol} ({coin}), {when}: {why}")
+    return lines
