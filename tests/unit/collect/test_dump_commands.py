@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from qlib.collect import dump
+from qlib.collect import spool
 from qlib.collect.dump import DumpDataAll, DumpDataFix, DumpDataUpdate, dump_all, dump_fix, dump_update
 from qlib.config import build_settings
 from qlib.data.provider import Provider
@@ -292,7 +292,7 @@ def test_what_does_not_change_is_not_written(store):
 def test_bars_wait_in_a_file_when_they_are_many(tmp_path, monkeypatch):
     frames = {f"S{i}": of("1 c=1|3 c=3") if i % 2 else of("1 c=1|2 c=2 v=5|3 c=3 v=7") for i in range(9)}
     dump_all(frames, tmp_path / "memory")
-    monkeypatch.setattr(dump, "_IN_MEMORY", 40)
+    monkeypatch.setattr(spool, "IN_MEMORY", 40)
     dump_all(frames, tmp_path / "file")
     assert contents(tmp_path / "memory") == contents(tmp_path / "file")
 
