@@ -24,7 +24,6 @@ from typing import Any, ClassVar, Literal, cast
 import numpy as np
 import pandas as pd
 
-from qlib.data.active import within_horizon
 from qlib.data.dataset import loader as data_loader_module
 from qlib.data.dataset import processor as processor_module
 from qlib.data.dataset.columns import View, lent
@@ -43,6 +42,7 @@ from qlib.data.dataset.utils import (
     unique_dates,
     without_group,
 )
+from qlib.data.provider.as_of import within_horizon
 from qlib.errors import ConfigError, InputError, MissingDataError, did_you_mean
 from qlib.log import TimeInspector, get_module_logger
 from qlib.utils.objects import init_instance_by_config

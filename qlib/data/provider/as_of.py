@@ -5,21 +5,23 @@
 
 What was computed then and what is computed now must agree on the days that both know: `qlib check-leakage` asks that.
 Spans of a universe that begin later are not there yet, those that end later are still open. The calendar of the future
-stays: when a market opens is known ahead. Reported data need nothing, as `P` sees only what was announced.
+stays: when a market opens is known ahead. Reported data need nothing, as `P` sees only what was announced. Handlers
+cut frames that do not come from the store with `within_horizon`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from qlib.config import Settings
-from qlib.data.active import Horizon, active_provider, fill, horizon
+from qlib.data.active import active_provider, fill
 from qlib.data.calendar import Calendar, timestamp
 from qlib.data.provider.facade import Provider
 from qlib.data.provider.store import Store
@@ -136,3 +138,32 @@ def data_until(last: Any, freq: str = "day", *, label_bars: int = 0) -> Iterator
     finally:
         horizon.reset(token)
         fill(live)
+
+
+class Horizon(NamedTuple):
+    """The time of the last bar that is known, and how many bars a label looks ahead."""
+
+    last: pd.Timestamp
+    label_bars: int
+
+
+horizon: ContextVar[Horizon | None] = ContextVar("horizon", default=None)
+
+
+def within_horizon(frame: pd.DataFrame, label: str = "label") -> pd.DataFrame:
+    """Return what is known of a frame with a level `datetime`: the whole frame, unless the session looks at the past.
+
+    Rows after the horizon are left out, and columns of the group `label` are missing where they were not known yet.
+    """
+    now = horizon.get()
+    if now is None:
+        return frame
+    times = frame.index.get_level_values("datetime")
+    frame, times = frame[times <= now.last], times[times <= now.last]
+    labels = [place for place, column in enumerate(frame.columns) if isinstance(column, tuple) and column[0] == label]
+    if labels and now.label_bars and len(frame):
+        known = times.isin(times.unique().sort_values()[: -now.label_bars])
+        frame = frame.copy()
+        for place in labels:
+            frame.isetitem(place, frame.iloc[:, place].where(known).array)
+    return frame
