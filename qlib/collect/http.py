@@ -155,6 +155,7 @@ class Http:
         *,
         limit: Limit,
         per: Iterable[str] = (),
+        shared: str = "",
         read: Callable[[Reply], T],
     ) -> T:
         """Return what `read` makes of the answer to one question.
@@ -167,6 +168,8 @@ class Http:
             The rate limit of this path.
         per
             Names of parameters with which the venue counts separately, one count for each of their values.
+        shared
+            A name that stands for the path where paths are counted together.
         read
             Takes a Reply with JSON in it, of any status. Raises AgainError for what may be better later, TooManyError
             if it was asked too often, and VenueError for what it will always be.
@@ -177,7 +180,7 @@ class Http:
             The venue refuses, or patience is at its end.
         """
         name = self.clean(f"GET {shown(self.base_url + path)} {urlencode(params)}".strip())
-        throttle = self._throttle((path, *(params.get(key, "") for key in per)), limit)
+        throttle = self._throttle((shared or path, *(params.get(key, "") for key in per)), limit)
 
         def attempt() -> T:
             with throttle.turn():
