@@ -76,7 +76,7 @@ class Parts:
         for kind in CACHED:
             given = settings.get(f"{kind}_cache")
             if given is not None:
-                self._made[kind] = _of(given, _CACHES, provider=self._made[kind])
+                self._made[kind] = _cache(kind, _of(given, _CACHES, provider=self._made[kind]))
         cached = settings.get("dataset_cache") is not None
         self.datasets: Any = self._made["dataset"] if cached or "dataset" in self.own else None
 
@@ -92,6 +92,25 @@ def _of(given: Any, module: str, **arguments: Any) -> Any:
     if isinstance(given, str | Mapping):
         return init_instance_by_config(given, module, **arguments)
     return given
+
+
+def _cache(kind: str, made: Any) -> Any:
+    """Return a cache that answers what its kind is asked; ConfigError for one that would only hand it on."""
+    answers = [one for one in CACHED if hasattr(type(made), one)]  # an instance hands on whatever it lacks
+    if kind in answers or (not answers and hasattr(made, "provider") and callable(getattr(made, kind, None))):
+        return made
+    whose = f", a cache for {answers[0]}_cache" if answers else ""
+    raise ConfigError(
+        f"{kind}_cache: received {type(made).__name__}{whose}; allowed are {_ALLOWED[kind]}, or your own subclass of "
+        f"{kind.capitalize()}Cache"
+    )
+
+
+_ALLOWED: Final = {
+    "calendar": "MemoryCalendarCache",
+    "expression": "DiskExpressionCache",
+    "dataset": "SimpleDatasetCache and DiskDatasetCache",
+}
 
 
 def _plain(made: Any, kind: str) -> bool:

@@ -502,6 +502,21 @@ def test_a_cache_of_ones_own_is_asked(root):
     assert own.asked == [1, 1, 2]
 
 
+@pytest.mark.parametrize(
+    ("key", "given", "told"),
+    [
+        ("expression_cache", "SimpleDatasetCache", "SimpleDatasetCache, a cache for dataset_cache; .*ExpressionCache"),
+        ("expression_cache", "MemoryCalendarCache", "MemoryCalendarCache, a cache for calendar_cache"),
+        ("calendar_cache", "DiskDatasetCache", "DiskDatasetCache, a cache for dataset_cache; .*MemoryCalendarCache"),
+        ("dataset_cache", "DiskExpressionCache", "DiskExpressionCache, a cache for expression_cache; .*SimpleData"),
+        ("expression_cache", 5, "int; allowed are DiskExpressionCache"),
+    ],
+)
+def test_a_cache_in_the_place_of_another_is_refused(root, key, given, told):
+    with pytest.raises(ConfigError, match=rf"{key}: received {told}"):
+        Provider(build_settings(provider_uri=root, **{key: given}))
+
+
 def test_a_cache_says_what_it_cannot_keep():
     class Other(LocalDatasetProvider):
         provider = None
