@@ -35,6 +35,9 @@ class Command(NamedTuple):
 COMMANDS: Final[dict[str, Command]] = {
     "run": Command("qlib.cli.run:run", "run a configuration: data, model, signal, backtest, report (qrun)"),
     "data": Command("qlib.cli.data:run", "get data: the sample market, data sets of a server"),
+    "collect": Command(
+        "qlib.cli.collect:run", "collect from venues: bars, funding, mark prices, open interest, trades"
+    ),
     "dump": Command("qlib.cli.dump:run", "write a store from CSV or Parquet files (scripts/dump_bin.py)"),
     "health": Command(
         "qlib.cli.health:run", "check data: missing bars, prices that cannot be, frequencies that disagree"

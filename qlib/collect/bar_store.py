@@ -261,14 +261,21 @@ class BarStore:
         keep = (rows["ts"] >= low) & (rows["ts"] < high)
         return pd.DataFrame({name: values[keep] for name, values in rows.items()})
 
+    def ends(self, series: Series) -> tuple[int, int] | None:
+        """Return the first and the last `ts` in the parts; None where they hold nothing."""
+        folder = self.path(series)
+        names = self._names(folder)
+        if not names:
+            return None
+        first, last = (_part(folder / f"{name}.parquet", series.kind)["ts"] for name in (names[0], names[-1]))
+        return int(first[0]), int(last[-1])
+
     def gaps(self, series: Series) -> list[Gap]:
         """Return every range without bars between the first time asked for and the last, with its reason."""
-        folder, coverage = self.path(series), self.coverage(series)
+        coverage = self.coverage(series)
         absent = coverage.absent
-        names = self._names(folder)
-        edges = [_part(folder / f"{name}.parquet", series.kind)["ts"] for name in {*names[:1], *names[-1:]}]
-        times = np.concatenate(edges) if edges else np.empty(0, "int64")
-        first, last = (int(times.min()), int(times.max())) if len(times) else (None, 0)
+        ends = self.ends(series)
+        first, last = ends if ends else (None, 0)
         if series.kind == "funding":
             absent = _unpaid(self.read(series)["ts"].to_numpy(), coverage.known)
         told = [Gap(int(a), int(b), reason) for reason, ranges in coverage.unavailable.items() for a, b in ranges]

@@ -17,11 +17,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 from qlib.collect.bar_store import BarStore, Changes, Revision, shown, time_text
 from qlib.collect.coverage import AFTER_DELISTING, NO_BARS, NOT_AT_VENUE, Gap, bars_in, union
 from qlib.collect.source import WITHOUT_BAR, Hole, InstrumentError, Page, Series, Source, VenueError
+from qlib.utils.paths import replace_file
 
 DELISTED: Final = "delisted, and the venue does not give its history any more"
 AGAIN: Final = 5  # bars that an update asks for again: a venue may revise its last ones
@@ -61,16 +63,13 @@ class Summary:
     """What a collection did. `str(summary)` is what the command line prints."""
 
     where: str
-    start: int
-    end: int
-    series: int = 0
+    series: int
     rows: int = 0
     requests: int = 0
     seconds: float = 0.0
     changes: dict[Series, Changes] = field(default_factory=dict)
     gaps: dict[Series, list[tuple[Gap, int]]] = field(default_factory=dict)  # with the number of bars, 0: not known
     failed: dict[Series, str] = field(default_factory=dict)
-    interrupted: bool = False
 
     @property
     def revised(self) -> list[Revision]:
@@ -78,6 +77,10 @@ class Summary:
         return [one for changes in self.changes.values() for one in changes.revised]
 
     def __str__(self) -> str:
+        return self.text()
+
+    def text(self, holes: int | None = None) -> str:
+        """Return it in words; with `holes`, of many only the first of each series (`write_holes` has them all)."""
         added = sum(changes.added for changes in self.changes.values())
         withdrawn = {series: changes.withdrawn for series, changes in self.changes.items() if changes.withdrawn}
         lines = [
@@ -89,18 +92,37 @@ class Summary:
         if withdrawn:
             lines.append("stored, but not shown by the venue any more (kept):")
             lines += [f"  {shown(series)}: {count} rows" for series, count in withdrawn.items()]
-        if any(self.gaps.values()):
-            lines.append(f"holes: {sum(map(len, self.gaps.values()))}")
-            lines += [f"  {_gap_text(series, *one)}" for series, gaps in self.gaps.items() for one in gaps]
-        elif not self.failed and not self.interrupted:
-            lines.append("holes: none")
+        lines += self._holes(holes)
         if self.failed:
             lines.append(f"not complete: {len(self.failed)} (run the same command again: it asks for the rest only)")
             lines += [f"  {shown(series)}: {why}" for series, why in self.failed.items()]
         return "\n".join(lines)
 
+    def _holes(self, most: int | None) -> list[str]:
+        count = sum(map(len, self.gaps.values()))
+        if not count:
+            return [] if self.failed else ["holes: none"]
+        each = None if most is None or count <= most else max(1, most // len(self.gaps))
+        lines = [f"holes: {count}"]
+        for series, gaps in self.gaps.items():
+            lines += [f"  {gap_text(series, *one)}" for one in gaps[:each]]
+            if each is not None and len(gaps) > each:
+                lines.append(f"  {shown(series)}  and {len(gaps) - each:,} more, see holes.csv")
+        return lines
 
-def _gap_text(series: Series, gap: Gap, bars: int) -> str:
+    def write_holes(self, path: Path) -> None:
+        """Write every hole with its reason as CSV; times are UTC, as text and in ms."""
+        lines = ["symbol,kind,bar,start,end,start_ms,end_ms,bars,reason"]
+        for series, gaps in self.gaps.items():
+            for gap, bars in gaps:
+                words = (series.symbol, series.kind, series.bar or "", time_text(gap.start), time_text(gap.end),
+                         gap.start, gap.end, bars or "", f'"{gap.reason}"')  # fmt: skip
+                lines.append(",".join(map(str, words)))
+        replace_file(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
+
+
+def gap_text(series: Series, gap: Gap, bars: int = 0) -> str:
+    """Return a hole as people read it."""
     much = f", {bars:,} bar{'s' * (bars != 1)}" if bars else ""
     return f"{shown(series)}  {time_text(gap.start)} to {time_text(gap.end)}{much}: {gap.reason}"
 
@@ -124,7 +146,7 @@ def collect(
     series
         What to collect.
     start, end
-        ms UTC; None starts with the listing of each instrument (or with what is stored, if that is later known).
+        ms UTC. Without a start: the listing of each instrument; in an update, where what is stored begins.
     workers
         Threads. They share the rate limits of the source.
     update
@@ -143,14 +165,13 @@ def collect(
     """
     began = time.monotonic()
     lives = lives or {}
-    summary = Summary(str(store.folder), start or 0, end, len(series))
+    summary = Summary(str(store.folder), len(series))
     run = _Run(source, store, update, progress, summary)
     for one in series:
         run.plan(one, start, end, lives.get(one.symbol, Life()))
     try:
         run.work(workers)
     except KeyboardInterrupt:
-        summary.interrupted = True
         raise Interrupted(summary) from None
     finally:
         summary.requests = source.requests - run.asked_before
@@ -190,8 +211,10 @@ class _Run:
         """Find out what has to be asked for."""
         store = self._store
         known = store.coverage(series).known
+        if start is None and self._update and len(known):
+            start = int(known[0, 0])
         if start is None:
-            start = 0 if life.listed is None else life.listed - self._length(series)
+            start = 0 if life.listed is None else max(0, life.listed - self._length(series))
         self.starts[series] = start
         store.set_life(series, life.listed, life.delisted)
         if life.delisted is not None and life.delisted < end and life.gone:

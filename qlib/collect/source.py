@@ -131,7 +131,11 @@ class Source(Protocol):
     """A venue, seen from here. All methods may be called from several threads at once."""
 
     name: str
-    requests: int  # how many were sent so far, also those that had to be repeated
+
+    @property
+    def requests(self) -> int:
+        """How many requests were sent so far, also those that had to be repeated."""
+        ...
 
     def instruments(self) -> list[Instrument]:
         """Return what the venue lists now (delisted ones vanish from it: keep what you saw)."""

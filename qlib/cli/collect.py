@@ -1,0 +1,344 @@
+"""Collect from venues: `qlib collect COMMAND ...`.
+
+    qlib collect okx --symbols BTC-USDT-SWAP --bar 1H --start 2026-01-01 --end 2026-02-01 --kind candles,funding
+    qlib collect status --out data/klines
+    qlib collect convert ...                 what was collected -> a store for `qlib.init`
+    qlib collect stream ...                  what happens now, over a WebSocket
+
+`qlib collect okx` and scripts/okx_data_collector.py are the same.  Exit codes: 0 all is there, 1 something is not
+complete (run the same command again), 2 the input is wrong, 130 interrupted (what was fetched is kept).
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import pandas as pd
+
+from qlib.collect import instrument_history
+from qlib.collect.bar_store import FORMATS, BarStore, time_text
+from qlib.collect.collecting import Interrupted, Life, Progress, collect, gap_text
+from qlib.collect.source import KINDS, WITHOUT_BAR, Instrument, InstrumentError, Series
+from qlib.crypto.symbols import read_symbols
+from qlib.crypto.venues.okx import OkxSource, bars
+from qlib.errors import InputError, QlibError, did_you_mean
+
+COMMANDS: Final[dict[str, tuple[str, str]]] = {
+    "okx": ("qlib.cli.collect:okx", "bars, mark prices, funding, open interest and trades of OKX"),
+    "status": ("qlib.cli.collect:status", "what is stored, from when to when, and its holes"),
+    "convert": ("qlib.cli.convert:convert", "what was collected -> a store for qlib.init"),
+    "stream": ("qlib.cli.stream:stream", "record what happens now, over a WebSocket"),
+}
+_DAY_MS: Final = 86_400_000
+_SHOWN: Final = 60  # holes that the summary shows; all of them are in holes.csv
+_DERIVATIVES: Final = ("mark", "funding", "oi")
+_TOP: Final = "config/top50_symbols.json"
+
+
+def run() -> int:
+    """Do what the command line says and return the exit code."""
+    name, words = "".join(sys.argv[1:2]), sys.argv[2:]
+    if name in ("", "-h", "--help"):
+        print(help_text(), file=sys.stdout if name else sys.stderr)
+        return 0 if name else 2
+    if name not in COMMANDS:
+        known = ", ".join(COMMANDS)
+        print(f"qlib collect: received {name}; known are {known}{did_you_mean(name, COMMANDS)}", file=sys.stderr)
+        return 2
+    module, function = COMMANDS[name][0].split(":")
+    does: Callable[[Sequence[str]], int | None] = getattr(importlib.import_module(module), function)
+    return guarded(f"qlib collect {name}", does, words)
+
+
+def run_okx() -> int:
+    """Do what scripts/okx_data_collector.py is asked for."""
+    return guarded("okx_data_collector", okx, sys.argv[1:])
+
+
+def guarded(name: str, does: Callable[[Sequence[str]], int | None], words: Sequence[str]) -> int:
+    """Call a command; what went wrong is one sentence on stderr and an exit code."""
+    try:
+        return does(words) or 0
+    except KeyboardInterrupt:
+        print(f"{name}: interrupted", file=sys.stderr)
+        return 130
+    except QlibError as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        return 2 if isinstance(error, InputError) else 1
+
+
+def help_text() -> str:
+    """Return what there is, one line for each command."""
+    lines = [f"  {name:<9}{about}" for name, (_, about) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: qlib collect COMMAND ...", "", "commands:", *lines, "", "qlib collect COMMAND --help says more."]
+    )
+
+
+# ---------------------------------------------------------------------- status
+def status(words: Sequence[str]) -> None:
+    """Print what is stored."""
+    parser = argparse.ArgumentParser(prog="qlib collect status", description="What is stored, and its holes.")
+    parser.add_argument("--out", default="data/klines", help="the store (default: data/klines)")
+    parser.add_argument("--holes", action="store_true", help="every hole with its reason")
+    asked = parser.parse_args(words)
+    store = BarStore(asked.out)
+    if not store.folder.is_dir():
+        raise InputError(f"out: {asked.out} does not exist")
+    found = store.series()
+    table: list[tuple[str, ...]] = []
+    for series in found:
+        ends, gaps = store.ends(series), store.gaps(series)
+        first, last = ("", "") if ends is None else map(time_text, ends)
+        table.append(
+            (series.symbol, series.kind, series.bar or "", f"{store.rows(series):,}", first, last, str(len(gaps)))
+        )
+    print(_table(("symbol", "kind", "bar", "rows", "first", "last", "holes"), table) if table else "nothing is stored")
+    if asked.holes:
+        print(*(gap_text(series, gap) for series in found for gap in store.gaps(series)), sep="\n")
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    numbers = ("rows", "holes")
+    return "\n".join(
+        "  ".join(
+            word.rjust(width) if name in numbers else word.ljust(width)
+            for name, word, width in zip(head, row, widths, strict=True)
+        ).rstrip()
+        for row in (head, *rows)
+    )
+
+
+# ---------------------------------------------------------------------- okx
+def okx(words: Sequence[str]) -> int:
+    """Collect from OKX."""
+    asked = _parser().parse_args(words)
+    kinds = _kinds(asked.kind)
+    start = None if asked.start is None else time_of(asked.start, "start")
+    now = int(time.time() * 1000)
+    end = now if asked.end is None else time_of(asked.end, "end")
+    if start is not None and start >= end:
+        raise InputError(f"start: received {asked.start}, which is not before the end ({asked.end or 'now'})")
+    if asked.workers < 1:
+        raise InputError(f"workers: received {asked.workers}; 1 or more is allowed")
+    store = BarStore(asked.out, asked.format)
+    history = store.folder / "instruments.parquet"
+    seen = instrument_history.latest(history)
+    source = OkxSource(asked.base_url, speed=asked.speed, known=[_instrument(row) for row in seen.values()])
+    wanted = _wanted(asked, store)
+    for kind in kinds:
+        if wanted is not None and kind not in WITHOUT_BAR:
+            bars.check(asked.bar, kind)
+    bar = source.check_bar(asked.bar) if wanted is not None and set(kinds) - set(WITHOUT_BAR) else None
+    with store.lock("collecting from okx"):
+        listed = source.instruments()
+        day = pd.Timestamp(now, unit="ms").strftime("%Y-%m-%d")
+        instrument_history.remember(history, listed, day)
+        lives = _lives(instrument_history.latest(history))
+        if wanted is None:
+            series = [one for one in store.series() if one.kind in kinds or asked.kind is None]
+        else:
+            series = _series(_resolved(source, wanted, asked.type), kinds, bar, quiet=asked.quiet)
+        if not series:
+            raise InputError(f"nothing to collect: {asked.out} holds nothing yet; name symbols")
+        if asked.again:
+            for one in series:
+                store.forget_reasons(one)
+        try:
+            with _bar(quiet=asked.quiet) as progress:
+                summary = collect(
+                    source, store, series, start, end,
+                    workers=asked.workers, update=asked.update, lives=lives, progress=progress,
+                )  # fmt: skip
+        except Interrupted as stopped:
+            print(
+                f"interrupted: {stopped.summary.rows:,} rows came and are kept in {store.folder}; "
+                "run the same command again, and it asks for the rest only",
+                file=sys.stderr,
+            )
+            return 130
+        finally:
+            source.close()
+        summary.write_holes(store.folder / "holes.csv")
+    if not asked.quiet or summary.failed or summary.revised:
+        print(summary.text(_SHOWN))
+    return 1 if summary.failed else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="qlib collect okx" if sys.argv[0].startswith("qlib ") else Path(sys.argv[0]).name,
+        description="Bring what is missing of OKX's public data into a store. Nothing that is stored is asked for "
+        "again; a run that was killed is gone on with by the same command.",
+        epilog="example: python scripts/okx_data_collector.py --symbols BTC-USDT-SWAP,ETH-USDT-SWAP --bar 1H "
+        "--start 2026-01-01 --end 2026-02-01 --out data/klines --kind candles,funding,mark,oi --update --workers 4 "
+        "--base_url https://www.okx.com",
+    )
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--symbols", help="with commas between: BTC-USDT-SWAP, or BTC/USDT:USDT, BTC/USDT, BTCUSDT")
+    who.add_argument("--config", help='a JSON file {"symbols": [...]}, such as config/instruments.json')
+    who.add_argument("--universe", help="an instruments file: every name that ever was in it, dead ones included")
+    who.add_argument("--top", type=int, help=f"the first so many of {_TOP} (scripts/get_top50.py writes it)")
+    parser.add_argument("--type", choices=("spot", "swap"), help="what BTC/USDT and BTCUSDT mean (default: spot)")
+    parser.add_argument("--bar", default="1H", help="1s 1m 3m 5m 15m 30m 1H 2H 4H 6H 12H 1D 2D 3D 1W 1M 3M (in UTC)")
+    parser.add_argument("--start", help="first opening time, in UTC (default: the listing of each instrument)")
+    parser.add_argument("--end", help="before this opening time, in UTC (default: now)")
+    parser.add_argument("--out", default="data/klines", help="the store (default: data/klines)")
+    parser.add_argument("--kind", help=f"with commas between: {', '.join(KINDS)} (default: candles)")
+    parser.add_argument(
+        "--format", default="parquet", help=f"{' or '.join(FORMATS)}: CSV files beside the Parquet ones"
+    )
+    parser.add_argument(
+        "--update", action="store_true", help="ask for the last few bars again: the venue may have revised them; "
+        "without symbols: all that is stored",
+    )  # fmt: skip
+    parser.add_argument("--again", action="store_true", help="ask once more for what the venue did not have")
+    parser.add_argument("--workers", type=int, default=4, help="threads; they share OKX's rate limits (default: 4)")
+    parser.add_argument("--speed", type=float, default=1.0, help="share of OKX's rate limits to use (default: 1)")
+    parser.add_argument("--base_url", help="where the API is (default: $OKX_BASE_URL, then https://www.okx.com)")
+    parser.add_argument("--quiet", action="store_true", help="say something only if something is wrong")
+    return parser
+
+
+def _kinds(text: str | None) -> list[str]:
+    kinds = _listed(text) if text is not None else ["candles"]
+    for kind in kinds:
+        if kind not in KINDS:
+            raise InputError(f"kind: received {kind!r}; allowed are {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
+    if not kinds:
+        raise InputError(f"kind: received {text!r}; allowed are {', '.join(KINDS)}")
+    return kinds
+
+
+def _wanted(asked: argparse.Namespace, store: BarStore) -> list[str] | None:
+    """Return the symbols as they were written; None: all that is stored."""
+    if asked.symbols is not None:
+        found = _listed(asked.symbols)
+        if not found:
+            raise InputError(f"symbols: received {asked.symbols!r}; names with commas between are needed")
+        return found
+    if asked.config is not None or asked.universe is not None:
+        return read_symbols(asked.config or asked.universe)
+    if asked.top is not None:
+        return _top(asked.top)
+    if asked.update and store.series():
+        return None
+    raise InputError(
+        "which instruments? one of --symbols, --config, --universe and --top is needed"
+        + (f", since {store.folder} holds nothing to update" if asked.update else "")
+    )
+
+
+def _top(count: int) -> list[str]:
+    if count < 1:
+        raise InputError(f"top: received {count}; 1 or more is allowed")
+    if not Path(_TOP).exists():
+        raise InputError(f"top: {_TOP} does not exist; `python scripts/get_top50.py` writes it")
+    found = read_symbols(_TOP)
+    if len(found) < count:
+        raise InputError(
+            f"top: {_TOP} holds {len(found)} symbols and not {count}; "
+            f"`python scripts/get_top50.py --top {count}` writes more"
+        )
+    return found[:count]
+
+
+def _listed(text: str) -> list[str]:
+    return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
+
+
+def _resolved(source: OkxSource, wanted: list[str], kind: str | None) -> list[Instrument]:
+    """Return the instruments that are meant; InputError names all that do not exist."""
+    found: dict[str, Instrument] = {}
+    unknown = []
+    for text in wanted:
+        try:
+            one = source.resolve(text, kind)
+        except InstrumentError as error:
+            unknown.append(str(error))
+            continue
+        found[one.symbol] = one
+    if unknown:
+        raise InputError("\n  ".join(["symbols that OKX does not have:", *unknown] if len(unknown) > 1 else unknown))
+    return list(found.values())
+
+
+def _series(instruments: list[Instrument], kinds: list[str], bar: str | None, *, quiet: bool) -> list[Series]:
+    """Return what has to be collected; spot pairs have no funding, mark price or open interest."""
+    left_out = [one.symbol for one in instruments if one.kind == "spot" and set(kinds) & set(_DERIVATIVES)]
+    if left_out and not quiet:
+        words = ", ".join(kind for kind in kinds if kind in _DERIVATIVES)
+        names = ", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
+        print(f"{names}: spot, has no {words}; left out", file=sys.stderr)
+    return [
+        Series(one.symbol, kind, None if kind in WITHOUT_BAR else bar)
+        for kind in kinds
+        for one in instruments
+        if one.kind != "spot" or kind not in _DERIVATIVES
+        if one.kind != "futures" or kind != "funding"
+    ]
+
+
+def _instrument(row: dict[str, Any]) -> Instrument:
+    names = ("symbol", "kind", "base", "quote", "settle", "inverse", "listed", "delisted", "state")
+    return Instrument(**{name: row[name] for name in names})
+
+
+def _lives(rows: dict[str, dict[str, Any]]) -> dict[str, Life]:
+    """Return when each instrument was traded; the end of one that vanished is the day it was missed, at the latest."""
+    lives = {}
+    for symbol, row in rows.items():
+        missed = int(pd.Timestamp(row["seen"]).timestamp() * 1000) + _DAY_MS if row["gone"] else None
+        lives[symbol] = Life(row["listed"], row["delisted"] or missed, gone=row["gone"])
+    return lives
+
+
+@contextmanager
+def _bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
+    """Show a bar with rows, requests and the time that is left."""
+    from tqdm import tqdm  # noqa: PLC0415  only who collects needs it
+
+    shape = "{percentage:3.0f}%|{bar:30}| {elapsed}<{remaining}{postfix}"
+    often = 0.1 if sys.stderr.isatty() else 10.0
+    with tqdm(total=1.0, disable=quiet, bar_format=shape, mininterval=often, file=sys.stderr) as bar:
+
+        def told(progress: Progress) -> None:
+            part = min(1.0, progress.done / progress.total) if progress.total else 1.0
+            bar.set_postfix_str(f"{progress.rows:,} rows, {progress.requests:,} requests", refresh=False)
+            bar.update(part - bar.n)
+
+        yield told
+
+
+def time_of(text: str, name: str) -> int:
+    """Return a time in ms UTC: a date, a time, or ms; without a zone it is UTC.
+
+    >>> time_of("2026-01-01", "start"), time_of("2026-01-01T09:00+08:00", "start"), time_of("1767225600000", "start")
+    (1767225600000, 1767229200000, 1767225600000)
+    """
+    if re.fullmatch(r"\d{11,14}", text):
+        return int(text)
+    try:
+        if not re.match(r"\d{4}-", text):
+            raise ValueError
+        stamp = pd.Timestamp(text)
+        stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+        return int(stamp.timestamp() * 1000)
+    except ValueError:
+        raise InputError(
+            f"{name}: received {text!r}; a date such as 2026-01-31, a time such as 2026-01-31T12:00 (both UTC), or ms "
+            "is allowed"
+        ) from None
+
+
+if __name__ == "__main__":
+    sys.exit(run())
