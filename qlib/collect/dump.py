@@ -122,7 +122,7 @@ class DumpDataBase:
         Which files of a folder are read: ".csv", ".csv.gz" or ".parquet", or an ending such as "_day.csv".
     exclude_fields, include_fields
         Columns to leave out, or the only ones to take (then `exclude_fields` does not count): a list, or a text with
-        commas. Upper and lower case differ, as in the sources.
+        commas. Upper and lower case differ, as in the sources. A name that no source has is an InputError.
     limit_nums
         Read only so many sources, the first in the order of their names.
     calendar

@@ -116,10 +116,13 @@ def read_figures(
     instrument = _texts(table[columns.symbol], columns.symbol, where)
     known = field[1]
     wanted = [name for name in known if (not include or name in include) and name not in exclude]
-    for name in include:
+    # of a part of the sources (`limit`) nobody knows which fields the others have
+    for option, name in [("include_fields", one) for one in include] or [
+        ("exclude_fields", one) for one in exclude if limit is None
+    ]:
         if name not in known:
             raise InputError(
-                f"include_fields: no source has the field {name!r}; there are {', '.join(sorted(known))}"
+                f"{option}: no source has the field {name!r}; there are {', '.join(sorted(known))}"
                 f"{did_you_mean(name, known)}"
             )
     _refuse_clashes(instrument[1])

@@ -92,11 +92,19 @@ class Reading:
         return [name for name in others if name not in self.exclude_fields]
 
     def check_fields(self) -> None:
-        """Raise InputError where a field is asked for that no source has."""
-        for name in self.include_fields:
-            if name not in self.columns:
+        """Raise InputError where a field is taken or left out that no source has.
+
+        Date and symbol, which are no fields anyway, may be left out, as Qlib's own command lines do; and of a part of
+        the sources (`limit_nums`) nobody knows what the others have.
+        """
+        option, asked, ignored = "include_fields", self.include_fields, set(self.columns)
+        if not asked and self.limit_nums is None:
+            option, asked = "exclude_fields", self.exclude_fields
+            ignored |= {self.date_field_name, self.symbol_field_name, "date", "symbol"}
+        for name in asked:
+            if name not in ignored:
                 raise InputError(
-                    f"include_fields: no source has a column {name!r}; there are "
+                    f"{option}: no source has a column {name!r}; there are "
                     f"{', '.join(sorted(self.columns))}{did_you_mean(name, self.columns)}"
                 )
 

@@ -305,6 +305,8 @@ def test_bars_wait_in_a_file_when_they_are_many(tmp_path, monkeypatch):
         ({"max_workers": 0}, "max_workers: received 0; a whole number from 1 on"),
         ({"limit_nums": "few"}, "limit_nums: received 'few'"),
         ({"include_fields": "clsoe,c"}, "include_fields: no source has a column 'clsoe'; there are c, date"),
+        ({"exclude_fields": "clsoe"}, "exclude_fields: no source has a column 'clsoe'; there are c, date"),
+        ({"exclude_fields": "datte"}, r"exclude_fields: no source has a column 'datte'; .* did you mean date\?"),
         ({"include_fields": "C"}, r"frame of AAA: has no column of include_fields \(C\); its columns are c"),
         ({"data_path": None}, "data_path: received NoneType; a folder, a file, a DataFrame or a mapping"),
         ({"data_path": {"AAA": [1]}}, "frame of AAA: received list; a DataFrame is needed"),
@@ -316,6 +318,15 @@ def test_a_wrong_option_is_named(store, options, said):
     with pytest.raises(InputError, match=said):
         dump_all(**{"data_path": {"AAA": of("1 c=1")}, "qlib_dir": store, **options})
     assert contents(store.parent) == before
+
+
+def test_what_is_no_field_may_be_left_out(tmp_path):
+    """Qlib's command lines leave out the date and the symbol, which never become fields."""
+    frames = {"AAA": of("1 c=1 v=2"), "BBB": of("1 c=1")}
+    dump_all(frames, tmp_path / "s", exclude_fields="symbol,date,v")
+    assert [path.name for path in (tmp_path / "s" / "features").rglob("*.bin")] == ["c.day.bin"] * 2
+    dump_all(frames, tmp_path / "t", exclude_fields="later", limit_nums=1)  # another source may have it
+    dump_all(frames, tmp_path / "u", include_fields="c", exclude_fields="x")  # what is taken is said already
 
 
 @pytest.mark.parametrize("command", [dump_fix, dump_update])

@@ -345,6 +345,10 @@ def test_options_that_are_none(tmp_path):
         ),
         ({"value_type": "float16"}, "value_type: received 'float16'; allowed are float32, float64"),
         ({"include_fields": ["roee"]}, "no source has the field 'roee'; there are ROE; did you mean ROE?"),
+        (
+            {"exclude_fields": ["roee"]},
+            "exclude_fields: no source has the field 'roee'; there are ROE; did you mean ROE?",
+        ),
         ({"exclude_fields": ["ROE"]}, "no field is left; there are ROE"),
     ):
         with pytest.raises(InputError, match=said.replace("?", r"\?")):
