@@ -16,6 +16,7 @@ from __future__ import annotations
 import abc
 import datetime
 import importlib
+import inspect
 import io
 import sys
 import threading
@@ -416,8 +417,13 @@ class BaseRun(abc.ABC):
         limit_nums: int | None = None,
         **kwargs: Any,
     ) -> None:
-        """Download into `source_dir`; the arguments are those of `BaseCollector`."""
-        self._class_of(self.collector_class_name)(
+        """Download into `source_dir`; the arguments are those of `BaseCollector` and what the class adds to them."""
+        kind = self._class_of(self.collector_class_name)
+        known = {name for one in kind.__mro__ if one is not object for name in inspect.signature(one).parameters}
+        for name in kwargs:
+            if name not in known:
+                raise InputError(f"{kind.__name__} has no argument {name}{did_you_mean(name, known)}")
+        kind(
             self.source_dir,
             max_workers=self.max_workers,
             max_collector_count=max_collector_count,

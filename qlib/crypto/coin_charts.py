@@ -1,6 +1,6 @@
 """Coins of CoinGecko day by day: prices, market values and volumes -> CSV files.
 
-    GET <base_url>/coins/bitcoin/market_chart?vs_currency=usd&days=max
+    GET <base_url>/coins/bitcoin/market_chart?vs_currency=usd&days=365&interval=daily
 
     date, prices, total_volumes, market_caps, symbol
 
@@ -72,6 +72,8 @@ class CryptoCollector(BaseCollector):
         `top` largest of today: who was large and died is not among them (`qlib universe build` knows those).
     top
         How many coins.
+    days
+        How far back to ask. Without a paid plan the server refuses more than 365 days, "max" included.
     """
 
     def __init__(
@@ -80,9 +82,12 @@ class CryptoCollector(BaseCollector):
         base_url: str | None = None,
         symbols: str | Iterable[str] | None = None,
         top: int = 100,
+        days: int | str = 365,
         **options: Any,
     ) -> None:
-        self.base_url, self.symbols, self.top = base_url_of(base_url), symbols, int(top)
+        self.base_url, self.symbols, self.top, self.days = base_url_of(base_url), symbols, int(top), str(days)
+        if self.days != "max" and not (self.days.isdigit() and int(self.days) > 0):
+            raise InputError(f"days: received {days!r}; a whole number from 1 on or max is allowed")
         super().__init__(*arguments, **options)
 
     def get_instrument_list(self) -> list[str]:
@@ -120,9 +125,8 @@ class CryptoCollector(BaseCollector):
         """Return the points from `start_datetime` until before `end_datetime`, in UTC."""
         if interval != self.INTERVAL_1d:
             raise InputError(f"interval: received {interval}; the server keeps days (1d) alone")
-        answer = get_json(
-            f"{self.base_url}/coins/{symbol}/market_chart", {"vs_currency": "usd", "days": "max", "interval": "daily"}
-        )
+        question = {"vs_currency": "usd", "days": self.days, "interval": "daily"}
+        answer = get_json(f"{self.base_url}/coins/{symbol}/market_chart", question)
         frame = parse_market_chart(answer)
         times = pd.to_datetime(frame["date"], format="ISO8601")
         return frame[(times >= start_datetime) & (times < end_datetime)].reset_index(drop=True)
@@ -162,13 +166,16 @@ class Run(BaseRun):
         Ids of coins with commas between, or a file or an address with one a line; None means the `top` largest.
     top
         How many coins.
+    days
+        How far back to ask: 365 is what the server gives without a paid plan, "max" all.
     """
 
     def __init__(
         self, source_dir: str | None = None, normalize_dir: str | None = None, max_workers: int = 1,
         interval: str = "1d", base_url: str | None = None, symbols: Any = None, top: int = 100,
+        days: Any = 365,
     ) -> None:  # fmt: skip
-        self.base_url, self.symbols, self.top = base_url, symbols, top
+        self.base_url, self.symbols, self.top, self.days = base_url, symbols, top, days
         super().__init__(source_dir, normalize_dir, max_workers, interval)
 
     @property
@@ -186,10 +193,16 @@ class Run(BaseRun):
         """Return the working folder."""
         return Path.cwd()
 
-    def download_data(
+    def download_data(  # type: ignore[override]  # a mistyped option must not pass as one for the class
         self, max_collector_count: int = 2, delay: float = 2.5, start: str | None = None, end: str | None = None,
-        check_data_length: int | None = None, limit_nums: int | None = None, **kwargs: Any,
+        check_data_length: int | None = None, limit_nums: int | None = None,
     ) -> None:  # fmt: skip
         """Download the points of days from `start` until before `end` into `source_dir`."""
-        given = {"base_url": self.base_url, "symbols": self.symbols, "top": self.top, **kwargs}
+        given = {"base_url": self.base_url, "symbols": self.symbols, "top": self.top, "days": self.days}
         super().download_data(max_collector_count, delay, start, end, check_data_length, limit_nums, **given)
+
+    def normalize_data(  # type: ignore[override]  # likewise
+        self, date_field_name: str = "date", symbol_field_name: str = "symbol", end_date: str | None = None
+    ) -> None:
+        """Put the rows of `source_dir` in order, one a date, into `normalize_dir`."""
+        super().normalize_data(date_field_name, symbol_field_name, end_date=end_date)

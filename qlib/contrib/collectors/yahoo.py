@@ -535,30 +535,32 @@ class Run(BaseRun):
         """Return the working folder."""
         return Path.cwd()
 
-    def download_data(
+    def download_data(  # type: ignore[override]  # a mistyped option must not pass as one for the class
         self, max_collector_count: int = 2, delay: float = 0.5, start: str | None = None, end: str | None = None,
-        check_data_length: int | None = None, limit_nums: int | None = None, **kwargs: Any,
+        check_data_length: int | None = None, limit_nums: int | None = None,
     ) -> None:  # fmt: skip
         """Download raw bars from `start` until before `end` into `source_dir`."""
-        given = {"base_url": self.base_url, "symbols": self.symbols, **kwargs}
+        given = {"base_url": self.base_url, "symbols": self.symbols}
         super().download_data(max_collector_count, delay, start, end, check_data_length, limit_nums, **given)
 
-    def normalize_data(
+    def normalize_data(  # type: ignore[override]  # likewise
         self, date_field_name: str = "date", symbol_field_name: str = "symbol", end_date: str | None = None,
-        qlib_data_1d_dir: str | None = None, **kwargs: Any,
+        qlib_data_1d_dir: str | None = None, calendar: str | None = None, compat: str | None = None,
     ) -> None:  # fmt: skip
         """Adjust the bars of `source_dir` into `normalize_dir`; minutes need `qlib_data_1d_dir`, the store of days."""
+        more: dict[str, Any] = {"end_date": end_date, "calendar": calendar, "compat": compat, "base_url": self.base_url}
         if self.interval == BaseCollector.INTERVAL_1min:
             if qlib_data_1d_dir is None:
                 raise InputError(
                     "qlib_data_1d_dir: received none; minutes are adjusted by the factors of a daily store"
                 )
-            kwargs["qlib_data_1d_dir"] = qlib_data_1d_dir
-        super().normalize_data(date_field_name, symbol_field_name, end_date=end_date, base_url=self.base_url, **kwargs)
+            more["qlib_data_1d_dir"] = qlib_data_1d_dir
+        super().normalize_data(date_field_name, symbol_field_name, **more)
 
     def normalize_data_1d_extend(
-        self, old_qlib_data_dir: str, date_field_name: str = "date", symbol_field_name: str = "symbol", **kwargs: Any
-    ) -> None:
+        self, old_qlib_data_dir: str, date_field_name: str = "date", symbol_field_name: str = "symbol",
+        calendar: str | None = None,
+    ) -> None:  # fmt: skip
         """Adjust the days of `source_dir` into `normalize_dir` so that they go on where a store ends."""
         if self.interval != BaseCollector.INTERVAL_1d:
             raise InputError(f"interval: received {self.interval}; a store is extended by days (1d)")
@@ -569,18 +571,21 @@ class Run(BaseRun):
             self.max_workers,
             date_field_name,
             symbol_field_name,
-            **{"interval": self.interval, "base_url": self.base_url, "old_qlib_data_dir": old_qlib_data_dir, **kwargs},
+            interval=self.interval,
+            base_url=self.base_url,
+            calendar=calendar,
+            old_qlib_data_dir=old_qlib_data_dir,
         ).normalize()
 
     def download_today_data(
         self, max_collector_count: int = 2, delay: float = 0.5, check_data_length: int | None = None,
-        limit_nums: int | None = None, **kwargs: Any,
+        limit_nums: int | None = None,
     ) -> None:  # fmt: skip
         """Download the bars of today, by the exchange's clock, into `source_dir`."""
         start = pd.Timestamp.now(REGIONS[self.region].zone).tz_localize(None).normalize()
         end = start + pd.Timedelta(days=1)
         self.download_data(
-            max_collector_count, delay, str(start.date()), str(end.date()), check_data_length, limit_nums, **kwargs
+            max_collector_count, delay, str(start.date()), str(end.date()), check_data_length, limit_nums
         )
 
     def update_data_to_bin(
