@@ -8,26 +8,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from qlib.data.calendar import parse_times
 from qlib.errors import StoreError
+from qlib.log import get_module_logger
 from qlib.utils.paths import replace_file
 
 Spans = dict[str, list[tuple[pd.Timestamp, pd.Timestamp]]]
 SEPARATOR = "\t"
 
+logger = get_module_logger("instruments")
+
 
 def read_instruments(path: Path) -> Spans:
     """Return {name: [(start, end), ...]} in the order of the file; columns after the third are ignored.
 
+    A span that starts after its end contains no time: a warning tells its line, as the instrument is then not listed.
     Raises StoreError, which names the file and the line, for a line without three columns or with text that is no date.
     """
     try:
         lines = path.read_text(encoding="utf-8").split("\n")
     except UnicodeDecodeError as error:
         raise StoreError(f"{path}: is not UTF-8 text ({error})") from None
-    names, starts, ends = [], [], []
+    names, starts, ends, numbers = [], [], [], []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -37,9 +42,19 @@ def read_instruments(path: Path) -> Spans:
         names.append(columns[0])
         starts.append(columns[1])
         ends.append(columns[2])
+        numbers.append(number)
     spans: Spans = {}
-    for name, start, end in zip(names, _times(starts, f"{path}: start"), _times(ends, f"{path}: end"), strict=True):
+    low, high = _times(starts, f"{path}: start"), _times(ends, f"{path}: end")
+    for name, start, end in zip(names, low, high, strict=True):
         spans.setdefault(name, []).append((start, end))
+    wrong = np.flatnonzero(low > high)
+    if len(wrong):
+        at = int(wrong[0])
+        more = f" (and {len(wrong) - 1} other lines)" if len(wrong) > 1 else ""
+        logger.warning(
+            f"{path}: line {numbers[at]}: {names[at]} starts {starts[at]}, after its end {ends[at]}: "
+            f"such a span holds no time{more}"
+        )
     return spans
 
 

@@ -11,6 +11,8 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from qlib.config import build_settings
+from qlib.data.provider import Provider
 from qlib.data.storage import CalendarStorage, FeatureStorage
 from qlib.data.storage.file_storage import FileCalendarStorage, FileFeatureStorage, FileInstrumentStorage
 from qlib.data.storage.writer import write_store
@@ -115,6 +117,17 @@ def test_a_damaged_instruments_file_is_named_with_its_line(root, line, said):
     (root / "instruments" / "bad.txt").write_text(f"B\t2024-01-01\t2024-01-02\n{line}\n")
     with pytest.raises(StoreError, match=rf"bad.txt: {said}"):
         FileInstrumentStorage("bad", "day", provider_uri=root).data  # noqa: B018
+
+
+def test_a_span_that_starts_after_its_end_is_told(root, caplog):
+    lines = ["A\t2024-01-01\t2024-01-02", "", "B\t2024-01-05\t2024-01-02", "C\t2024-01-03\t2024-01-02"]
+    (root / "instruments" / "odd.txt").write_text("\n".join(lines))
+    provider = Provider(build_settings(provider_uri=root))
+    assert list(provider.list_instruments(provider.instruments("odd"))) == ["A"]
+    (told,) = [message for message in caplog.messages if "after its end" in message]
+    assert told.endswith(
+        "odd.txt: line 3: B starts 2024-01-05, after its end 2024-01-02: such a span holds no time (and 1 other lines)"
+    )
 
 
 # ---------------------------------------------------------------------- features
