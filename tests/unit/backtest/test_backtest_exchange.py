@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from backtest_market import MemoryProvider, random_market
+from hypothesis import given
+from hypothesis import strategies as st
 
 from qlib.backtest import get_exchange
 from qlib.backtest.account import Account
@@ -187,6 +189,27 @@ def test_cash_is_spent_to_the_last_cent_and_never_beyond():
         held = Position(cash=97.3)
         ex.deal_order(order("A", 12.0, Order.BUY, 0), position=held)
         assert 0 <= held.get_cash() < 1e-9
+
+
+@given(st.floats(1.0, 1e7), st.floats(0.01, 1e4), st.sampled_from([0.0, 0.0005, 0.0015, 0.01]))
+def test_a_buy_that_takes_all_the_cash_leaves_no_debt(cash, price, cost):
+    fields = {"close": np.full((4, 1), price)}
+    ex = exchange(provider=MemoryProvider(TIMES.to_numpy(), ["A"], fields), open_cost=cost)
+    held = Position(cash=cash)
+    ex.deal_order(order("A", 2 * cash / price, Order.BUY, 0), position=held)
+    assert 0 <= held.get_cash() <= 1e-9 * cash
+
+
+def test_by_qlibs_rules_a_last_digit_of_debt_may_be_left():
+    left = []
+    for cents in range(200):
+        fields = {"close": np.full((4, 1), 7.3 + cents / 100), "factor": np.ones((4, 1))}
+        held = Position(cash=100.1)
+        provider = MemoryProvider(TIMES.to_numpy(), ["A"], fields, compat="qlib")
+        ex = exchange(provider=provider, open_cost=0.0015)
+        ex.deal_order(order("A", 1000.0, Order.BUY, 0), position=held)
+        left.append(held.get_cash())
+    assert -1e-12 < min(left) < 0
 
 
 def test_an_order_that_cannot_pay_its_cost_trades_nothing():
