@@ -93,7 +93,8 @@ class MemorySource:
             number = self.requests
         if number in self.faults:
             raise VenueError(f"question {number} has no answer")
-        able = np.flatnonzero((rows[by] < cursor) & (rows["ts"] < self.now))
+        step = LENGTHS.get(series.bar or "", 1)
+        able = np.flatnonzero((rows[by] < cursor) & (rows["ts"] < self.now // step * step))
         if self.kept_since is not None:
             able = able[rows["ts"][able] >= self.kept_since]
         page = {name: values[able[-self.limit :]] for name, values in rows.items()}
@@ -121,4 +122,4 @@ def bars(times: Any, seed: int = 0, kind: str = "candles") -> Rows:
 
 
 def frame(rows: Rows) -> pd.DataFrame:
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows).astype({"side": "str"} if "side" in rows else {})

@@ -41,6 +41,19 @@ _DAY_MS: Final = 86_400_000
 _SHOWN: Final = 60  # holes that the summary shows; all of them are in holes.csv
 _DERIVATIVES: Final = ("mark", "funding", "oi")
 _TOP: Final = "config/top50_symbols.json"
+_ABOUT: Final = """\
+Bring what is missing of OKX's public data into a store: data/klines/<symbol>/...
+Nothing that is known is asked for again, and a run that was killed or interrupted
+is gone on with by the same command. No key is needed."""
+_EXAMPLES: Final = """\
+a month of two perpetuals, then every hour what is new:
+  python scripts/okx_data_collector.py --symbols BTC-USDT-SWAP,ETH-USDT-SWAP --bar 1H \\
+      --start 2026-01-01 --end 2026-02-01 --out data/klines --kind candles,funding,mark,oi \\
+      --update --workers 4 --base_url https://www.okx.com
+  python scripts/okx_data_collector.py --update --out data/klines --quiet
+
+exit codes: 0 all is there, 1 something is not complete (run it again), 2 the input is wrong,
+130 interrupted (what was fetched is kept)"""
 
 
 def run() -> int:
@@ -103,7 +116,9 @@ def status(words: Sequence[str]) -> None:
         )
     print(_table(("symbol", "kind", "bar", "rows", "first", "last", "holes"), table) if table else "nothing is stored")
     if asked.holes:
-        print(*(gap_text(series, gap) for series in found for gap in store.gaps(series)), sep="\n")
+        for one in found:
+            for gap in store.gaps(one):
+                print(gap_text(one, gap))
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -149,7 +164,7 @@ def okx(words: Sequence[str]) -> int:
         else:
             series = _series(_resolved(source, wanted, asked.type), kinds, bar, quiet=asked.quiet)
         if not series:
-            raise InputError(f"nothing to collect: {asked.out} holds nothing yet; name symbols")
+            raise InputError(f"nothing to collect: there is no {', '.join(kinds)} of these instruments")
         if asked.again:
             for one in series:
                 store.forget_reasons(one)
@@ -177,11 +192,11 @@ def okx(words: Sequence[str]) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="qlib collect okx" if sys.argv[0].startswith("qlib ") else Path(sys.argv[0]).name,
-        description="Bring what is missing of OKX's public data into a store. Nothing that is stored is asked for "
-        "again; a run that was killed is gone on with by the same command.",
-        epilog="example: python scripts/okx_data_collector.py --symbols BTC-USDT-SWAP,ETH-USDT-SWAP --bar 1H "
-        "--start 2026-01-01 --end 2026-02-01 --out data/klines --kind candles,funding,mark,oi --update --workers 4 "
-        "--base_url https://www.okx.com",
+        description=_ABOUT,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+        usage="%(prog)s (--symbols A,B | --config FILE | --universe FILE | --top N) [options]",
     )
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--symbols", help="with commas between: BTC-USDT-SWAP, or BTC/USDT:USDT, BTC/USDT, BTCUSDT")
@@ -263,7 +278,7 @@ def _resolved(source: OkxSource, wanted: list[str], kind: str | None) -> list[In
     for text in wanted:
         try:
             one = source.resolve(text, kind)
-        except InstrumentError as error:
+        except (InstrumentError, InputError) as error:
             unknown.append(str(error))
             continue
         found[one.symbol] = one

@@ -66,6 +66,7 @@ _IN_FLIGHT: Final = 50_000  # rows that wait in a journal, at most
 _LONGEST_FUNDING: Final = 8 * 3_600_000  # funding is paid every 8 hours, or more often
 _SLACK: Final = 60_000  # stamps of payments are late by a few ms at some venues
 _PART = re.compile(r"(\d{4}(?:-\d\d(?:-\d\d)?)?)\.parquet")
+_UNFINISHED = re.compile(r"\..+\.\d+-[0-9a-f]{8}\.tmp")  # see qlib.utils.paths.replace_file
 _CSV_ROWS: Final = 100_000
 
 
@@ -147,6 +148,9 @@ class BarStore:
                 ) from None
             except OSError as error:
                 raise InputError(f"{self.folder} cannot be written: {error.strerror}") from None
+            for path in self.folder.rglob(".*.tmp"):  # half-written files of a writer that was killed
+                if _UNFINISHED.fullmatch(path.name):
+                    path.unlink()
             self._held = True
             try:
                 yield self
@@ -258,8 +262,7 @@ class BarStore:
         new = _joined(series.kind, [entry.rows for entry in entries])
         old = [_part(folder / f"{name}.parquet", series.kind) for name in self._names(folder, low, high)]
         rows = _merged(series.kind, _joined(series.kind, old), new)[0]
-        keep = (rows["ts"] >= low) & (rows["ts"] < high)
-        return pd.DataFrame({name: values[keep] for name, values in rows.items()})
+        return _frame(series.kind, rows, low, high)
 
     def ends(self, series: Series) -> tuple[int, int] | None:
         """Return the first and the last `ts` in the parts; None where they hold nothing."""
@@ -481,9 +484,14 @@ def _from_csv(path: Path, kind: str, start: int | None, end: int | None) -> pd.D
         rows = rows_of(kind, csv.read_csv(path, convert_options=types))
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StoreError(f"{path}: is no file of {kind} ({error}); columns are {', '.join(COLUMNS[kind])}") from None
-    rows = _joined(kind, [rows])
-    keep = (rows["ts"] >= (-math.inf if start is None else start)) & (rows["ts"] < (math.inf if end is None else end))
-    return pd.DataFrame({name: values[keep] for name, values in rows.items()})
+    low, high = (-math.inf if start is None else start), (math.inf if end is None else end)
+    return _frame(kind, _joined(kind, [rows]), low, high)
+
+
+def _frame(kind: str, rows: Rows, low: float, high: float) -> pd.DataFrame:
+    keep = (rows["ts"] >= low) & (rows["ts"] < high)
+    texts = {name: "str" for name, type_ in COLUMNS[kind].items() if type_ == "str"}
+    return pd.DataFrame({name: values[keep] for name, values in rows.items()}).astype(texts)
 
 
 # ---------------------------------------------------------------------- words for people
