@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -57,13 +58,13 @@ def collect_data_loop(
     """
     trade_executor.reset(start_time=start_time, end_time=end_time)
     trade_strategy.reset(level_infra=trade_executor.get_level_infra())
-    with _progress(trade_executor.trade_calendar.get_trade_len()) as bar:
+    with _progress(trade_executor.trade_calendar.get_trade_len()) as step_done:
         result = None
         while not trade_executor.finished():
             decision = trade_strategy.generate_trade_decision(result)
             result = yield from trade_executor.collect_data(decision, level=0)
             trade_strategy.post_exe_step(result)
-            bar.update(1)
+            step_done()
         trade_strategy.post_upper_level_exe_step()
     if return_value is None:
         return
@@ -80,9 +81,13 @@ def collect_data_loop(
     return_value.update({"portfolio_dict": reports, "indicator_dict": indicators})
 
 
-def _progress(total: int) -> Any:
-    """Return a progress bar on the error stream; a silent one where that is no terminal or logging is off."""
-    from tqdm import tqdm  # noqa: PLC0415  only a run needs it
+@contextmanager
+def _progress(total: int) -> Iterator[Callable[[], Any]]:
+    """Show a progress bar on the error stream; none where that is no terminal or logging is off."""
+    if active_settings()["logging_level"] > logging.INFO or not sys.stderr.isatty():
+        yield lambda: None
+        return
+    from tqdm import tqdm  # noqa: PLC0415  only a run that is watched needs it
 
-    quiet = active_settings()["logging_level"] > logging.INFO or not sys.stderr.isatty()
-    return tqdm(total=total, desc="backtest loop", file=sys.stderr, disable=quiet)
+    with tqdm(total=total, desc="backtest loop", file=sys.stderr) as bar:
+        yield bar.update

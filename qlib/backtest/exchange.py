@@ -278,11 +278,10 @@ class Exchange:
 
     def marks(self, instruments: Iterable[str], start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[float | None]:
         """Return the close of each instrument in the step; None for a suspended one, which keeps its last price."""
-        close, column = self.at(start_time, end_time).close, self._column
-        places = [column.get(instrument, -1) for instrument in instruments]
-        if -1 in places:  # an instrument without quotes
-            close = np.append(close, np.float32(np.nan))
-        return [None if price != price else price for price in close[places].tolist()]  # noqa: PLR0124  NaN
+        close, column = self.at(start_time, end_time).close.item, self._column
+        places = [column.get(instrument) for instrument in instruments]
+        prices = [math.nan if place is None else close(place) for place in places]
+        return [None if price != price else price for price in prices]  # noqa: PLR0124  NaN
 
     # -------------------------------------------------------------------------------------------------- tradability
     def check_stock_suspended(self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp) -> bool:

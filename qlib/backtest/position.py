@@ -14,8 +14,10 @@ from __future__ import annotations
 
 import copy
 import math
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from itertools import chain, filterfalse
+from operator import itemgetter
+from struct import iter_unpack, pack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -264,7 +266,7 @@ class Position(BasePosition):
 
     def get_stock_list(self) -> list[str]:
         """Return the instruments held, in the order they were bought."""
-        return [key for key in self.position if key not in SPECIAL]
+        return [*filterfalse(SPECIAL.__contains__, self.position)]
 
     def get_stock_price(self, code: str) -> float:
         return self.position[code]["price"]
@@ -343,7 +345,8 @@ class Position(BasePosition):
 
     def holdings(self) -> list[dict[str, Any]]:
         """Return what is kept per instrument, in the order of `get_stock_list`; not to be changed."""
-        return [held for key, held in self.position.items() if key not in SPECIAL]
+        position = self.position
+        return [position[key] for key in filterfalse(SPECIAL.__contains__, position)]
 
     def weigh(self, total: float) -> None:
         """Set every weight to value / `total`."""
@@ -437,7 +440,7 @@ _NO_VALUE = "an InfPosition holds everything without end, so it has no list, val
 class PositionHistory(MutableMapping[pd.Timestamp, Any]):
     """Positions by time, like a dict, at a tenth of the memory.
 
-    A plain Position is stored as one array of numbers per step and built anew each time it is asked for (changing what
+    A plain Position is stored as its numbers, packed, per step and built anew each time it is asked for (changing what
     one received changes nothing here); any other object is stored as it is.
     """
 
@@ -445,14 +448,14 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         self._kept: dict[pd.Timestamp, Any] = {}
         self._names: tuple[str, ...] = ()
         self._keys: tuple[str, ...] = ()
+        self._of_keys: Callable[[dict[str, Any]], tuple[float, ...]] = tuple  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
-        """The columns as arrays of numpy, which a pickle may hold."""
-        kept = {
-            time: (*found[:-1], [np.array(column) for column in found[-1]]) if isinstance(found, tuple) else found
-            for time, found in self._kept.items()
-        }
-        return {**self.__dict__, "_kept": kept}
+        return {"_kept": self._kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__()  # type: ignore[misc]
+        self._kept = state["_kept"]
 
     def record(self, time: pd.Timestamp, position: BasePosition) -> None:
         """Remember what `position` is at `time`."""
@@ -461,34 +464,35 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
 
     def _pack(self, position: Position) -> tuple[Any, ...] | None:
         table = position.position
-        names = tuple([key for key in table if key not in SPECIAL])
+        names = tuple(filterfalse(SPECIAL.__contains__, table))
         if names == self._names:
             names = self._names  # one tuple for as long as the same names are held
         self._names = names
         holdings = [table[name] for name in names]
-        keys = self._keys
-        if holdings and len(keys) != len(holdings[0]):
-            keys = self._keys = tuple(holdings[0])
+        if holdings and len(self._keys) != len(holdings[0]):
+            if len(holdings[0]) < 2:
+                return None
+            self._keys = tuple(holdings[0])
+            self._of_keys = itemgetter(*self._keys)
         try:
-            columns = [array("d", [held[key] for held in holdings]) for key in keys]
+            rows = [*map(self._of_keys, holdings)] if holdings else []
         except KeyError:
             return None  # holdings of unequal kinds: keep them as they are
-        if sum(map(len, holdings)) != len(keys) * len(holdings):
+        if sum(map(len, holdings)) != len(self._keys) * len(holdings):
             return None
         special = {key: table[key] for key in OWN_NUMBERS if key in table}
-        return (position.init_cash, position._settle_type, position.short), special, names, keys, columns
+        own = position.init_cash, position._settle_type, position.short
+        numbers = [*chain.from_iterable(rows)]
+        return own, special, names, self._keys, pack(f"{len(numbers)}d", *numbers)
 
     def _unpack(self, packed: tuple[Any, ...]) -> Position:
-        (init_cash, settle_type, short), special, names, keys, columns = packed
+        (init_cash, settle_type, short), special, names, keys, numbers = packed
         position = Position(cash=init_cash, short=short)
         position._settle_type = settle_type
-        whole = [key.startswith("count_") for key in keys]
+        kinds = [int if key.startswith("count_") else float for key in keys]
         position.position = dict(special)
-        for i, name in enumerate(names):
-            position.position[name] = {
-                key: int(column[i]) if count else float(column[i])
-                for key, column, count in zip(keys, columns, whole, strict=True)
-            }
+        for name, row in zip(names, iter_unpack(f"{len(keys)}d", numbers) if names else (), strict=True):
+            position.position[name] = {key: kind(number) for key, kind, number in zip(keys, kinds, row, strict=True)}
         return position
 
     def __getitem__(self, time: Any) -> Any:

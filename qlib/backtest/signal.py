@@ -85,15 +85,28 @@ class SignalWCache(Signal):
         self._codes = names
         first = self.signal_cache.iloc[:, 0] if isinstance(self.signal_cache, pd.DataFrame) else self.signal_cache
         self._values = first.to_numpy(dtype=np.float64)
+        self._whole = self._whole_times()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "get_signal" in cls.__dict__ and "get_scores" not in cls.__dict__:
             cls.get_scores = Signal.get_scores  # type: ignore[method-assign]  # the subclass's own scores count
 
-    def _rows(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
+    def _whole_times(self) -> list[bool]:
+        """Tell of each time whether it has a row of every instrument, in order."""
+        starts = np.array(self._start)
+        steps = np.concatenate([[0], np.cumsum(np.diff(self._codes) <= 0, dtype=np.int32)])  # back, up to each row
+        in_order = steps[starts[1:] - 1] == steps[starts[:-1]] if len(starts) > 1 else np.empty(0, dtype=bool)
+        whole: list[bool] = ((np.diff(starts) == len(self._names)) & in_order).tolist()
+        return whole
+
+    def _times(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
         lo = bisect_left(self._ticks, start_time.value)
-        return self._start[lo], self._start[bisect_right(self._ticks, end_time.value, lo)]
+        return lo, bisect_right(self._ticks, end_time.value, lo)
+
+    def _rows(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
+        first, end = self._times(start_time, end_time)
+        return self._start[first], self._start[end]
 
     def doubts(
         self, quoted: Container[str], ranges: Sequence[tuple[pd.Timestamp, pd.Timestamp]]
@@ -145,12 +158,13 @@ class SignalWCache(Signal):
         return part if part.index.is_unique else part.groupby(level=0).last()
 
     def get_scores(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> Scores | None:
-        lo, hi = self._rows(start_time, end_time)
+        first, end = self._times(start_time, end_time)
+        lo, hi = self._start[first], self._start[end]
         if lo == hi:
             return None
         codes, scores = self._codes[lo:hi], self._values[lo:hi]
-        if hi - lo == len(self._names) and (np.diff(codes) > 0).all():
-            return Scores(self._names, self._column, scores)  # every instrument, in order: one time
+        if end - first == 1 and self._whole[first]:
+            return Scores(self._names, self._column, scores)
         values = np.full(len(self._names), np.nan)
         known = ~np.isnan(scores)
         values[codes[known]] = scores[known]  # rows are in time order: the last one stays
@@ -194,18 +208,19 @@ def _by_time(signal: pd.Series | pd.DataFrame) -> pd.Series | pd.DataFrame:
     values = signal.to_numpy()
     if not np.issubdtype(values.dtype, np.number) and values.dtype != bool:
         raise ConfigError(f"signal: the scores are {values.dtype}, not numbers")
-    infinite = np.isinf(values.astype(np.float64))
+    infinite = np.isinf(values if values.dtype.kind == "f" else values.astype(np.float64))
     if infinite.any():
         where = signal.index[np.flatnonzero(infinite.reshape(len(signal), -1).any(axis=1))[0]]
         raise ConfigError(f"signal: the score of {where[1]} at {where[0]} is infinite; numbers and NaN are allowed")
     levels = _sorted_levels(cast("pd.MultiIndex", signal.index))
     signal = signal.set_axis(levels, axis=0)
     key = np.asarray(levels.codes[0], dtype=np.int64) * len(levels.levels[1]) + np.asarray(levels.codes[1])
-    if (np.diff(key) < 0).any():
+    steps = np.diff(key)
+    if steps.min(initial=1) < 0:
         order = np.argsort(key, kind="stable")
-        signal, key = signal.iloc[order], key[order]
-    again = np.flatnonzero(np.diff(key) == 0)
-    if len(again):
+        signal, steps = signal.iloc[order], np.diff(key[order])
+    if steps.min(initial=1) == 0:
+        again = np.flatnonzero(steps == 0)
         where = signal.index[again[0]]
         raise ConfigError(
             f"signal: {where[1]} has several scores at {where[0]}; one per instrument and time is allowed"
@@ -232,6 +247,10 @@ def _sorted_levels(index: pd.MultiIndex) -> pd.MultiIndex:
     for code, level in zip(index.codes, index.levels, strict=True):
         used = np.zeros(len(level), dtype=bool)
         used[code] = True
+        if used.all() and level.is_monotonic_increasing:
+            codes.append(code)
+            levels.append(level)
+            continue
         kept = level[used]
         order = kept.argsort()
         place = np.zeros(len(level), dtype=np.int64)

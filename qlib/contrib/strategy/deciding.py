@@ -10,10 +10,10 @@ at which trading begins; the ones after it are the future.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from qlib.backtest.decision import Order
@@ -51,32 +51,43 @@ def open_names(exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp, side:
     return is_open
 
 
+def buying_terms(
+    exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp
+) -> Callable[[str], tuple[float, float | None]]:
+    """Return the question for a name's price of a buy in the range, and its factor."""
+    if not exchange.vector:
+        return lambda name: (
+            exchange.get_deal_price(name, start, end, direction=Order.BUY),
+            exchange.get_factor(name, start, end),
+        )
+    market, column = exchange.at(start, end), exchange.quote.column
+
+    def terms(name: str) -> tuple[float, float | None]:
+        place = column[name]
+        factor = market.factor.item(place)
+        return market.buy_price.item(place), None if math.isnan(factor) else factor
+
+    return terms
+
+
 def holding_values(
     exchange: Exchange, position: Any, names: Sequence[str], start: pd.Timestamp, end: pd.Timestamp
 ) -> list[float]:
     """Return the value of each holding at the market's price of a sale; a suspended one counts at its last price."""
-    if exchange.vector:
-        columns = exchange.columns(names)
-        prices = exchange.at(start, end).sell_price[columns].astype(np.float64)
-        prices[columns < 0] = np.nan  # without quotes
-    else:
-        prices = np.array(
-            [
-                np.nan
-                if exchange.check_stock_suspended(name, start, end)
-                else exchange.get_deal_price(name, start, end, direction=Order.SELL)
-                for name in names
-            ],
-            dtype=np.float64,
-        )
-    for i in np.flatnonzero(~(prices > 0)).tolist():
-        prices[i] = position.get_stock_price(names[i])
-    if type(position) is Position:
-        holdings = position.position
-        amounts = [holdings[name]["amount"] for name in names]
-    else:
-        amounts = [position.get_stock_amount(name) for name in names]
-    values: list[float] = (prices * amounts).tolist()
+    values = []
+    if exchange.vector and type(position) is Position:
+        column, price, holdings = exchange.quote.column, exchange.at(start, end).sell_price.item, position.position
+        for name in names:
+            held, place = holdings[name], column.get(name)
+            sold_at = math.nan if place is None else price(place)
+            values.append((sold_at if sold_at > 0 else held["price"]) * held["amount"])
+        return values
+    for name in names:
+        known = not exchange.check_stock_suspended(name, start, end)
+        sold_at = exchange.get_deal_price(name, start, end, direction=Order.SELL) if known else math.nan
+        if sold_at is None or not sold_at > 0:
+            sold_at = position.get_stock_price(name)
+        values.append(sold_at * position.get_stock_amount(name))
     return values
 
 

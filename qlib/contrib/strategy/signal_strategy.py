@@ -9,6 +9,7 @@ WeightStrategyBase      say target weights; an order generator turns them into o
 from __future__ import annotations
 
 import copy
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
@@ -21,7 +22,7 @@ import pandas as pd
 from qlib.backtest.decision import BaseTradeDecision, Order, TradeDecisionWO
 from qlib.backtest.position import BasePosition, Position
 from qlib.backtest.signal import Scores, Signal, SignalWCache, create_signal_from
-from qlib.contrib.strategy.deciding import first_bar, holding_values, open_names, sell_all
+from qlib.contrib.strategy.deciding import buying_terms, first_bar, holding_values, open_names, sell_all
 from qlib.contrib.strategy.order_generator import OrderGenerator, OrderGenWOInteract
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from qlib.model.base import BaseModel
 
 logger = get_module_logger("strategy")
+Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class BaseSignalStrategy(BaseStrategy, ABC):
@@ -291,11 +293,12 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         """Return the buy orders, equal in value before rounding."""
         exchange = self.trade_exchange
         tradable = open_names(exchange, start, end, None if self.forbid_all_trade_at_limit else Order.BUY)
+        terms = buying_terms(exchange, start, end)
         empty = self.compat == "qlib"  # orders of nothing, too
         orders = []
         for name in filter(tradable, buys):
-            price = exchange.get_deal_price(name, start, end, direction=Order.BUY)
-            amount = exchange.round_amount_by_trade_unit(money / price, exchange.get_factor(name, start, end))
+            price, factor = terms(name)
+            amount = exchange.round_amount_by_trade_unit(money / price, factor)
             if amount > 0 or empty:
                 orders.append(Order(name, amount, Order.BUY, start, end))
         return orders
@@ -305,7 +308,8 @@ def _copy_for(position: BasePosition, sold: Iterable[str]) -> BasePosition:
     """Return a copy in which the names to be sold, and the cash, may change."""
     if type(position) is not Position:
         return copy.deepcopy(position)
-    other = copy.copy(position)
+    other = Position.__new__(Position)
+    other.__dict__.update(position.__dict__)
     other.position = dict(position.position)
     for name in sold:
         other.position[name] = dict(other.position[name])
@@ -323,30 +327,41 @@ class _Ranking:
         self.cost = np.empty(count + 1)  # the best first; the last entry, -1, is a name without a score
         self.cost[count] = np.nan
         np.negative(scores.values, out=self.cost[:count])
-        order = self.cost.argsort(kind="stable")  # NaN goes to the end
-        self.order = order[: count + 1 - np.count_nonzero(np.isnan(self.cost))]
 
-    def _places(self, names: list[str]) -> np.ndarray[Any, np.dtype[np.int64]]:
+    def _places(self, names: list[str]) -> Places:
         column = self.column
         return np.array([column.get(name, -1) for name in names], dtype=np.int64)
 
     def all(self) -> Iterator[str]:
         """Yield every scored name, best first."""
-        return map(self.names.__getitem__, self.order.tolist())
+        return map(self.names.__getitem__, _best(self.cost).tolist())
 
     def others(self, count: int | None = None) -> Iterator[str]:
         """Yield the scored names that are not held, best first (the first `count` of them)."""
-        free = np.ones(len(self.cost), dtype=bool)
-        free[self.places] = False
-        return map(self.names.__getitem__, self.order[free[self.order]][:count].tolist())
+        cost = self.cost.copy()
+        cost[self.places] = np.nan
+        return map(self.names.__getitem__, _best(cost, count).tolist())
 
     def sort(self, held: list[str], new: list[str]) -> list[str]:
         """Return names by score, best first, the unscored last; equal scores keep their order, what is held first."""
         names = held + new
         cost = self.cost[np.concatenate((self.places, self._places(new)))]
         order = cost.argsort(kind="stable").tolist()
+        if order and not math.isnan(cost[order[-1]]):
+            return [names[i] for i in order]
         scored = len(order) - np.count_nonzero(np.isnan(cost))
         return [names[i] for i in order[:scored]] + sorted([names[i] for i in order[scored:]])
+
+
+def _best(cost: np.ndarray[Any, np.dtype[np.float64]], count: int | None = None) -> Places:
+    """Return the places of the lowest costs that are not NaN (the first `count` of them); equal ones in their order."""
+    if count is None or not 0 < count < len(cost):
+        order = cost.argsort(kind="stable")  # NaN goes to the end
+        return order[: len(order) - np.count_nonzero(np.isnan(cost))][:count]
+    worst = np.partition(cost, count - 1)[count - 1]  # a part of the names is asked for: the others stay unsorted
+    near = np.flatnonzero(cost == cost if math.isnan(worst) else cost <= worst)  # noqa: PLR0124  NaN
+    best: Places = near[cost[near].argsort(kind="stable")[:count]]
+    return best
 
 
 def _first(names: Iterable[str], count: int, tradable: Callable[[str], bool] | None) -> list[str]:
