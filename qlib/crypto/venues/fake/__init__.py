@@ -8,7 +8,11 @@
 bars.py           names and opening times of bars, what is visible now, pages
 market.py         what is true at the venue
 random_market.py  a market made up, with everything real ones have
+view.py           the market at one moment, and refusals
 rest.py           the OKX v5 REST dialect
+quotes.py         tickers, books and trades, for REST and WebSocket alike
+stream.py         the OKX v5 WebSocket dialect
+sockets.py        its connections
 coingecko.py      the CoinGecko v3 dialect
 desk.py           one question in, one answer out
 limits.py         rate limits

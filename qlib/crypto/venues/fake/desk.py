@@ -18,7 +18,8 @@ from qlib.crypto.venues.fake.coingecko import CoinRefusal, Coins, status_refused
 from qlib.crypto.venues.fake.faults import ON_ROWS, Fault, Faults
 from qlib.crypto.venues.fake.limits import Limits
 from qlib.crypto.venues.fake.market import Market
-from qlib.crypto.venues.fake.rest import ENDPOINTS, Refusal, View, dumps
+from qlib.crypto.venues.fake.rest import ENDPOINTS
+from qlib.crypto.venues.fake.view import Refusal, View, dumps
 
 _EDGE: Final = (
     "<html>\n<head><title>{0}</title></head>\n<body>\n<center><h1>{0}</h1></center>\n<hr>\n</body>\n</html>\n"
@@ -67,6 +68,10 @@ class Desk:
     page_limits: dict[str, int]
     reach: dict[str, int | None]
 
+    def view(self, now: int) -> View:
+        """The market at `now` (ms)."""
+        return View(self.market, now, self.page_limits, self.reach)
+
     def reply(self, question: Question, now: int, fault: Fault | None = None, faults: Faults | None = None) -> Reply:
         """Answer one question as the venue would at `now` (ms), hit by `fault`, which came from `faults`."""
         kind = fault.kind if fault is not None else ""
@@ -96,7 +101,7 @@ class Desk:
             raise Refusal("50011", _WORDS["50011"], 429)
         if fault is not None and faults is not None:
             self._refuse(fault, faults, params, now)
-        rows = rest.answer(path, params, View(self.market, now, self.page_limits, self.reach))
+        rows = rest.answer(path, params, self.view(now))
         if fault is None or faults is None or fault.kind not in ON_ROWS:
             return rows
         return revised(params, rows, now) if fault.kind == "revised" else faults.disturb(fault.kind, rows)

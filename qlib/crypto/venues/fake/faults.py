@@ -20,6 +20,7 @@
     short       fewer rows than asked, though there are more: the newest ones of the page
     skew        the venue's clock is `skew` ms off for this request
     null        CoinGecko only: every number of every row is null
+    lost, twice, drop    WebSocket only: a push does not come, comes twice, or the connection breaks before it
     delist      from this request on, its instrument is gone (code 51001)
 
 By chance, the same question fails at most `in_a_row` times one after the other, so that patience pays; what
@@ -38,8 +39,10 @@ from qlib.errors import InputError, did_you_mean
 
 KINDS: Final = (
     "timeout", "reset", "cut", "5xx", "html", "limit_html", "limit", "truncated", "code", "busy",
-    "duplicate", "disorder", "revised", "short", "skew", "null", "delist",
+    "duplicate", "disorder", "revised", "short", "skew", "null", "delist", "lost", "twice", "drop",
 )  # fmt: skip
+PUSHES: Final = ("lost", "twice", "drop")
+REQUESTS: Final = tuple(kind for kind in KINDS if kind not in PUSHES)
 ON_ROWS: Final = ("duplicate", "disorder", "revised", "short")
 
 
@@ -114,29 +117,31 @@ class Faults:
         self._row: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
         self._lock = threading.Lock()
 
-    def draw(self, path: str, params: Mapping[str, str]) -> Fault | None:
-        """The fault that hits this request, or None."""
+    def draw(self, path: str, params: Mapping[str, str], kinds: Sequence[str] = REQUESTS) -> Fault | None:
+        """The fault of these kinds that hits this request, or None."""
         with self._lock:
-            fault = self._planned(path, params) or self._by_chance(path, params)
+            fault = self._planned(path, params, kinds) or self._by_chance(path, params, kinds)
             if fault is not None:
                 self.happened.append((fault.kind, path))
             return fault
 
-    def _planned(self, path: str, params: Mapping[str, str]) -> Fault | None:
+    def _planned(self, path: str, params: Mapping[str, str], kinds: Sequence[str]) -> Fault | None:
         hit = None
         for number, fault in enumerate(self.plan):
-            if path.endswith(fault.path) and all(params.get(key) == value for key, value in fault.params):
+            fits = fault.kind in kinds and path.endswith(fault.path)
+            if fits and all(params.get(key) == value for key, value in fault.params):
                 self._counts[number] += 1
                 if hit is None and fault.nth <= self._counts[number] < fault.nth + fault.times:
                     hit = fault
         return hit
 
-    def _by_chance(self, path: str, params: Mapping[str, str]) -> Fault | None:
-        if not self.chances or (self.paths and not path.endswith(self.paths)):
+    def _by_chance(self, path: str, params: Mapping[str, str], kinds: Sequence[str]) -> Fault | None:
+        chances = {kind: chance for kind, chance in self.chances.items() if kind in kinds}
+        if not chances or (self.paths and not path.endswith(self.paths)):
             return None
         question = (path, tuple(sorted(params.items())))
         draw = self._random.random()
-        for kind, chance in self.chances.items():
+        for kind, chance in chances.items():
             draw -= chance
             if draw < 0:
                 if self._row.get(question, 0) >= self.in_a_row:

@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
@@ -63,7 +64,7 @@ class Market:
         funding: Mapping[str, pd.DataFrame] | None = None,
         oi: Mapping[tuple[str, str], pd.DataFrame] | None = None,
         trades: Mapping[str, pd.DataFrame] | None = None,
-        books: Mapping[str, Mapping[str, Any]] | None = None,
+        books: Mapping[str, Mapping[str, Any] | Sequence[Mapping[str, Any]]] | None = None,
     ) -> None:
         self.instruments = {row["instId"]: row for row in map(_full_row, instruments)}
         self._lock = threading.Lock()
@@ -74,7 +75,7 @@ class Market:
         self.funding = {name: self._table("funding", name, frame) for name, frame in (funding or {}).items()}
         self.oi = {key: self._table("oi", key[0], frame) for key, frame in (oi or {}).items()}
         self.trades = {name: self._table("trades", name, frame) for name, frame in (trades or {}).items()}
-        self.books = dict(books or {})
+        self.books = {name: _tape(name, states) for name, states in (books or {}).items()}
         self.gone: dict[str, int] = {}  # delisted without notice: instrument -> moment (ms)
 
     def put(self, kind: str, name: str, bar: str, frame: pd.DataFrame) -> None:
@@ -109,6 +110,8 @@ class Market:
             if column == "trade_id":
                 ids = frame[column].to_numpy(np.int64) if column in frame else np.arange(1, len(ts) + 1)
                 table[column] = ids
+                if (np.diff(ids) <= 0).any():
+                    raise InputError(f"trades of {name}: trade_id must ascend")
             elif column == "side":
                 table[column] = frame[column].to_numpy(object)
             else:
@@ -121,12 +124,8 @@ class Market:
             found = self._bars.get((kind, name, bar))
             if found is not None:
                 return found
-            given = [b for (k, n, _), b in self._bars.items() if (k, n) == (kind, name) and b.parts is None]
-            if not given:
-                return None
-            smallest = min(given, key=lambda bars: (bars.size.months, bars.size.step))
-            wanted = size(bar)
-            if not smallest.size.fits(wanted):
+            smallest, wanted = self._smallest(kind, name), size(bar)
+            if smallest is None or not smallest.size.fits(wanted):
                 return None
             return self._bars.setdefault((kind, name, bar), smallest.bigger(wanted))
 
@@ -189,13 +188,40 @@ class Market:
 
     def last(self, name: str, now: int) -> tuple[Bars, int] | None:
         """The smallest bars of an instrument and how many of them have opened at `now`; None if there are none."""
+        bars = self.smallest("candles", name)
+        count = bars.seen(now) if bars is not None else 0
+        return (bars, count) if bars is not None and count else None
+
+    def smallest(self, kind: str, name: str) -> Bars | None:
+        """The smallest bars of one series that were given."""
         with self._lock:
-            given = [b for (k, n, _), b in self._bars.items() if (k, n) == ("candles", name) and b.parts is None]
-        if not given:
-            return None
-        bars = min(given, key=lambda bars: (bars.size.months, bars.size.step))
-        count = bars.seen(now)
-        return (bars, count) if count else None
+            return self._smallest(kind, name)
+
+    def _smallest(self, kind: str, name: str) -> Bars | None:
+        given = [b for (k, n, _), b in self._bars.items() if (k, n) == (kind, name) and b.parts is None]
+        return min(given, key=lambda bars: (bars.size.months, bars.size.step), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Tape:
+    """States of a book, each from its moment `ts` (ms) until the next: mappings with asks and bids, best first."""
+
+    ts: np.ndarray
+    states: list[Mapping[str, Any]]
+    first_seq: int = 123_456
+
+
+def _tape(name: str, given: Mapping[str, Any] | Sequence[Mapping[str, Any]]) -> Tape:
+    states = [given] if isinstance(given, Mapping) else list(given)
+    ts = np.array([int(state.get("ts", 0)) for state in states], np.int64)
+    if (np.diff(ts) <= 0).any():
+        raise InputError(f"books of {name}: times must ascend")
+    for state in states:
+        for side, sign in (("asks", 1), ("bids", -1)):
+            prices = sign * np.array([float(level[0]) for level in state[side]])
+            if (np.diff(prices) <= 0).any():
+                raise InputError(f"books of {name}: {side} must begin with the best price")
+    return Tape(ts, states)
 
 
 def _full_row(given: Mapping[str, Any]) -> dict[str, Any]:

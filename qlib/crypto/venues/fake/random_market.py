@@ -33,6 +33,8 @@ def random_market(
     bar: str = "1m",
     start: int = 1_767_225_600_000,
     seed: int = 0,
+    *,
+    trades: int = 0,
 ) -> dict[str, Any]:
     """Make the arguments of a `FakeVenue`.
 
@@ -44,6 +46,8 @@ def random_market(
         Length of the window in bars of size `bar` (up to a day), from `start` (ms UTC, rounded down to a bar).
     seed
         The same numbers give the same market, byte for byte.
+    trades
+        The last so many bars of every instrument are made of trades, and agree with them in all five numbers.
 
     >>> market = random_market(1, 2, 300, "1H", seed=1)
     >>> sorted(row["instId"] for row in market["instruments"])
@@ -57,7 +61,7 @@ def random_market(
     grid = first + np.arange(bars + 1, dtype=np.int64) * unit.step
     outage = slice(bars // 2, bars // 2 + max(1, bars // 100))
     made: dict[str, Any] = {
-        "instruments": [], "candles": {}, "mark": {}, "index": {}, "funding": {}, "oi": {},
+        "instruments": [], "candles": {}, "mark": {}, "index": {}, "funding": {}, "oi": {}, "trades": {},
         "now": int(grid[-1]) + unit.step // 2,
     }  # fmt: skip
     for number in range(max(n_spot, n_swap)):
@@ -66,10 +70,11 @@ def random_market(
         late = number % 3 == 2
         begin = int(grid[len(grid) // 3]) + unit.step // 3 if late else first - _OTHER
         frame = frame[frame["ts"] >= int(unit.open(np.array(begin)))].reset_index(drop=True)
+        last = _trades(rng, frame, min(trades, len(frame)), unit.step)
         if number < n_spot:
-            _spot(made, rng, base, bar, frame, tick, begin)
+            _spot(made, rng, base, bar, frame, tick, begin, last)
         if number < n_swap:
-            _swap(made, rng, base, bar, frame, tick, begin, inverse=number == 1, short=number % 2 == 1)
+            _swap(made, rng, base, bar, frame, tick, begin, last, inverse=number == 1, short=number % 2 == 1)
     return made
 
 
@@ -97,8 +102,43 @@ def _walk(rng: np.random.Generator, grid: np.ndarray, outage: slice) -> tuple[pd
     return frame, tick
 
 
+def _trades(rng: np.random.Generator, frame: pd.DataFrame, count: int, step: int) -> pd.DataFrame | None:
+    """Trades of the last `count` bars of `frame`, whose volume and amount become the sums of the trades.
+
+    Four trades or more make a bar: the first at its open, one at its high, one at its low, the last at its close.
+    """
+    if not count:
+        return None
+    rows = np.flatnonzero(frame["volume"].to_numpy() > 0)
+    rows = rows[rows >= len(frame) - count]
+    pieces = rng.integers(4, 9, len(rows))
+    owner, first = np.repeat(rows, pieces), np.r_[0, np.cumsum(pieces)[:-1]]
+    total = int(pieces.sum())
+    columns = {name: frame[name].to_numpy(copy=True) for name in ("ts", *PRICES, "volume", "amount")}
+    price = columns["close"][owner]  # more trades at the close
+    for place, name in enumerate(("open", "high", "low")):
+        price[first + place] = columns[name][rows]
+    within = np.arange(total) - np.repeat(first, pieces)
+    ts = columns["ts"][owner] + (within * step) // np.repeat(pieces, pieces)
+    size = np.round(rng.lognormal(0, 1, total) * columns["volume"][owner] / np.repeat(pieces, pieces), 4) + 1e-4
+    size = np.round(size, 4)
+    columns["volume"][rows] = np.round(np.add.reduceat(size, first), 4)
+    columns["amount"][rows] = np.round(np.add.reduceat(size * price, first), 6)
+    frame["volume"], frame["amount"] = columns["volume"], columns["amount"]
+    side = np.where(rng.random(total) < 0.5, "buy", "sell").astype(object)
+    trade_id = 700_000_000 + np.arange(total, dtype=np.int64)
+    return pd.DataFrame({"ts": ts, "trade_id": trade_id, "price": price, "size": size, "side": side})
+
+
 def _spot(
-    made: dict[str, Any], rng: np.random.Generator, base: str, bar: str, frame: pd.DataFrame, tick: float, begin: int
+    made: dict[str, Any],
+    rng: np.random.Generator,
+    base: str,
+    bar: str,
+    frame: pd.DataFrame,
+    tick: float,
+    begin: int,
+    trades: pd.DataFrame | None,
 ) -> None:
     name = f"{base}-USDT"
     made["instruments"].append(
@@ -112,6 +152,9 @@ def _spot(
     there = rng.random(len(frame)) >= 0.02
     there |= (frame["volume"] == 0).to_numpy()  # flat bars of an outage are the venue's own and do exist
     there[[0, -1]] = True
+    if trades is not None:
+        there |= (frame["ts"] >= trades["ts"].iloc[0]).to_numpy()
+        made["trades"][name] = trades
     made["candles"][name, bar] = frame[there].reset_index(drop=True)
 
 
@@ -123,6 +166,7 @@ def _swap(
     frame: pd.DataFrame,
     tick: float,
     begin: int,
+    trades: pd.DataFrame | None,
     *,
     inverse: bool,
     short: bool,
@@ -142,6 +186,8 @@ def _swap(
         }
     )  # fmt: skip
     made["candles"][name, bar] = frame
+    if trades is not None:
+        made["trades"][name] = trades
     digits = max(0, 1 - int(np.floor(np.log10(tick) + 0.5)))
     for kind, where, spread in (("mark", name, 1e-4), ("index", family, 2e-4)):
         shift = 1 + rng.normal(0, spread, len(frame))

@@ -10,16 +10,15 @@ limit of an endpoint is cut without a word, as the venue does.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
 
+from qlib.crypto.venues.fake import quotes
 from qlib.crypto.venues.fake.bars import (
     CANDLES,
-    DAY,
     HOUR,
     MARKED,
     PERIODS,
@@ -29,20 +28,11 @@ from qlib.crypto.venues.fake.bars import (
     text,
     window,
 )
-from qlib.crypto.venues.fake.market import TYPES, Market, candle_columns
+from qlib.crypto.venues.fake.market import TYPES, candle_columns
+from qlib.crypto.venues.fake.view import Refusal, View, dumps
 
 RECENT: Final = 1440  # bars that /market/candles and its like reach back
-REACH: Final = {"1s": 90 * DAY, "funding": 95 * DAY, "trades": 90 * DAY, "premium": 180 * DAY}
-
 Params = Mapping[str, str]
-
-
-class Refusal(Exception):  # noqa: N818 - an answer of the venue, not an error of this program
-    """An answer that is an error: the venue's code, its words, and the HTTP status under which it comes."""
-
-    def __init__(self, code: str, words: str, status: int = 200) -> None:
-        super().__init__(f"{code}: {words}")
-        self.code, self.words, self.status = code, words, status
 
 
 def _parameter(name: str) -> Refusal:
@@ -51,34 +41,6 @@ def _parameter(name: str) -> Refusal:
 
 def _unknown(name: str = "Instrument ID") -> Refusal:
     return Refusal("51001", f"{name}, Instrument ID code, or Spread ID doesn't exist.")
-
-
-@dataclass(frozen=True, slots=True)
-class View:
-    """The market at one moment, with the page limits and reaches in force."""
-
-    market: Market
-    now: int
-    page_limits: Mapping[str, int] = field(default_factory=dict)
-    reach: Mapping[str, int | None] = field(default_factory=dict)
-
-    def since(self, what: str) -> int:
-        """The oldest moment of which the venue still tells."""
-        back = self.reach.get(what, REACH[what])
-        return -(1 << 62) if back is None else self.now - back
-
-    def span(self, name: str, ts: np.ndarray) -> tuple[int, int]:
-        """Rows of `ts` that lie in the instrument's life and not in the future, as (first, last)."""
-        last = int(ts.searchsorted(self.now, "right"))
-        end = self.market.ends(name)
-        if end is not None:
-            last = min(last, int(ts.searchsorted(end, "left")))
-        return int(ts.searchsorted(self.market.starts(name), "left")), last
-
-
-def dumps(value: Any) -> str:
-    """JSON as the venue writes it, without spaces."""
-    return json.dumps(value, separators=(",", ":"))
 
 
 def rows_of(columns: list[list[str]]) -> list[str]:
@@ -132,9 +94,7 @@ def _bar(params: Params, allowed: frozenset[str], name: str = "bar", default: st
     return bar
 
 
-def _kind(view: View, params: Params, *, optional: bool = False) -> str:
-    if optional and not params.get("instType"):
-        return ""
+def _kind(params: Params) -> str:
     kind = _needed(params, "instType")
     if kind not in TYPES:
         raise _parameter("instType")
@@ -150,7 +110,7 @@ def _family(row: Mapping[str, Any], params: Params) -> bool:
 
 
 def _instruments(view: View, path: str, params: Params) -> list[str]:
-    kind = _kind(view, params)
+    kind = _kind(params)
     if kind == "OPTION" and not (params.get("instFamily") or params.get("uly")):
         raise Refusal("50015", "Either parameter instFamily or uly is required.", 400)
     market = view.market
@@ -333,7 +293,7 @@ def interest_now(view: View, name: str) -> dict[str, str] | None:
 
 
 def _interest(view: View, path: str, params: Params) -> list[str]:
-    market, kind = view.market, _kind(view, params)
+    market, kind = view.market, _kind(params)
     if params.get("instId"):
         _instrument(view, params)
     rows = [
@@ -353,6 +313,152 @@ def _interest_history(view: View, path: str, params: Params) -> list[str]:
         return []
     page = window(table["ts"], *view.span(name, table["ts"]), end, begin, limit)
     return rows_of([text(table[column][page]) for column in ("ts", "oi", "oi_base", "oi_quote")])
+
+
+# --- quotes and trades
+
+
+def _traded(view: View, kind: str, params: Params) -> list[str]:
+    """Instruments of one type that trade now and have the family that is asked."""
+    market = view.market
+    return [
+        name
+        for name, row in market.instruments.items()
+        if row["instType"] == kind and _family(row, params) and market.traded(name, view.now)
+    ]
+
+
+def _tickers(view: View, path: str, params: Params) -> list[str]:
+    return [dumps(quotes.ticker(view, name)) for name in _traded(view, _kind(params), params)]
+
+
+def _ticker(view: View, path: str, params: Params) -> list[str]:
+    return [dumps(quotes.ticker(view, _instrument(view, params)))]
+
+
+def _index_tickers(view: View, path: str, params: Params) -> list[str]:
+    name, quote = params.get("instId", ""), params.get("quoteCcy", "")
+    if not (name or quote):
+        raise Refusal("50015", "Either parameter instId or quoteCcy is required.", 400)
+    if name and name not in view.market.indices():
+        raise Refusal("51014", "Index doesn't exist.")
+    names = [name] if name else sorted(view.market.indices())
+    return [dumps(quotes.index_ticker(view, name)) for name in names if name.endswith(f"-{quote}" if quote else "")]
+
+
+def _mark_price(view: View, path: str, params: Params) -> list[str]:
+    kind = _kind(params)
+    if kind == "SPOT":
+        raise _parameter("instType")
+    if params.get("instId"):
+        _instrument(view, params)
+    names = [name for name in _traded(view, kind, params) if view.market.smallest("mark", name) is not None]
+    return [dumps(quotes.mark_price(view, name)) for name in names]
+
+
+def _price_limit(view: View, path: str, params: Params) -> list[str]:
+    return [dumps(quotes.price_limit(view, _instrument(view, params)))]
+
+
+def _books(view: View, path: str, params: Params) -> list[str]:
+    full = path.endswith("-full")
+    name, asked = _instrument(view, params), params.get("sz", "") or "1"
+    if not asked.isdecimal() or int(asked) == 0:
+        raise _parameter("sz")
+    state = quotes.book(view, name, min(int(asked), 5000 if full else 400))
+    sides = {"asks": state.asks, "bids": state.bids}
+    if full:
+        sides = {side: [[level[0], level[1], level[3]] for level in levels] for side, levels in sides.items()}
+    told = sides | {"ts": str(state.ts)}
+    return [dumps(told if full else told | {"seqId": state.seq})]
+
+
+def _trades(view: View, path: str, params: Params) -> list[str]:
+    name, limit = _instrument(view, params), _limit(view, path, params)
+    table = view.market.trades.get(name)
+    if table is None:
+        return []
+    first, last = view.span(name, table["ts"])
+    page = slice(max(first, last - limit), last)
+    return [dumps(row) for row in quotes.trade_rows(view, name, table, page)][::-1]
+
+
+def _history_trades(view: View, path: str, params: Params) -> list[str]:
+    name, limit = _instrument(view, params), _limit(view, path, params)
+    kind, after, before = params.get("type", "") or "1", _moment(params, "after"), _moment(params, "before")
+    if kind not in {"1", "2"}:
+        raise _parameter("type")
+    if kind == "2" and before is not None:
+        raise Refusal("50039", "before is not supported for timestamp pagination")
+    table = view.market.trades.get(name)
+    if table is None:
+        return []
+    first, last = view.span(name, table["ts"])
+    first = max(first, int(table["ts"].searchsorted(view.since("trades"), "left")))
+    page = window(table["trade_id" if kind == "1" else "ts"], first, last, after, before, limit)
+    return [dumps(row) for row in quotes.trade_rows(view, name, table, page, source=True)][::-1]
+
+
+# --- margin
+
+
+def _tiers(view: View, path: str, params: Params) -> list[str]:
+    kind = _kind(params)
+    if _needed(params, "tdMode") not in {"cross", "isolated"}:
+        raise _parameter("tdMode")
+    if not any(params.get(key) for key in ("instFamily", "uly", "instId", "ccy")):
+        raise Refusal("50015", "Either parameter instFamily or instId is required.", 400)
+    families = {value for key in ("instFamily", "uly") for value in params.get(key, "").split(",") if value}
+    names = set(params.get("instId", "").split(","))
+    told = []
+    for name, row in view.market.instruments.items():
+        if row["instType"] == kind and (name in names or row["instFamily"] in families):
+            told += _tiers_of(row, name)
+    wanted = params.get("tier", "")
+    return [dumps(tier) for tier in told if not wanted or tier["tier"] == wanted]
+
+
+def _tiers_of(row: Mapping[str, Any], name: str) -> list[dict[str, str]]:
+    """Five tiers: every next one is five times as wide and asks twice the margin of the first."""
+    most = float(row["lever"] or 10)
+    spot = row["instType"] in {"SPOT", "MARGIN"}
+    tiers = []
+    for tier in range(1, 6):
+        lever = most / tier
+        low, high = (1000 * 5 ** (tier - 2) if tier > 1 else 0), 1000 * 5 ** (tier - 1)
+        tiers.append(
+            {
+                "baseMaxLoan": number(high / 20) if spot else "",
+                "imr": number(round(1 / lever, 8)),
+                "instFamily": row["instFamily"],
+                "instId": name if spot else "",
+                "maxLever": number(lever),
+                "maxSz": number(high),
+                "minSz": number(low),
+                "mmr": number(round(0.4 / lever, 8)),
+                "optMgnFactor": "0",
+                "quoteMaxLoan": number(high * 500) if spot else "",
+                "tier": str(tier),
+                "uly": row["uly"],
+            }
+        )
+    return tiers
+
+
+def _premium(view: View, path: str, params: Params) -> list[str]:
+    """Premium of the mark price over the index, at the ends of the smallest bars."""
+    name, limit = _instrument(view, params, ("SWAP", "FUTURES")), _limit(view, path, params)
+    after, before = _moment(params, "after"), _moment(params, "before")
+    market = view.market
+    mark, index = market.smallest("mark", name), market.smallest("index", market.instruments[name]["uly"])
+    if mark is None or index is None:
+        return []
+    ts, here, there = np.intersect1d(mark.ts[: mark.final(view.now)], index.ts, return_indices=True)
+    premium = np.round(mark.columns["close"][here] / index.columns["close"][there] - 1, 10)
+    first = int(ts.searchsorted(view.since("premium"), "left"))
+    page = window(ts, first, len(ts), after, before, limit)
+    rows = zip(text(premium[page]), text(ts[page]), strict=True)
+    return [dumps({"instId": name, "premium": value, "ts": at}) for value, at in rows][::-1]
 
 
 # --- the list of endpoints
@@ -388,6 +494,17 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "public/funding-rate": Endpoint(_funding, 10, per=("instId",)),
         "public/funding-rate-history": Endpoint(_funding_history, 10, per=("instId",), most=400, default=400),
         "public/open-interest": Endpoint(_interest, 20, per=("instId",)),
+        "market/tickers": Endpoint(_tickers, 20),
+        "market/ticker": Endpoint(_ticker, 20),
+        "market/index-tickers": Endpoint(_index_tickers, 20),
+        "market/books": Endpoint(_books, 40),
+        "market/books-full": Endpoint(_books, 10),
+        "market/trades": Endpoint(_trades, 100, most=500, default=100),
+        "market/history-trades": Endpoint(_history_trades, 20, most=100, default=100),
+        "public/mark-price": Endpoint(_mark_price, 10, per=("instId",)),
+        "public/price-limit": Endpoint(_price_limit, 20),
+        "public/position-tiers": Endpoint(_tiers, 10),
+        "public/premium-history": Endpoint(_premium, 20, most=100, default=100),
         "rubik/stat/contracts/open-interest-history": Endpoint(_interest_history, 10, most=100, default=100),
     }.items()
 }

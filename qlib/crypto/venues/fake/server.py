@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping
 from typing import Any, NamedTuple, Self
 
 import pandas as pd
@@ -29,6 +29,9 @@ from qlib.errors import InputError, MissingDataError, RunError, did_you_mean
 
 try:
     from aiohttp import web
+
+    from qlib.crypto.venues.fake.sockets import PREFIX as SOCKETS
+    from qlib.crypto.venues.fake.sockets import Sockets
 except ImportError as error:  # pragma: no cover - the extra is there wherever tests run
     raise MissingDataError('the fake venue needs aiohttp: pip install "qlib-crypto[live]"') from error
 
@@ -67,6 +70,8 @@ class FakeVenue:
         How far back, in ms, "funding", "trades", "1s", "premium" and "coins" go; None is for ever.
     delay
         Seconds that every answer takes.
+    silence
+        Seconds without a message in either direction until a WebSocket is closed.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class FakeVenue:
         page_limits: Mapping[str, int] | None = None,
         reach: Mapping[str, int | None] | None = None,
         delay: float = 0.0,
+        silence: float = 30.0,
         port: int = 0,
         seed: int = 0,
         **market: Any,
@@ -97,6 +103,8 @@ class FakeVenue:
         self.failures: list[Exception] = []  # mistakes of this program, raised when the venue stops
         self._now = now
         self._port = port
+        self._silence = silence
+        self._sockets: Sockets | None = None
         self._stopping: asyncio.Event
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
@@ -117,6 +125,36 @@ class FakeVenue:
     @now.setter
     def now(self, moment: int | None) -> None:
         self._now = moment
+        self._tell(lambda sockets: sockets.wake())
+
+    def _tell(self, what: Callable[[Sockets], object]) -> None:
+        if self._loop is not None and self._sockets is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended
+                self._loop.call_soon_threadsafe(what, self._sockets)
+
+    def _wait(self, what: Callable[[Sockets], Coroutine[Any, Any, None]]) -> None:
+        if self._loop is None or self._sockets is None:
+            raise InputError("the fake venue does not run: use it in a with block, or call start()")
+        asyncio.run_coroutine_threadsafe(what(self._sockets), self._loop).result(10)
+
+    def notice(self) -> None:
+        """Tell every WebSocket client, with code 64008, that its connection will soon be closed."""
+        self._wait(lambda sockets: sockets.notice())
+
+    def disconnect(self, code: int | None = None) -> None:
+        """End every WebSocket connection now: the line breaks, or closes with `code`."""
+        self._wait(lambda sockets: sockets.disconnect(code))
+
+    @property
+    def connections(self) -> int:
+        """How many WebSocket connections are open."""
+        return 0 if self._sockets is None else len(self._sockets.lines)
+
+    @property
+    def subscriptions(self) -> list[dict[str, str]]:
+        """Arguments of all subscriptions that stand."""
+        lines = [] if self._sockets is None else list(self._sockets.lines.values())
+        return [subscription.arg for line in lines for subscription in list(line.subscriptions.values())]
 
     def delist(self, inst_id: str, at: int | None = None) -> None:
         """End the trading of an instrument at `at` (ms, now if not given): it vanishes from every list."""
@@ -173,6 +211,9 @@ class FakeVenue:
 
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
+        self._sockets = Sockets(
+            self.desk.view, lambda: self.now, lambda: self._now is None, lambda: self.faults, self._silence
+        )
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), handle_signals=False, shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", self._port)
@@ -180,9 +221,19 @@ class FakeVenue:
             await site.start()
             self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             ready.set()
+            pushing = asyncio.create_task(self._push())
             await self._stopping.wait()
+            pushing.cancel()
+            await self._sockets.disconnect(None)
         finally:
             await runner.cleanup()
+
+    async def _push(self) -> None:
+        assert self._sockets is not None
+        try:
+            await self._sockets.run()
+        except Exception as error:
+            self.failures.append(error)
 
     # --- one request
 
@@ -190,6 +241,8 @@ class FakeVenue:
         path, params = request.path, dict(request.query)
         at = time.monotonic()
         faults = self.faults
+        if path.startswith(SOCKETS) and self._sockets is not None:
+            return await self._socket(request, at)
         fault = faults.draw(path, params) if faults is not None else None
         if self.delay:
             await asyncio.sleep(self.delay)
@@ -206,6 +259,22 @@ class FakeVenue:
         if kind == "truncated":
             body = body[: len(body) * 2 // 3]
         return web.Response(status=reply.status, body=body, headers=reply.headers)
+
+    async def _socket(self, request: web.BaseRequest, at: float) -> web.StreamResponse:
+        assert self._sockets is not None
+        fits = self.desk.limits.allows((SOCKETS,), 3, 1.0, at)
+        known = request.path.removeprefix(SOCKETS) in {"public", "business", "private"}
+        status = 101 if fits and known else 404 if fits else 429
+        self.requests.append(Asked(request.path, dict(request.query), status, "", "", at))
+        if status != 101:
+            return web.Response(status=status)
+        try:
+            return await self._sockets.talk(request)
+        except web.HTTPException as refused:  # a plain GET
+            return web.Response(status=refused.status, text=refused.text)
+        except Exception as error:
+            self.failures.append(error)
+            raise
 
     async def _break(self, request: web.BaseRequest, kind: str, body: bytes, hold: float) -> None:
         """Break the connection now, in the middle of the answer, or after a silence."""
