@@ -20,7 +20,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qlib.backtest.decision import Order
-from qlib.backtest.position import BasePosition, nearly_equal
+from qlib.backtest.position import BasePosition, Position, nearly_equal
 from qlib.backtest.rules.fee import NOTHING
 from qlib.backtest.rules.volume import CUMULATIVE, PRIOR
 from qlib.backtest.trades import ORDER
@@ -211,11 +211,9 @@ def _signed(
     else:
         opening = amount - against if price > 0 else 0.0  # what is sold for nothing opens no short
         if opening:
-            exposure = sum(abs(holding.get_stock_amount(name)) * holding.get_stock_price(name)
-                           for name in holding.get_stock_list())  # fmt: skip
+            equity, exposure = _equity_and_exposure(holding)
             if against:
                 exposure -= against * holding.get_stock_price(stock)
-            equity = holding.calculate_value()
             money = margin.room(equity - fee.cost(against * price, rate), exposure, rate, fee.minimum)
             opening = exchange.whole_lots(min(opening, max(money, 0.0) / price), factor)
         amount = against + opening
@@ -229,3 +227,13 @@ def _signed(
         return _affordable(exchange, market, amount, price, rate, factor, max(cash, 0.0))
     value = amount * price
     return amount if cash + value >= fee.cost(value, rate) else 0.0
+
+
+def _equity_and_exposure(holding: BasePosition) -> tuple[float, float]:
+    """Return the value of the account, and of all holdings without their signs."""
+    if type(holding) is Position:
+        value, exposure = holding.sums()
+        return value + holding.get_cash(include_settle=True), exposure
+    names = holding.get_stock_list()
+    exposure = sum(abs(holding.get_stock_amount(name)) * holding.get_stock_price(name) for name in names)
+    return holding.calculate_value(), exposure

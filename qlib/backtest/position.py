@@ -132,6 +132,8 @@ class Position(BasePosition):
     (120.0, {'A': 0.16666666666666666})
     """
 
+    _sums: tuple[float, float] | None = None  # what `sums` knows since the last marks
+
     def __init__(self, cash: float = 0, position_dict: Mapping[str, Any] = {}, *, short: bool = False) -> None:
         super().__init__()
         self.init_cash = cash
@@ -189,16 +191,21 @@ class Position(BasePosition):
             )
         for stock in wanted:
             self.position[stock]["price"] = prices[stock]
+        self._sums = None
         self.position["now_account_value"] = self.calculate_value()
 
     # ------------------------------------------------------------------------------------------------------- trades
     def update_order(self, order: Order, trade_val: float, cost: float, trade_price: float) -> None:
         """Book an executed order: `trade_val` is its value, `cost` its cost (money, both)."""
-        amount = trade_val / trade_price
+        amount, sums = trade_val / trade_price, self._sums
+        before = self._worth(order.stock_id) if sums is not None else 0.0
         if order.direction == order.BUY:
             self._buy(order.stock_id, amount, trade_val, cost, trade_price)
         else:
             self._sell(order.stock_id, amount, trade_val, cost)
+        if sums is not None:
+            after = self._worth(order.stock_id)
+            self._sums = sums[0] + after - before, sums[1] + abs(after) - abs(before)
 
     def _buy(self, stock: str, amount: float, trade_val: float, cost: float, price: float) -> None:
         held = self.position.get(stock)
@@ -312,13 +319,30 @@ class Position(BasePosition):
         """Return holdings + cash + cash waiting for settlement."""
         return self.calculate_stock_value() + self.position["cash"] + self.position.get("cash_delay", 0.0)
 
+    def sums(self) -> tuple[float, float]:
+        """Return the value of the holdings and their value without signs, for a margin that asks at every order.
+
+        Both are added up once after holdings were marked; from then on every trade changes them by its own part.
+        """
+        if self._sums is None:
+            values = [held["amount"] * held["price"] for held in self.holdings()]
+            self._sums = sum(values), sum(map(abs, values))
+        return self._sums
+
+    def _worth(self, stock: str) -> float:
+        """Value of a holding, 0 without one."""
+        held = self.position.get(stock)
+        return 0.0 if held is None else held["amount"] * held["price"]
+
     # ------------------------------------------------------------------------------------------------------- marking
     def update_stock_price(self, stock_id: str, price: float) -> None:
         self.position[stock_id]["price"] = price
+        self._sums = None
 
     def mark(self, prices: Iterable[tuple[str, float | None]]) -> float:
         """Value holdings at new prices (None: as before) and return what that earned."""
         position, earned = self.position, 0.0
+        self._sums = None
         for stock, price in prices:
             if price is not None:
                 held = position[stock]
@@ -332,6 +356,7 @@ class Position(BasePosition):
         Return what the new prices earned, and `calculate_stock_value` at them.
         """
         name, earned, value = f"count_{bar}", 0.0, 0.0
+        self._sums = None
         for held, price in zip(self.holdings(), prices, strict=True):
             amount = held["amount"]
             if price is not None:
@@ -372,7 +397,7 @@ class Position(BasePosition):
             self.position[stock]["weight"] = weight
 
 
-_OWN = frozenset({"_settle_type", "position", "init_cash", "short"})
+_OWN = frozenset({"_settle_type", "_sums", "position", "init_cash", "short"})
 
 
 class InfPosition(BasePosition):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import numpy as np
@@ -107,6 +108,50 @@ def test_margin_bounds_what_is_opened(leverage, opened):
     assert fills[0][0].deal_amount == pytest.approx(opened)
     assert fills[1][0].deal_amount == pytest.approx(2 * opened)  # all of it back, and as much on the other side
     assert (report["cash"].iloc[-1] < -1) == (leverage > 1)
+
+
+def one_by_one(position) -> tuple[float, float]:
+    values = [held["amount"] * held["price"] for held in position.holdings()]
+    return sum(values), sum(map(abs, values))
+
+
+@CASES
+@given(st.lists(st.tuples(st.sampled_from("ABC"), st.floats(-50, 50), st.floats(1, 20)), max_size=25), st.data())
+def test_the_sums_a_margin_asks_for_are_those_of_the_holdings_whatever_happened(steps, data):
+    position = Position(cash=1e5, position_dict={"A": {"amount": -3.0, "price": 4.0}}, short=True)
+    for name, amount, price in steps:
+        if abs(amount) * price > 1e-3:
+            side, time = Order.BUY if amount > 0 else Order.SELL, pd.Timestamp("2024-01-01")
+            order = Order(name, abs(amount), side, time, time)
+            position.update_order(order, abs(amount) * price, 1.0, price)
+        done = data.draw(st.sampled_from(["nothing", "ask", "mark", "close", "price", "copy", "cash"]))
+        held = position.get_stock_list()
+        if done == "mark":
+            position.mark([(stock, price) for stock in held])
+        elif done == "close":
+            position.close_bar([price] * len(held), "day")
+        elif done == "price" and held:
+            position.update_stock_price(held[0], price)
+        elif done == "copy":
+            position = copy.deepcopy(position)
+        elif done == "cash":
+            position.position["cash"] -= 5.0
+        if done != "nothing":
+            assert position.sums() == pytest.approx(one_by_one(position), rel=1e-12, abs=1e-9)
+
+
+def test_holdings_are_added_up_once_a_bar_however_many_orders_open_something(monkeypatch):
+    names = [f"N{i}" for i in range(30)]
+    times = pd.date_range("2024-01-01", periods=5).to_numpy()
+    flat = np.full((5, 30), 10.0)
+    provider = MemoryProvider(times, names, {"close": flat, "factor": flat / 10, "volume": flat})
+    asked = []
+    holdings = Position.holdings
+    monkeypatch.setattr(Position, "holdings", lambda self: asked.append(1) or holdings(self))
+    orders = {step: [(name, -0.5 + step / 10) for name in names] for step in range(4)}
+    report, positions, fills, _ = trade(provider, orders, short=True)
+    assert sum(order.deal_amount > 0 for order, *_ in fills) == 120
+    assert len(asked) < 10 * len(report), "not once an order"
 
 
 def test_borrowing_costs_a_share_of_what_is_short_on_every_bar():
