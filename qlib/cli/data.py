@@ -18,14 +18,17 @@ from typing import Final
 from qlib.cli import doors
 from qlib.collect.future import write_future_calendar
 from qlib.collect.resample import resample_store
-from qlib.errors import InputError, QlibError
+from qlib.errors import InputError, QlibError, did_you_mean
 from qlib.tests.data import GetData
 
 __all__ = ["GetData", "future", "resample", "run"]
 
 
 def resample(arguments: Sequence[str] | None = None) -> None:
-    """Make coarser bars of a store (`qlib.collect.resample.resample_store`)."""
+    """Make coarser bars of a store.
+
+    The work is done by `qlib.collect.resample.resample_store`.
+    """
     parser = argparse.ArgumentParser(prog="qlib data resample", description="Make coarser bars of a store.")
     parser.add_argument("--qlib_dir", required=True, help="the store")
     parser.add_argument("--from", dest="source", required=True, help="stored bars to use, such as 1min")
@@ -56,7 +59,10 @@ def resample(arguments: Sequence[str] | None = None) -> None:
 
 
 def future(arguments: Sequence[str] | None = None) -> None:
-    """Write a calendar of the future (`qlib.collect.future.write_future_calendar`)."""
+    """Write a calendar of the future: the stored bars, then those to come.
+
+    The work is done by `qlib.collect.future.write_future_calendar`.
+    """
     parser = argparse.ArgumentParser(
         prog="qlib data future", description="Write calendars/<freq>_future.txt: the stored bars, then those to come."
     )
@@ -110,14 +116,21 @@ def _dates(text: str | None, name: str) -> list[str] | None:
 _OWN: Final[dict[str, Callable[[Sequence[str]], None]]] = {"resample": resample, "future": future}
 
 
-def help_text() -> str:
-    """Return what there is, one line for each command."""
+def _about() -> dict[str, str]:
+    """Return what there is, with one line for each command."""
     found = {name: getattr(GetData, name) for name in dir(GetData) if not name.startswith("_")}
-    lines = [
-        f"  {name:<14}{(what.__doc__ or '').strip().splitlines()[0]}"
+    return {
+        name: what.__doc__.strip().splitlines()[0].replace("`", "")
         for name, what in {**found, **_OWN}.items()
         if callable(what) and what.__doc__
-    ]
+    }
+
+
+def help_text() -> str:
+    """Return what `qlib data --help` shows."""
+    about = _about()
+    width = max(map(len, about))
+    lines = [f"  {name:<{width}}  {line}" for name, line in about.items()]
     return "\n".join(
         ["usage: qlib data COMMAND ...", "", "commands:", *lines, "", "qlib data COMMAND --help says more."]
     )
@@ -129,13 +142,16 @@ def run() -> None:
     if name in ("", "-h", "--help"):
         print(help_text())
         return
+    program = "qlib data" if sys.argv[0].startswith("qlib ") else "get_data"
     try:
         if name in _OWN:
             _OWN[name](words)
+        elif not name.startswith("-") and name.replace("-", "_") not in _about():
+            raise InputError(f"received {name}; commands are {', '.join(_about())}{did_you_mean(name, _about())}")
         else:
-            print(doors.call(doors.of_class(GetData), name="get_data"))
+            print(doors.call(doors.of_class(GetData), name=program))
     except QlibError as error:
-        print(f"{f'qlib data {name}' if name in _OWN else 'get_data'}: {error}", file=sys.stderr)
+        print(f"{program}{f' {name}' if name in _OWN else ''}: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)
 
 

@@ -4,8 +4,8 @@
     doors.call(doors.of_class(GetData), name="get_data")   # get_data sample --target_dir store
 
 fire calls a function as soon as it has its arguments, and complains afterwards of the words that nobody took: a
-mistyped `--dryrun` would do what `--dry_run` only tells.  Here fire gets to know what is asked for, no more; it is done
-when no word is left.
+mistyped `--dryrun` would do what `--dry_run` only tells.  Here a mistyped word is told with the nearest right one, fire
+gets to know what is asked for, no more, and it is done when no word is left.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from qlib.errors import InputError
+from qlib.errors import InputError, did_you_mean
 
 __all__ = ["call", "of_class"]
 
@@ -48,12 +48,44 @@ def call(commands: Any, *, name: str) -> Any:
     """
     import fire  # noqa: PLC0415  only the command line needs it
 
+    if wrong := _mistyped(commands, sys.argv[1:]):
+        print(f"{name}: {wrong}", file=sys.stderr)
+        sys.exit(2)
     if isinstance(commands, dict):
         commands = {command: _asking(function) for command, function in commands.items()}
     asked = fire.Fire(commands, name=name, serialize=lambda found: None if isinstance(found, _Asked) else found)
     if not isinstance(asked, _Asked):
         sys.exit(2)  # no command was named, and fire has shown which there are
     return asked._do()  # noqa: SLF001  a class of this file
+
+
+def _mistyped(commands: Any, words: Sequence[str]) -> str:
+    """Return what to say of the first word that looks like a command or an option and is none; "" if all are known."""
+    alone = isinstance(commands, dict)  # functions; a class has options of its own
+    members = commands.items() if alone else inspect.getmembers(commands, inspect.isfunction)
+    known = {command: function for command, function in members if not command.startswith("_")}
+    words = words[: words.index("--")] if "--" in words else words  # what follows is for fire
+    plain = [
+        word
+        for before, word in zip(["", *words], words, strict=False)
+        if not word.startswith("-") and (not before.startswith("-") or "=" in before)  # else it may be a value
+    ]
+    command = next((word.replace("-", "_") for word in plain if word.replace("-", "_") in known), None)
+    if command is None:
+        return f"received {plain[0]}; commands are {', '.join(known)}{did_you_mean(plain[0], known)}" if plain else ""
+    takers = [known[command], *([] if alone else [commands])]
+    parameters = [one for taker in takers for one in inspect.signature(taker).parameters.values() if one.name != "self"]
+    if any(one.kind is one.VAR_KEYWORD for one in parameters):
+        return ""
+    options = [f"--{one.name}" for one in parameters]
+    for word in words:
+        given = word.partition("=")[0]
+        option = "--" + given.lstrip("-").replace("-", "_")
+        if not re.match("--?[A-Za-z]", word) or len(option) == len("--x") or option == "--help":
+            continue  # fire knows options by their first letter, too
+        if option not in options and option.replace("--no", "--", 1) not in options:
+            return f"received {given}; options of {command} are {', '.join(options)}{did_you_mean(option, options)}"
+    return ""
 
 
 def of_class(kind: type) -> type:

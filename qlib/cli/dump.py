@@ -13,17 +13,27 @@ from __future__ import annotations
 import inspect
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from qlib.cli import doors
-from qlib.collect.dump import DumpDataAll, DumpDataBase, DumpDataFix, DumpDataUpdate
+from qlib.collect.dump import (
+    DumpDataAll,
+    DumpDataBase,
+    DumpDataFix,
+    DumpDataUpdate,
+    dump_all,
+    dump_fix,
+    dump_update,
+)
 from qlib.errors import InputError, QlibError
 
 __all__ = ["run"]
 
+COMMANDS: Final = {DumpDataAll: dump_all, DumpDataFix: dump_fix, DumpDataUpdate: dump_update}
 
-def _command(kind: type[DumpDataBase]) -> Callable[..., None]:
-    """Return the class as a command that prints its report."""
+
+def _command(kind: type[DumpDataBase], does: Callable[..., Any]) -> Callable[..., None]:
+    """Return the class as a command that prints its report; its help begins as that of the function it `does`."""
 
     def command(*arguments: Any, **options: Any) -> None:
         print(kind(*arguments, **options).dump())
@@ -32,16 +42,15 @@ def _command(kind: type[DumpDataBase]) -> Callable[..., None]:
     where = options.parameters["data_path"].replace(annotation="str")  # no frames on a command line
     rest = [one for name, one in options.parameters.items() if name != "data_path"]
     setattr(command, "__signature__", options.replace(parameters=[where, *rest]))  # noqa: B010  what fire reads
-    command.__doc__ = DumpDataBase.__doc__
+    first, shared = (inspect.getdoc(what) or "" for what in (does, DumpDataBase))
+    command.__doc__ = first.splitlines()[0].partition(" Arguments as")[0] + shared[shared.index("\n") :]
     return command
 
 
 def run() -> None:
     """Hand the command line to the three commands."""
     try:
-        doors.call(
-            {kind.command: _command(kind) for kind in (DumpDataAll, DumpDataFix, DumpDataUpdate)}, name="dump_bin"
-        )
+        doors.call({kind.command: _command(kind, does) for kind, does in COMMANDS.items()}, name="dump_bin")
     except QlibError as error:
         print(f"dump_bin: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, InputError) else 1)

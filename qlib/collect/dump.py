@@ -108,26 +108,32 @@ class DumpDataBase:
 
     Parameters
     ----------
-    data_path, qlib_dir
-        Where from, where to: see `dump_all`.
+    data_path
+        Where the bars come from, see `dump_all`.
+    qlib_dir
+        The store.
     backup_dir
         Folder that receives a copy of the store as it was; must not exist.
     freq
-        Bar size: "day", "60min", ...
+        Size of a bar, such as day or 60min.
     max_workers
         Threads that read sources; more than the machine has processors are not started.
-    date_field_name, symbol_field_name
-        Columns of the date and of the symbol. Neither becomes a field.
+    date_field_name
+        Column of the date. It becomes no field.
+    symbol_field_name
+        Column of the symbol. It becomes no field.
     file_suffix
-        Which files of a folder are read: ".csv", ".csv.gz" or ".parquet", or an ending such as "_day.csv".
-    exclude_fields, include_fields
-        Columns to leave out, or the only ones to take (then `exclude_fields` does not count): a list, or a text with
-        commas. Upper and lower case differ, as in the sources. A name that no source has is an InputError.
+        Which files of a folder are read, such as .csv, .csv.gz or .parquet, or an ending such as _day.csv.
+    exclude_fields
+        Columns to leave out, as a list, or a text with commas. Upper and lower case differ, as in the sources. A name
+        that no source has is an InputError.
+    include_fields
+        The only columns to take; then `exclude_fields` does not count. Likewise.
     limit_nums
         Read only so many sources, the first in the order of their names.
     calendar
-        A file of times, one a line: the bars that exist. Rows at other times are quarantined, and what the file holds
-        after the last row becomes the calendar of the future.
+        A file of times, one a line, which are the bars that exist. Rows at other times are quarantined, and what the
+        file holds after the last row becomes the calendar of the future.
     dry_run
         Prepare everything, change nothing, and report which files would change.
     """

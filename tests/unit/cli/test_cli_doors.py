@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from qlib.cli import data, doors, dump
+from qlib.collect.dump import DumpDataBase
 from qlib.errors import InputError
 
 DONE: list[object] = []
@@ -36,6 +39,14 @@ class Store:
         return name
 
 
+class Loose:
+    """Takes any option."""
+
+    def fill(self, **options: int) -> None:
+        """Fill."""
+        DONE.append(options)
+
+
 @pytest.fixture(autouse=True)
 def nothing_done():
     DONE.clear()
@@ -61,6 +72,43 @@ def test_a_word_that_nobody_takes_ends_the_program_before_anything_is_done(monke
     with pytest.raises(SystemExit) as ended:
         doors.call({"write": write}, name="program")
     assert (ended.value.code, DONE) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("wirte", "--target", "x"), "received wirte; commands are write; did you mean write?"),
+        (("write", "x", "--Target=y"), "received --Target; .* did you mean --target?"),
+        (("write", "-target_", "y"), "received -target_; .* did you mean --target?"),
+        (("write", "x", "--zzz"), "received --zzz; options of write are --target, --fields, --dry_run"),
+    ],
+)
+def test_a_mistyped_word_is_told_with_the_nearest_right_one(monkeypatch, capsys, words, said):
+    told(monkeypatch, *words)
+    with pytest.raises(SystemExit):
+        doors.call({"write": write}, name="program")
+    assert re.fullmatch(f"program: {said}\n".replace("?", r"\?"), capsys.readouterr().err)
+
+
+def test_words_that_fire_understands_are_no_mistakes(monkeypatch, capsys):
+    for words in (
+        ("write", "x", "--nodry_run"),
+        ("write", "-t", "x"),
+        ("write", "-t=x", "--dry-run=False"),
+        ("write", "--target", "x", "--", "--verbose"),
+    ):
+        told(monkeypatch, *words)
+        doors.call({"write": write}, name="program")
+    assert DONE == [("x", (), False)] * 4
+    told(monkeypatch, "--root", "7", "fill", "--name=b")
+    doors.call(doors.of_class(Store), name="program")
+    told(monkeypatch, "fill", "--more=1")
+    doors.call(doors.of_class(Loose), name="program")
+    assert DONE[4:] == [("7", None, "b"), {"more": 1}]
+    told(monkeypatch, "write", "--help")
+    with pytest.raises(SystemExit) as ended:
+        doors.call({"write": write}, name="program")
+    assert ended.value.code == 0
 
 
 @pytest.mark.parametrize("words", [("fill", "--root", "x", "--nmae", "a"), ("--root", "x"), ("fil", "--root", "x")])
@@ -104,7 +152,9 @@ def test_a_mistyped_option_of_dump_bin_leaves_the_store(monkeypatch, capsys, tmp
         dump.run()
     assert ended.value.code == 2
     assert [path.name for path in tmp_path.iterdir()] == ["csv"]
-    assert "Could not consume arg: --dryrun" in capsys.readouterr().err
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("dump_bin: received --dryrun; options of dump_all are --data_path, --qlib_dir, --backup_dir")
+    assert line.endswith("; did you mean --dry_run?")
 
 
 def test_a_mistyped_option_of_get_data_leaves_the_store(monkeypatch, capsys, tmp_path):
@@ -113,4 +163,36 @@ def test_a_mistyped_option_of_get_data_leaves_the_store(monkeypatch, capsys, tmp
         data.run()
     assert ended.value.code == 2
     assert not list(tmp_path.iterdir())
-    assert "Could not consume arg: --exist_skip" in capsys.readouterr().err
+    assert capsys.readouterr().err == (
+        "get_data: received --exist_skip; options of sample are --target_dir, --seed, --exists_skip, --null, "
+        "--delete_zip_file, --base_url; did you mean --exists_skip?\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["dump_all", "dump_fix", "dump_update"])
+def test_the_help_of_dump_bin_says_what_every_option_is(monkeypatch, capsys, command):
+    told(monkeypatch, command, "--help")
+    with pytest.raises(SystemExit):
+        dump.run()
+    shown = " ".join(capsys.readouterr().err.split())
+    assert "Arguments as" not in shown
+    for name in inspect.signature(DumpDataBase).parameters:
+        about = re.search(rf"^ *{name}\n +(.+)$", DumpDataBase.__doc__, re.MULTILINE).group(1)
+        assert about in shown
+
+
+def test_the_help_of_qlib_data_has_a_line_for_each_command():
+    lines = data.help_text().splitlines()[3:-2]
+    assert len({line.index(line.split(maxsplit=1)[1]) for line in lines}) == 1  # one column
+    assert all(len(line.split(maxsplit=1)[0]) < line.index(line.split(maxsplit=1)[1]) - 3 for line in lines)
+
+
+def test_a_mistyped_command_of_qlib_data_is_told_with_all_of_them(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["qlib data", "resmaple", "--qlib_dir", "x"])
+    with pytest.raises(SystemExit) as ended:
+        data.run()
+    assert ended.value.code == 2
+    assert re.fullmatch(
+        r"qlib data: received resmaple; commands are .*sample, resample, future; did you mean resample\?\n",
+        capsys.readouterr().err,
+    )
