@@ -1,7 +1,7 @@
 """What a venue's list of instruments said, and since when: rows are added, none is ever removed.
 
     remember("data/klines/instruments.parquet", source.instruments(), "2026-01-05")
-    read_history("data/klines/instruments.parquet")
+    read_instruments("data/klines")
 
     symbol         seen        gone   listed         delisted  state  tick  lot  minimum  contract_value ...
     BTC-USDT-SWAP  2026-01-05  False  1611916828000            live   0.1   ...
@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Iterable
 from dataclasses import fields
 from pathlib import Path
@@ -24,7 +25,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from qlib.collect.source import Instrument
-from qlib.errors import RunError, StoreError
+from qlib.errors import MissingDataError, RunError, StoreError
 from qlib.utils.paths import replace_file
 
 _TYPES: Final = {"str": pa.string(), "bool": pa.bool_(), "int | None": pa.int64(), "float": pa.float64()}
@@ -74,10 +75,32 @@ def latest(path: Path) -> dict[str, _Row]:
     return {row["symbol"]: row for row in _rows(path)}
 
 
-def read_history(path: Path) -> pd.DataFrame:
-    """Return the history as a frame: symbol, seen, gone, then what `Instrument` says; times are ms, or missing."""
-    frame = pd.DataFrame(_rows(path), columns=_SCHEMA.names)
-    return frame.astype({name: "Int64" for name, type_ in _FACTS.items() if type_ == pa.int64()})
+def read_instruments(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Return the history as a frame.
+
+    Parameters
+    ----------
+    path
+        The store, such as data/klines, or the file itself.
+
+    Returns
+    -------
+    DataFrame
+        symbol; seen (the day, UTC, YYYY-MM-DD); gone; kind, base, quote, settle, inverse, listed and delisted (ms UTC,
+        or missing), state, tick, lot, minimum, contract_value, multiplier (NaN where the venue does not tell).
+
+    Raises
+    ------
+    MissingDataError
+        There is none.
+    """
+    file = Path(path).expanduser()
+    file = file / "instruments.parquet" if file.is_dir() else file
+    if not file.is_file():
+        raise MissingDataError(f"{file} does not exist: nothing was collected there yet")
+    frame = pd.DataFrame(_rows(file), columns=_SCHEMA.names)
+    types = {pa.int64(): "Int64", pa.float64(): "float64", pa.string(): "str"}
+    return frame.astype({one.name: types[one.type] for one in _SCHEMA if one.type in types})
 
 
 def _rows(path: Path) -> list[_Row]:

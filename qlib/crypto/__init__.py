@@ -3,4 +3,15 @@
 sample.py        a synthetic market of 50 coins for a machine without a network
 sample_store.py  writes it as a store that says what it is
 planted.py       the predictable part hidden in it, and the oracle that knows it
+venues/          the dialects of venues: plain bars out
+symbols.py       how markets are spelled
+universe.py      which coins were the top when, known then
+
+    read_bars("data/klines", "BTC-USDT-SWAP", "1H")     what was collected, as one sorted DataFrame
+    read_instruments("data/klines")                     every row of the venue's list, and since when it was known
 """
+
+from qlib.collect.bar_store import read_bars
+from qlib.collect.instrument_history import read_instruments
+
+__all__ = ["read_bars", "read_instruments"]
