@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Final
 
 from qlib.errors import InputError
+from qlib.log import get_module_logger
 from qlib.utils.paths import fsync_folder
 
 try:
@@ -45,6 +46,8 @@ _EXCHANGE: Final = 2  # RENAME_EXCHANGE of Linux's renameat2
 _HERE: Final = -100  # AT_FDCWD
 _BINARY: Final = getattr(os, "O_BINARY", 0)  # Windows
 _ONE_BY_ONE: Final = 8  # up to so many files and folders are synced singly; more: their file system at once
+
+logger = get_module_logger("store")
 
 
 @dataclass
@@ -185,9 +188,27 @@ def replacing(target: Path, *, dry_run: bool = False) -> Iterator[Change]:
             if not dry_run:
                 change.keep_the_rest()
                 _make_durable(change)
+                stands = _stands_in(target)
                 _swap(fresh, target)
+                if stands is not None:
+                    _stand_in_the_new(stands, target)
         finally:
             shutil.rmtree(fresh, ignore_errors=True)  # after the swap this is the old folder
+
+
+def _stands_in(target: Path) -> Path | None:
+    """Return the working folder of this process if it is the folder, or inside."""
+    try:
+        here = Path.cwd()
+    except FileNotFoundError:  # somebody else has removed it
+        return None
+    return here if here == target or target in here.parents else None
+
+
+def _stand_in_the_new(here: Path, target: Path) -> None:
+    """Go to the new folder of the same name, and say that a shell has to do so itself."""
+    os.chdir(here if here.is_dir() else target)
+    logger.warning(f"{target} is a new folder now: a shell that stands in the old one has to `cd {here}` to see it")
 
 
 @contextlib.contextmanager

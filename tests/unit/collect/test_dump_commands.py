@@ -297,6 +297,27 @@ def test_bars_wait_in_a_file_when_they_are_many(tmp_path, monkeypatch):
     assert contents(tmp_path / "memory") == contents(tmp_path / "file")
 
 
+def test_who_stands_in_the_store_stands_in_the_new_one(store, monkeypatch, caplog):
+    monkeypatch.chdir(store)
+    dump_fix({"AAA": of("2 c=9")}, ".")
+    assert Path.cwd() == store and Path("features/aaa/c.day.bin").read_bytes() == bin_of(0, 1, 9, 3)
+    assert (
+        f"{store} is a new folder now: a shell that stands in the old one has to `cd {store}` to see it" in caplog.text
+    )
+    monkeypatch.chdir(store / "features" / "bbb")
+    caplog.clear()
+    dump_fix({"AAA": of("2 c=8")}, "../..")
+    assert Path.cwd() == store / "features" / "bbb" and Path("c.day.bin").exists()
+    assert "has to `cd" in caplog.text
+    dump_all({"AAA": of("2 c=8")}, store)  # its folder is gone
+    assert Path.cwd() == store
+    caplog.clear()
+    monkeypatch.chdir(store.parent)
+    dump_fix({"AAA": of("2 c=7")}, store)
+    dump_fix({"AAA": of("2 c=6")}, store, dry_run=True)
+    assert "new folder" not in caplog.text
+
+
 # ---------------------------------------------------------------------- refusals
 @pytest.mark.parametrize(
     ("options", "said"),
