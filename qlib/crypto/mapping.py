@@ -35,7 +35,7 @@ OVERRIDE: Final = "override"
 AGREES: Final = "ticker and price"
 PREFERRED: Final = "ticker, price and rank"
 BY_TICKER: Final = "ticker alone"
-CHOSEN: Final = (OVERRIDE, AGREES, PREFERRED, BY_TICKER)
+OUT_BY_OVERRIDE: Final = "left out by an override"
 
 
 def match(
@@ -88,23 +88,35 @@ def match(
         raise InputError(f"tolerance: received {tolerance!r}; a part such as 0.05, or None, is allowed")
     coins = coins.reset_index(drop=True)
     said = dict(overrides or {})
-    why = pd.Series("", index=coins.index, dtype=object)
-    instrument = pd.Series(None, index=coins.index, dtype=object)
-
-    ruled = coins["id"].isin(list(said)).to_numpy()
-    instrument[ruled] = (
-        coins.loc[ruled, "id"].map(lambda coin: said[coin]).astype(object).where(lambda s: s.notna(), None)
-    )
-    why[ruled] = np.where(instrument[ruled].isna(), "left out by an override", OVERRIDE)
-    kind = kinds(coins)
+    verdict = _Verdict(coins)
+    ids, kind = coins["id"].tolist(), kinds(coins)
+    for row in np.flatnonzero(coins["id"].isin(list(said))):
+        name = said[ids[row]]
+        verdict.instrument[row] = name
+        verdict.why[row] = OUT_BY_OVERRIDE if name is None else OVERRIDE
+    ruled = verdict.why != ""
     out = np.isin(kind, kinds_out) & ~ruled
-    why[out] = kind[out]
+    verdict.why[out] = kind[out]
 
-    pairs = _pairs(coins[(why == "").to_numpy()], markets)
-    ratio = _judge(coins, pairs, instrument, why, tolerance)
-    ratio = ratio.where(~ruled, _ratio_of_overrides(coins, markets, instrument, ruled))
-    _refuse_twice(coins, instrument)
-    return coins.assign(instrument=instrument, why=why, ratio=ratio.astype(np.float64))
+    pairs = _pairs(coins[verdict.why == ""], markets)
+    _judge(verdict, pairs, tolerance)
+    verdict.ratio[ruled] = _ratio_of_overrides(coins, markets, verdict.instrument)[ruled]
+    _refuse_twice(coins, verdict.instrument)
+    return coins.assign(
+        instrument=pd.Series(verdict.instrument, dtype=object),
+        why=pd.Series(verdict.why, dtype=object),
+        ratio=verdict.ratio,
+    )
+
+
+class _Verdict:
+    """What is found out about every coin, by its row."""
+
+    def __init__(self, coins: pd.DataFrame) -> None:
+        self.coins = coins
+        self.instrument = np.full(len(coins), None, dtype=object)
+        self.why = np.full(len(coins), "", dtype=object)
+        self.ratio = np.full(len(coins), np.nan)
 
 
 def _checked_kinds(left_out: Iterable[str]) -> list[str]:
@@ -122,79 +134,81 @@ def _pairs(coins: pd.DataFrame, markets: pd.DataFrame) -> pd.DataFrame:
     left = left.assign(row=coins.index, base=left["base"].str.upper())
     right = markets[[*keys, "instrument", "price"]].assign(base=markets["base"].astype(str).str.upper())
     pairs = left.merge(right.drop_duplicates([*keys, "instrument"]), on=keys, how="inner")
-    return pairs.assign(ratio=pairs["price"] / pairs["coin_price"].where(pairs["coin_price"] > 0))
+    theirs, ours = pairs["price"].astype(np.float64), pairs["coin_price"].astype(np.float64)
+    return pairs.assign(ratio=theirs / ours.where(ours > 0))
 
 
-def _judge(
-    coins: pd.DataFrame, pairs: pd.DataFrame, instrument: pd.Series, why: pd.Series, tolerance: float | None
-) -> pd.Series:
-    """Fill in who gets what, and why the others get nothing; return the price ratios."""
-    ratio = pd.Series(np.nan, index=coins.index)
-    why[(why == "")] = "no instrument has this ticker"
-    if tolerance is None:
-        agree = pairs
+def _judge(verdict: _Verdict, pairs: pd.DataFrame, tolerance: float | None) -> None:
+    """Fill in who gets what, and why the others get nothing."""
+    verdict.why[verdict.why == ""] = "no instrument has this ticker"
+    agree = pairs if tolerance is None else _agreeing(verdict, pairs, tolerance)
+    agree = _not_taken(verdict, agree)
+
+    double = agree["row"].duplicated(keep=False).to_numpy()
+    for row, names in agree[double].groupby("row")["instrument"]:
+        verdict.why[int(str(row))] = f"ambiguous: {', '.join(sorted(names))}"
+
+    claims = agree[~double]
+    alone = ~claims.duplicated(["known", "instrument"], keep=False).to_numpy()
+    rows = claims["row"].to_numpy()[alone]
+    verdict.instrument[rows] = claims["instrument"].to_numpy(dtype=object)[alone]
+    verdict.why[rows] = BY_TICKER if tolerance is None else AGREES
+    for _, rivals in claims[~alone].groupby(["known", "instrument"], sort=False):
+        _choose(verdict, rivals, by_rank=tolerance is not None)
+
+
+def _choose(verdict: _Verdict, rivals: pd.DataFrame, *, by_rank: bool) -> None:
+    """Give an instrument to the one coin of several that is clearly larger, or to nobody."""
+    name, ids = rivals["instrument"].iloc[0], verdict.coins["id"]
+    order = rivals.assign(cap=rivals["market_cap"].fillna(0.0)).sort_values(["cap", "row"], ascending=[False, True])
+    rows, caps = order["row"].to_numpy(), order["cap"].to_numpy()
+    if by_rank and caps[0] > 0 and caps[0] >= CLEARLY * caps[1]:
+        verdict.instrument[rows[0]] = name
+        verdict.why[rows[0]] = PREFERRED
+        verdict.why[rows[1:]] = f"{name} belongs to {ids[rows[0]]}, ten times larger"
     else:
-        known = pairs["ratio"].notna()
-        near = known & ((pairs["ratio"] - 1).abs() <= tolerance)
-        agree = pairs[near]
-        best = pairs[known].assign(off=np.log(pairs["ratio"].where(pairs["ratio"] > 0)).abs()).sort_values("off")
-        best = best.drop_duplicates("row").set_index("row")
-        why[pairs.loc[~known, "row"]] = "no price to compare"
-        far = best.index.difference(pd.Index(agree["row"]))
-        why[far] = [
-            f"the price disagrees: {name} x {r:.4g}" for name, r in best.loc[far, ["instrument", "ratio"]].to_numpy()
-        ]
-        ratio[best.index] = best["ratio"]
+        verdict.why[rows] = f"ambiguous: {name} could be {', '.join(ids[np.sort(rows)])}"
 
-    taken = set(zip(coins["known"][instrument.notna()], instrument[instrument.notna()], strict=True))
-    free = [pair not in taken for pair in zip(agree["known"], agree["instrument"], strict=True)]
-    why[agree.loc[~np.array(free, dtype=bool), "row"]] = "an override gives its instrument to another coin"
-    agree = agree[free]
 
-    several = agree[agree.duplicated("row", keep=False)]
-    for row in several["row"].unique():
-        why[row] = f"ambiguous: {', '.join(sorted(several['instrument'][several['row'] == row]))}"
-    agree = agree[~agree["row"].isin(several["row"])]
+def _agreeing(verdict: _Verdict, pairs: pd.DataFrame, tolerance: float) -> pd.DataFrame:
+    """Return the pairs whose prices agree; say of the other coins what the nearest price was."""
+    ratio = pairs["ratio"].to_numpy()
+    verdict.why[pairs["row"].to_numpy()] = "no price to compare"
+    known = pairs[np.isfinite(ratio) & (ratio > 0)]
+    nearest = known.assign(off=np.abs(np.log(known["ratio"]))).sort_values("off", kind="stable").drop_duplicates("row")
+    verdict.ratio[nearest["row"].to_numpy()] = nearest["ratio"].to_numpy()
+    agree = pairs[np.abs(ratio - 1) <= tolerance]
+    far = nearest[~nearest["row"].isin(agree["row"])]
+    for row, name, times in far[["row", "instrument", "ratio"]].itertuples(index=False):
+        verdict.why[row] = f"the price disagrees: {name} x {times:.4g}"
+    return agree
 
-    order = agree.assign(cap=agree["market_cap"].fillna(0.0)).sort_values(["cap", "row"], ascending=[False, True])
-    group = order.groupby(["known", "instrument"], sort=False)
-    place, size = group.cumcount(), group["row"].transform("size")
-    second = group["cap"].shift(-1)
-    first = order[place == 0]
-    clear = (size == 1) | ((tolerance is not None) & (order["cap"] > 0) & (order["cap"] >= CLEARLY * second))
-    won = first[clear[first.index]]
-    instrument[won["row"]] = won["instrument"].to_numpy()
-    plain = BY_TICKER if tolerance is None else AGREES
-    why[won["row"]] = np.where(size[won.index] == 1, plain, PREFERRED)
-    ratio[won["row"]] = won["ratio"].to_numpy()
-    winner = won.set_index(["known", "instrument"])["row"]
-    lost = order[~order["row"].isin(won["row"])]
-    for row, known, name in lost[["row", "known", "instrument"]].to_numpy():
-        if (known, name) in winner.index:
-            why[row] = f"{name} belongs to {coins['id'][winner[(known, name)]]}, ten times larger"
-        else:
-            rivals = lost[(lost["known"] == known) & (lost["instrument"] == name)]["row"]
-            why[row] = f"ambiguous: {name} could be {', '.join(coins['id'][sorted(rivals)])}"
+
+def _not_taken(verdict: _Verdict, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Return the pairs without those whose instrument an override gives to another coin."""
+    given = np.flatnonzero(verdict.instrument != None)  # noqa: E711  element by element
+    taken = set(zip(verdict.coins["known"].iloc[given], verdict.instrument[given], strict=True))
+    gone = np.array([pair in taken for pair in zip(pairs["known"], pairs["instrument"], strict=True)], dtype=bool)
+    verdict.why[pairs["row"].to_numpy()[gone]] = "an override gives its instrument to another coin"
+    return pairs[~gone]
+
+
+def _ratio_of_overrides(coins: pd.DataFrame, markets: pd.DataFrame, instrument: np.ndarray) -> np.ndarray:
+    keys = ["instrument", "known"] if "known" in markets.columns else ["instrument"]
+    prices = markets[[*keys, "price"]].drop_duplicates(keys).rename(columns={"price": "theirs"})
+    asked = coins[["known", "price"]].assign(instrument=pd.Series(instrument, dtype=object))
+    both = asked.merge(prices, on=keys, how="left")
+    ratio: np.ndarray = (both["theirs"] / both["price"].where(both["price"] > 0)).to_numpy(np.float64)
     return ratio
 
 
-def _ratio_of_overrides(
-    coins: pd.DataFrame, markets: pd.DataFrame, instrument: pd.Series, ruled: np.ndarray
-) -> pd.Series:
-    keys = ["instrument", "known"] if "known" in markets.columns else ["instrument"]
-    asked = coins.assign(instrument=instrument)[ruled & instrument.notna().to_numpy()]
-    prices = markets[[*keys, "price"]].drop_duplicates(keys).rename(columns={"price": "theirs"})
-    both = asked.reset_index().merge(prices, on=keys, how="left").set_index("index")
-    return (both["theirs"] / both["price"].where(both["price"] > 0)).reindex(coins.index)
-
-
-def _refuse_twice(coins: pd.DataFrame, instrument: pd.Series) -> None:
-    given = coins.assign(instrument=instrument)[instrument.notna()]
+def _refuse_twice(coins: pd.DataFrame, instrument: np.ndarray) -> None:
+    given = coins.assign(instrument=pd.Series(instrument, dtype=object)).dropna(subset="instrument")
     twice = given[given.duplicated(["known", "instrument"], keep=False)]
-    if len(twice):
-        name, known = twice.iloc[0][["instrument", "known"]]
-        ids = twice[(twice["instrument"] == name) & (twice["known"] == known)]["id"]
-        raise InputError(f"overrides: {', '.join(ids)} would all be {name} at {pd.Timestamp(known, unit='ms')}")
+    for _, rows in twice.groupby(["known", "instrument"]):
+        first = rows.iloc[0]
+        when = pd.Timestamp(first["known"], unit="ms")
+        raise InputError(f"overrides: {', '.join(rows['id'])} would all be {first['instrument']} at {when}")
 
 
 # ---------------------------------------------------------------------- what there is to match with
@@ -301,7 +315,7 @@ def told(matched: pd.DataFrame, top: int | None = None) -> list[str]:
     doubt = matched["why"].str.contains("ambiguous|disagrees|no price|overrid", regex=True)
     wrong = (matched["why"] == OVERRIDE) & ((matched["ratio"] - 1).abs() > TOLERANCE)
     doubt &= matched["why"] != OVERRIDE
-    doubt &= matched["why"] != "left out by an override"
+    doubt &= matched["why"] != OUT_BY_OVERRIDE
     rows = matched[doubt | wrong]
     if top is not None:
         rows = rows[rows["rank"] <= top]

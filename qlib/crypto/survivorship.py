@@ -9,14 +9,15 @@
       equal weight   known then x 3.10   today's list x 12.4   flattered by 22.1 % a year
 
 The basket holds the members of each bar with equal weight, and earns what they earn over it. A member without a bar
-earns an unknown return. One whose bars end for good while it is a member is where survivorship hides: the basket is
-counted twice, with such names left out and with such names worth nothing; the truth lies between.
+earns an unknown return. One whose bars end while it is a member (for good, or for 45 days and more) is where
+survivorship hides: the basket is counted twice, with such names left out and with such names worth nothing. The truth
+lies between: a coin that got another name did not lose everything, and one that died did.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -25,8 +26,9 @@ from qlib.crypto.snapshots import DAY_MS
 from qlib.crypto.universe import Membership, Rule, members
 from qlib.errors import InputError
 
-YEAR_MS = 365 * DAY_MS
-_SHOWN = 12
+YEAR_MS: Final = 365 * DAY_MS
+LONG: Final = 45 * DAY_MS  # without a return for longer: it ended
+_SHOWN: Final = 12
 
 
 @dataclass(frozen=True)
@@ -195,7 +197,7 @@ def _baskets(
             f"{_date(found.begin[0])} to {_date(found.end[-1])}"
         )
     values = returns.reindex(columns=list(names)).to_numpy(np.float64)
-    ended = _ended(values)[covered]
+    ended = _ended(values, times)[covered]
     inside, values, times = found.at(times[covered]), values[covered], times[covered]
     fixed = today & np.logical_or.reduce(inside, axis=1, keepdims=True)  # where nobody knew, nobody holds anything
     wanted = once | today
@@ -207,13 +209,14 @@ def _baskets(
     }
 
 
-def _ended(values: np.ndarray) -> np.ndarray:
-    """Return a bool array: the first bar without a return of a series that had some and never has one again."""
+def _ended(values: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return a bool array: the first bar without a return of a series that has none for LONG from there on."""
     known = np.isfinite(values)
-    last = len(values) - 1 - known[::-1].argmax(axis=0)
-    ended = np.zeros(values.shape, dtype=bool)
-    for i in np.flatnonzero(known.any(axis=0) & (last < len(values) - 1)):
-        ended[last[i] + 1, i] = True
+    again = np.where(known, times[:, None].astype(np.float64), np.inf)
+    again = np.minimum.accumulate(again[::-1], axis=0)[::-1]  # when there is a return again
+    ended = ~known & (again - times[:, None] > LONG)
+    ended[1:] &= known[:-1]
+    ended[:1] = False
     return ended
 
 
