@@ -85,3 +85,14 @@ def unscaled(whole: Any, digits: int) -> np.ndarray:
         return counts.astype(np.float64) / 10.0**digits  # one division of two exact numbers is rounded once
     power = 10**digits
     return np.array([int(count) / power for count in counts.tolist()], np.float64)
+
+
+def times(values: Any, factor: float) -> np.ndarray:
+    """Return the float64 nearest to each exact product of two decimals.
+
+    >>> times([3.0, 7.0], 0.1)
+    array([0.3, 0.7])
+    """
+    left, digits = scaled(values)
+    right, more = scaled([factor])
+    return unscaled(product(left, right), digits + more)
