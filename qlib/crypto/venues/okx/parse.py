@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
+from qlib.collect.decimals import times
 from qlib.collect.paging import Answer
 from qlib.collect.source import Instrument, Rows, VenueError, empty_rows
 
@@ -90,7 +91,8 @@ def trades(data: Sequence[Mapping[str, Any]], instrument: Instrument) -> Answer:
     price, size = _field(data, "px"), _field(data, "sz")
     if instrument.kind != "spot":
         each = instrument.contract_value * (1.0 if np.isnan(instrument.multiplier) else instrument.multiplier)
-        size = size * each / price if instrument.inverse else size * each
+        size = times(size, each)  # exactly: 3 contracts of 0.1 are 0.3, not 0.30000000000000004
+        size = size / price if instrument.inverse else size
     identity = _times(data, "tradeId")
     rows = {
         "ts": _times(data, "ts"), "trade_id": identity, "price": price, "size": size,
@@ -120,6 +122,15 @@ def _instrument(row: Mapping[str, Any]) -> Instrument:
         state=text("state"), tick=_number(text("tickSz")), lot=_number(text("lotSz")), minimum=_number(text("minSz")),
         contract_value=_number(text("ctVal")), multiplier=_number(text("ctMult")), raw=dict(row),
     )  # fmt: skip
+
+
+def last_prices(data: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """Return the last price of each ticker, by id.
+
+    >>> last_prices([{"instId": "BTC-USDT", "last": "109560.1"}, {"instId": "NEW-USDT", "last": ""}])
+    {'BTC-USDT': 109560.1, 'NEW-USDT': nan}
+    """
+    return {str(row["instId"]): _number(_text(row.get("last"))) for row in data}
 
 
 def _table(data: Sequence[Sequence[str]], width: int, what: str) -> np.ndarray:

@@ -57,6 +57,7 @@ class Endpoint:
 
 
 TIME: Final = Endpoint("/api/v5/public/time", 10)
+TICKERS: Final = Endpoint("/api/v5/market/tickers", 20)
 INSTRUMENTS: Final = Endpoint("/api/v5/public/instruments", 20, per=("instType",))
 RECENT: Final = {
     "candles": Endpoint("/api/v5/market/candles", 40, 300),
@@ -214,6 +215,14 @@ class OkxSource:
         raise InstrumentError(
             str(text), f"OKX lists no {wanted.kind} {wanted.venue}{did_you_mean(wanted.venue, table)}", "51001"
         )
+
+    def prices(self, kind: str = "swap") -> dict[str, float]:
+        """Return the last price of every instrument of a kind ("spot", "swap", "futures"), by id; NaN: no trade yet."""
+        names = {name: word for word, name in parse.TYPES.items()}
+        if kind not in names:
+            raise InputError(f"kind: received {kind!r}; {', '.join(names)} are allowed{did_you_mean(kind, names)}")
+        found: dict[str, float] = self._get(TICKERS, {"instType": names[kind]}, parse.last_prices)
+        return found
 
     # --- bars
 
