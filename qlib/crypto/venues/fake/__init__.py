@@ -11,6 +11,7 @@ random_market.py  a market made up, with everything real ones have
 view.py           the market at one moment, and refusals
 rest.py           the OKX v5 REST dialect
 quotes.py         tickers, books and trades, for REST and WebSocket alike
+files.py          the archive of past days: zip files
 stream.py         the OKX v5 WebSocket dialect
 sockets.py        its connections
 coingecko.py      the CoinGecko v3 dialect

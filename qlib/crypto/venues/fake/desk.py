@@ -7,12 +7,14 @@ desk.reply(Question("GET", "/api/v5/public/time", {}), now, fault=None)     Repl
 from __future__ import annotations
 
 import json
+import re
 import time
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
-from qlib.crypto.venues.fake import coingecko, rest
+from qlib.crypto.venues.fake import coingecko, files, rest
 from qlib.crypto.venues.fake.bars import number, size
 from qlib.crypto.venues.fake.coingecko import CoinRefusal, Coins, status_refused
 from qlib.crypto.venues.fake.faults import ON_ROWS, Fault, Faults
@@ -67,10 +69,11 @@ class Desk:
     limits: Limits
     page_limits: dict[str, int]
     reach: dict[str, int | None]
+    url: str = ""
 
     def view(self, now: int) -> View:
         """The market at `now` (ms)."""
-        return View(self.market, now, self.page_limits, self.reach)
+        return View(self.market, now, self.page_limits, self.reach, self.url)
 
     def reply(self, question: Question, now: int, fault: Fault | None = None, faults: Faults | None = None) -> Reply:
         """Answer one question as the venue would at `now` (ms), hit by `fault`, which came from `faults`."""
@@ -82,12 +85,33 @@ class Desk:
             now += fault.skew
         if question.path.startswith(coingecko.PREFIX + "/"):
             return self._coins(question, now, fault, faults)
+        if question.path.startswith(files.PREFIX):
+            return self._file(question, now, kind)
         try:
             rows = self._rows(question, now, fault, faults)
         except Refusal as refusal:
             body = dumps({"code": refusal.code, "data": [], "msg": refusal.words})
             return Reply(refusal.status, refusal.code, body.encode())
         return Reply(200, "0", f'{{"code":"0","data":[{",".join(rows)}],"msg":""}}'.encode())
+
+    def _file(self, question: Question, now: int, kind: str) -> Reply:
+        """A file of the archive, or the rest of it from `Range`, if it is still the one that `If-Range` names."""
+        if kind in {"5xx", "limit", "busy", "code"}:
+            return Reply(503, "", b"")
+        found = files.content(self.view(now), question.path)
+        if found is None:
+            return Reply(404, "", b"")
+        mark = f'"{zlib.crc32(found):08x}"'
+        headers = {"Content-Type": "application/zip", "ETag": mark, "Accept-Ranges": "bytes"}
+        wanted = re.fullmatch(r"bytes=(\d+)-", question.headers.get("Range", ""))
+        if wanted is None or question.headers.get("If-Range", mark) != mark:
+            return Reply(200, "", found, headers)
+        first = int(wanted[1])
+        if first >= len(found):
+            return Reply(416, "", b"", {"Content-Range": f"bytes */{len(found)}"})
+        return Reply(
+            206, "", found[first:], headers | {"Content-Range": f"bytes {first}-{len(found) - 1}/{len(found)}"}
+        )
 
     def _rows(self, question: Question, now: int, fault: Fault | None, faults: Faults | None) -> list[str]:
         path, params = question.path, question.params

@@ -25,9 +25,9 @@ from qlib.errors import InputError, did_you_mean
 _COMMON: Final = (
     "alias", "auctionEndTime", "baseCcy", "category", "contTdSwTime", "ctMult", "ctType", "ctVal", "ctValCcy",
     "expTime", "floatPxLmtPct", "groupId", "initPxLmtPct", "instCategory", "instFamily", "instId", "instType",
-    "lever", "listTime", "lotSz", "maxIcebergSz", "maxLmtAmt", "maxLmtSz", "maxMktAmt", "maxMktSz", "maxPxLmtPct",
-    "maxStopSz", "maxTriggerSz", "maxTwapSz", "minSz", "openType", "optType", "preMktSwTime", "quoteCcy",
-    "ruleType", "settleCcy", "state", "stk", "tickSz", "uly",
+    "lever", "listTime", "lotSz", "maxIcebergSz", "maxLmtAmt", "maxLmtSz", "maxPlatOILmt", "posLmtAmt", "posLmtPct",
+    "maxMktAmt", "maxMktSz", "maxPxLmtPct", "maxStopSz", "maxTriggerSz", "maxTwapSz", "minSz", "openType",
+    "optType", "preMktSwTime", "quoteCcy", "ruleType", "settleCcy", "state", "stk", "tickSz", "uly",
 )  # fmt: skip
 TYPES: Final = ("SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "EVENTS")
 ANNOUNCED: Final = 7 * DAY  # before its end, the planned delisting of a spot pair or a perpetual is in its row

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from qlib.crypto.venues.fake import quotes
+from qlib.crypto.venues.fake import files, quotes
 from qlib.crypto.venues.fake.bars import (
     CANDLES,
     HOUR,
@@ -461,6 +461,10 @@ def _premium(view: View, path: str, params: Params) -> list[str]:
     return [dumps({"instId": name, "premium": value, "ts": at}) for value, at in rows][::-1]
 
 
+def _files(view: View, path: str, params: Params) -> list[str]:
+    return files.listing(view, params)
+
+
 # --- the list of endpoints
 
 PREFIX: Final = "/api/v5/"
@@ -504,6 +508,7 @@ ENDPOINTS: Final[dict[str, Endpoint]] = {
         "public/mark-price": Endpoint(_mark_price, 10, per=("instId",)),
         "public/price-limit": Endpoint(_price_limit, 20),
         "public/position-tiers": Endpoint(_tiers, 10),
+        "public/market-data-history": Endpoint(_files, 5),
         "public/premium-history": Endpoint(_premium, 20, most=100, default=100),
         "rubik/stat/contracts/open-interest-history": Endpoint(_interest_history, 10, most=100, default=100),
     }.items()

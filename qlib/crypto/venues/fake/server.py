@@ -20,7 +20,7 @@ from typing import Any, NamedTuple, Self
 import pandas as pd
 
 from qlib.crypto.venues.fake.coingecko import Coins
-from qlib.crypto.venues.fake.desk import Desk, Question
+from qlib.crypto.venues.fake.desk import Desk, Question, Reply
 from qlib.crypto.venues.fake.faults import Faults
 from qlib.crypto.venues.fake.limits import Limits
 from qlib.crypto.venues.fake.market import Market
@@ -219,7 +219,7 @@ class FakeVenue:
         site = web.TCPSite(runner, "127.0.0.1", self._port)
         try:
             await site.start()
-            self.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
+            self.url = self.desk.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             ready.set()
             pushing = asyncio.create_task(self._push())
             await self._stopping.wait()
@@ -255,7 +255,7 @@ class FakeVenue:
         self.requests.append(Asked(path, params, reply.status, reply.code, kind, at))
         body = reply.body
         if faults is not None and kind in {"timeout", "reset", "cut"}:
-            await self._break(request, kind, body, faults.hold)
+            await self._break(request, kind, reply, faults.hold)
         if kind == "truncated":
             body = body[: len(body) * 2 // 3]
         return web.Response(status=reply.status, body=body, headers=reply.headers)
@@ -276,17 +276,18 @@ class FakeVenue:
             self.failures.append(error)
             raise
 
-    async def _break(self, request: web.BaseRequest, kind: str, body: bytes, hold: float) -> None:
+    async def _break(self, request: web.BaseRequest, kind: str, reply: Reply, hold: float) -> None:
         """Break the connection now, in the middle of the answer, or after a silence."""
         transport = request.transport
         if kind == "timeout":
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), hold)
         elif kind == "cut" and transport is not None:
-            head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            transport.write(head.encode() + body[: len(body) // 2])
-            await asyncio.sleep(0.01)
-        if transport is not None:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in reply.headers.items())
+            head = f"HTTP/1.1 {reply.status} OK\r\n{lines}Content-Length: {len(reply.body)}\r\n\r\n"
+            transport.write(head.encode() + reply.body[: len(reply.body) // 2])
+            transport.close()  # what was written arrives; the rest never does
+        if transport is not None and kind != "cut":
             transport.abort()
         raise asyncio.CancelledError
 

@@ -31,6 +31,7 @@ class View:
     now: int
     page_limits: Mapping[str, int] = field(default_factory=dict)
     reach: Mapping[str, int | None] = field(default_factory=dict)
+    url: str = ""  # where the venue listens
 
     def since(self, what: str) -> int:
         """The oldest moment of which the venue still tells."""
