@@ -213,7 +213,7 @@ class Archive:
         kept = [dict(row) for row in rows]
         if not kept:
             raise InputError(f"{path}: a snapshot without coins is not kept")
-        _of_rows(kept, taken, str(path))
+        rows_table(kept, taken, str(path))
         with locked(self.folder / ".lock", seconds=SECONDS, purpose="keeping a snapshot"):
             old = [one for one in self.files() if one.name[:10] == name[:10]]
             if path in old or (old and not again):
@@ -246,10 +246,10 @@ class Archive:
             != f"{dt.datetime.fromtimestamp(taken / 1000, dt.UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
         ):
             raise StoreError(f"{path} is damaged: it says that it was taken at {_shown(taken)}")
-        return _of_rows(rows, taken, str(path))
+        return rows_table(rows, taken, str(path))
 
 
-def _of_rows(rows: Iterable[Mapping[str, Any]], taken: int, where: str) -> pd.DataFrame:
+def rows_table(rows: Iterable[Mapping[str, Any]], taken: int, where: str) -> pd.DataFrame:
     """Return rows as a venue sent them as a snapshot table; of a coin that came twice the first row counts."""
     kept: dict[str, Mapping[str, Any]] = {}
     for row in rows:
