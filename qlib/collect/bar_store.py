@@ -608,7 +608,9 @@ def _unpaid(times: np.ndarray, known: np.ndarray) -> np.ndarray:
     stops = np.append(times[1:], known[-1, 1]) if len(known) else times[1:]
     starts = times[: len(stops)] + _LONGEST_FUNDING
     late = stops - starts > _SLACK
-    gaps = union(np.column_stack([starts[late], stops[late]]), [[known[0, 0], times[0]]] if len(known) else NO_RANGES)
+    begin = int(known[0, 0]) if len(known) else int(times[0])
+    before = [[begin, times[0]]] if times[0] - begin > _LONGEST_FUNDING + _SLACK else NO_RANGES
+    gaps = union(np.column_stack([starts[late], stops[late]]), before)
     return without(gaps, without(gaps, known))
 
 
