@@ -31,10 +31,8 @@ ends in the same bytes as a conversion of everything. Each run happens whole or 
 from __future__ import annotations
 
 import functools
-import hashlib
 import json
 import os
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -43,14 +41,13 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from qlib.collect.bar_store import BarStore, read_bars, time_text
-from qlib.collect.coverage import inside, union, without
-from qlib.collect.decimals import roomy, scaled, unscaled
+from qlib.collect.bar_store import time_text
+from qlib.collect.coverage import union, without
 from qlib.collect.dump_report import DumpReport
 from qlib.collect.dump_run import ALL, Run
-from qlib.collect.journal import read_journal
-from qlib.collect.source import COLUMNS, Series
-from qlib.collect.sources import Bars, Part, Reading, checked
+from qlib.collect.kline_bars import NEVER, bars_of
+from qlib.collect.klines import ALWAYS, Klines, freq_of, inventory, part_range
+from qlib.collect.sources import Part, Reading
 from qlib.data.calendar import always_open_calendar
 from qlib.data.grid import Grid
 from qlib.data.storage.file_storage import calendar_freqs, same_freq
@@ -58,18 +55,15 @@ from qlib.data.storage.instruments import instruments_text, read_instruments
 from qlib.data.storage.transaction import Change, replacing
 from qlib.data.storage.writer import joined_spans
 from qlib.data.universe import Spans
-from qlib.errors import InputError, MissingDataError, RunError, StoreError, did_you_mean
+from qlib.errors import InputError, MissingDataError, RunError, StoreError
 from qlib.log import get_module_logger
-from qlib.utils.paths import fname_to_code
 from qlib.utils.time import Freq
+
+__all__ = ["Converted", "convert", "freq_of"]
 
 logger = get_module_logger("convert")
 MERGE: Final = "convert"  # what `Run` is told: times are added as by dump_update, values replaced as by dump_fix
 VERSION: Final = 1
-_PLAIN: Final = ("open", "high", "low", "close", "volume", "amount", "vwap")
-_ALWAYS: Final = (*_PLAIN, "change", "factor", "paused")
-_BAR = re.compile(r"(\d*)([A-Za-z]+?)(?:utc)?")
-_NEVER: Final = -(2**62)  # ms; long before the first bar of all
 
 
 @dataclass
@@ -88,6 +82,7 @@ class Converted:
     shared: int = 0  # bars with more than one payment
     calendar: tuple[str, str, int] = ("", "", 0)
     quarantined: dict[str, list[str]] = field(default_factory=dict)
+    empty: list[str] = field(default_factory=list)  # symbols that were asked for, and have not one bar
     dry_run: bool = False
 
     def __str__(self) -> str:
@@ -97,9 +92,11 @@ class Converted:
             first, last, entries = self.calendar
             lines.append(f"  calendar     {first} to {last}, {entries:,} bars")
             lines.append(f"  instruments  {self.instruments}, {self.bars:,} bars read")
-            lines += [f"  {name:<13}{count} instruments" for name, count in self.fields.items() if name not in _ALWAYS]
+            lines += [f"  {name:<13}{count} instruments" for name, count in self.fields.items() if name not in ALWAYS]
         if self.settlements:
             lines.append(f"  payments     {self.settlements:,} of funding, {self.shared:,} bars with several")
+        if self.empty:
+            lines.append(f"  without bars {', '.join(self.empty)}")
         if self.quarantined:
             name, times = next(iter(self.quarantined.items()))
             total = sum(map(len, self.quarantined.values()))
@@ -107,19 +104,6 @@ class Converted:
                 f"  quarantined  {total} bars off the grid: {name} {times[0]} ... (quarantine/{self.freq}.csv)"
             )
         return "\n".join(lines)
-
-
-def freq_of(bar: str) -> Freq:
-    """Return the bar size that a venue's spelling means: `m` is a minute and `M` a month.
-
-    >>> [str(freq_of(bar)) for bar in ("1m", "4H", "1Dutc", "1W", "1M")]
-    ['1min', '240min', 'day', '1week', '1month']
-    """
-    match = _BAR.fullmatch(bar)
-    if match is None:
-        raise InputError(f"bar: received {bar!r}; a size such as 15m, 1H or 1Dutc is allowed")
-    unit = {"m": "min", "M": "month"}.get(match[2], match[2])
-    return Freq(f"{match[1]}{unit}")
 
 
 def convert(
@@ -168,19 +152,25 @@ def convert(
     """
     size = freq_of(bar) if freq is None else Freq(freq)
     root = Path(qlib_dir).expanduser().resolve()
-    now = _inventory(Path(klines).expanduser(), bar, symbols)
+    if max_workers < 1:
+        raise InputError(f"workers: received {max_workers}; 1 or more is allowed")
+    now = inventory(Path(klines).expanduser(), bar, symbols)
     before = None if full else _remembered(root, size)
     since = None if before is None else _changed(before, now)
     old = {} if before is None or since is None else before["symbols"]
     for name, entry in now.items():
         same = old[name] if name in old and name not in (since or {}) else None
         entry.note |= entry.ends() if same is None else {"first": same["first"], "last": same["last"]}
+    empty = [name for name, entry in now.items() if "first" not in entry.note]
+    now = {name: entry for name, entry in now.items() if name not in empty}
+    if not now:
+        raise MissingDataError(f"klines: there is not one bar of {bar} in {klines} ({', '.join(empty)})")
     times = _grid(now, size)
     if before is not None and not np.isin(min(one["first"] for one in before["symbols"].values()), times):
         since = None  # the grid begins at another hour
-    done = Converted(root, bar, str(size), since is None, len(now))
-    since = dict.fromkeys(now, _NEVER) if since is None else since
-    done.touched = {name: None if start == _NEVER else start for name, start in since.items()}
+    done = Converted(root, bar, str(size), since is None, len(now), empty=empty)
+    since = {name: NEVER if since is None else since[name] for name in now if since is None or name in since}
+    done.touched = {name: None if start == NEVER else start for name, start in since.items()}
     since = {name: start for name, start in since.items() if start <= now[name].note["last"]}
     note = _note(now, bar, size, times)
     if not since and before == note:
@@ -203,7 +193,7 @@ def convert(
 
 def _dump(
     change: Change,
-    now: Mapping[str, _Entry],
+    now: Mapping[str, Klines],
     since: Mapping[str, int],
     size: Freq,
     times: np.ndarray,
@@ -211,7 +201,9 @@ def _dump(
     max_workers: int,
 ) -> DumpReport:
     made: dict[str, list[int]] = {}
-    parts: list[Part] = [functools.partial(_bars, now[name], since[name], size, times, made) for name in sorted(since)]
+    parts: list[Part] = [
+        functools.partial(bars_of, now[name], since[name], size, times, made) for name in sorted(since)
+    ]
     command = ALL if done.whole else MERGE
     report = Run(command, change, Reading(freq=size), times.astype("M8[ms]").astype("M8[s]")).go(parts, max_workers)
     done.bars, done.settlements, done.shared = (sum(one[place] for one in made.values()) for place in range(3))
@@ -219,132 +211,6 @@ def _dump(
         for name in entry.note["fields"]:
             done.fields[name] = done.fields.get(name, 0) + 1
     return report
-
-
-# ---------------------------------------------------------------------- what there is
-@dataclass
-class _Entry:
-    """One symbol: its series, and what is remembered of them."""
-
-    folder: Path
-    symbol: str
-    candles: Series
-    others: dict[str, list[Series]]  # funding, mark, oi
-    bar_store: bool
-    note: dict[str, Any] = field(default_factory=dict)
-    journals: dict[str, int] = field(default_factory=dict)  # series -> first ms of what waits in its journal
-
-    def read(self, series: Series, start: int | None = None, end: int | None = None) -> pd.DataFrame:
-        if self.bar_store:
-            return BarStore(self.folder).read(series, start, end)
-        return read_bars(self.folder, series.symbol, series.bar, series.kind, start=start, end=end)
-
-    def known(self, series: Series) -> np.ndarray:
-        """Return the ranges that the venue was asked for."""
-        return BarStore(self.folder).coverage(series).known
-
-    def ends(self) -> dict[str, int]:
-        """Return the first and the last opening of its candles."""
-        store = BarStore(self.folder)
-        parts = sorted(self.note["series"][_name(self.candles)]["parts"]) if self.bar_store else []
-        waits = bool(self.journals.get(_name(self.candles)))
-        if not parts or waits:
-            ts = self.read(self.candles)["ts"]
-        else:
-            edges = [store.read(self.candles, *_range(name))["ts"] for name in {parts[0], parts[-1]}]
-            ts = pd.concat(edges)
-        if not len(ts):
-            raise MissingDataError(f"no bars of {self.symbol} at {self.candles.bar} in {self.folder}")
-        return {"first": int(ts.min()), "last": int(ts.max())}
-
-
-def _name(series: Series) -> str:
-    return " ".join(filter(None, (series.kind, series.bar)))
-
-
-def _range(part: str) -> tuple[int, int]:
-    start = np.datetime64(part)  # a year, a month or a day, as its file is called
-    return int(start.astype("M8[ms]").astype(np.int64)), int((start + 1).astype("M8[ms]").astype(np.int64))
-
-
-def _inventory(folder: Path, bar: str, symbols: Iterable[str] | None) -> dict[str, _Entry]:
-    if not folder.is_dir():
-        raise MissingDataError(f"klines: {folder} does not exist; `qlib collect` makes it")
-    stored = BarStore(folder).series()
-    every = stored or _csv_series(folder, bar)
-    of_symbol: dict[str, list[Series]] = {}
-    for series in every:
-        of_symbol.setdefault(series.symbol, []).append(series)
-    found = {}
-    for symbol, own in of_symbol.items():
-        candles = next((one for one in own if one.kind == "candles" and one.bar == bar), None)
-        if candles is not None:
-            others = {kind: [one for one in own if one.kind == kind] for kind in ("funding", "mark", "oi")}
-            found[symbol] = _Entry(folder, symbol, candles, others, bool(stored))
-    if not found:
-        bars = sorted({str(series.bar) for series in every if series.kind == "candles"})
-        raise MissingDataError(
-            f"bar: no candles of {bar} in {folder}; stored there: {', '.join(bars) or 'nothing'}"
-            f"{did_you_mean(bar, bars)}"
-        )
-    if symbols is not None:
-        chosen = list(symbols)
-        for symbol in chosen:
-            if symbol not in found:
-                raise MissingDataError(
-                    f"symbols: no candles of {symbol} at {bar} in {folder}{did_you_mean(symbol, found)}"
-                )
-        found = {symbol: found[symbol] for symbol in chosen}
-    for entry in found.values():
-        _fingerprint(entry)
-    return found
-
-
-def _csv_series(folder: Path, bar: str) -> list[Series]:
-    """Return the series of CSV files that lie where a `BarStore` would write them."""
-    found = []
-    for path in sorted(folder.glob("*/*.csv")):
-        words = path.stem.removeprefix(f"{path.parent.name}_").split("_")
-        symbol, kind = fname_to_code(path.parent.name), words[-1] if words[-1] in COLUMNS else "candles"
-        size = words[0] if kind != "funding" and words[0] != kind else None
-        if path.stem.startswith(f"{path.parent.name}_") and kind != "trades":
-            found.append(Series(symbol, kind, fname_to_code(size) if size else None))
-    return found
-
-
-def _fingerprint(entry: _Entry) -> None:
-    """Note what of every series is on the disk: which files, which ranges are known, when it was listed."""
-    notes: dict[str, Any] = {}
-    fields = [*_ALWAYS]
-    for kind, own in entry.others.items():
-        fields += {"funding": ["funding", "funding_count"]}.get(kind, [kind]) if own else []
-    store = BarStore(entry.folder)
-    for series in (entry.candles, *(one for own in entry.others.values() for one in own)):
-        note: dict[str, Any] = {}
-        if entry.bar_store:
-            waiting = read_journal(store.path(series) / "journal", series.kind)
-            if waiting:
-                entry.journals[_name(series)] = min(one.start for one in waiting)
-            coverage = store.coverage(series)
-            files = {name: store.path(series) / f"{name}.parquet" for name in sorted(coverage.parts)}
-            note["parts"] = {name: [_sha(path), coverage.parts[name]] for name, path in files.items() if path.exists()}
-            if series.kind == "funding":
-                note["known"] = coverage.known.tolist()
-            if series == entry.candles:
-                known_end = int(coverage.known[-1, 1]) if len(coverage.known) else None
-                ends = [end for end in (known_end, coverage.delisted) if end is not None]
-                entry.note["until"] = min(ends, default=None)
-        else:
-            path = store.csv_path(series)
-            note["parts"] = {"csv": [_sha(path), 0]}
-            entry.note["until"] = None
-        notes[_name(series)] = note
-    entry.note |= {"series": notes, "fields": fields}
-
-
-def _sha(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 # ---------------------------------------------------------------------- what has changed
@@ -367,7 +233,7 @@ def _remembered(root: Path, size: Freq) -> dict[str, Any] | None:
     return note
 
 
-def _changed(before: dict[str, Any], now: Mapping[str, _Entry]) -> dict[str, int] | None:
+def _changed(before: dict[str, Any], now: Mapping[str, Klines]) -> dict[str, int] | None:
     """Return from which ms on each symbol has changed; None where the store has to be written anew."""
     old = before["symbols"]
     if not old.keys() <= now.keys() or before["bar"] != next(iter(now.values())).candles.bar:
@@ -375,7 +241,7 @@ def _changed(before: dict[str, Any], now: Mapping[str, _Entry]) -> dict[str, int
     found: dict[str, int] = {}
     for name, entry in now.items():
         if name not in old:
-            found[name] = _NEVER
+            found[name] = NEVER
             continue
         if entry.note["fields"] != old[name]["fields"] or not old[name]["series"].keys() <= entry.note["series"].keys():
             return None
@@ -386,17 +252,17 @@ def _changed(before: dict[str, Any], now: Mapping[str, _Entry]) -> dict[str, int
                 if part not in note["parts"] or note["parts"][part][1] < rows:
                     return None  # rows that were there have gone
             changed = [part for part, told in note["parts"].items() if was["parts"].get(part) != told]
-            starts += [_NEVER if part == "csv" else _range(part)[0] for part in changed]
+            starts += [NEVER if part == "csv" else part_range(part)[0] for part in changed]
             left, right = (union(one.get("known", [[0, 0]])) for one in (was, note))
             starts += [int(one[0, 0]) for one in (without(left, right), without(right, left)) if len(one)]
         if starts:
             # What a file says of its first moments belongs to bars of any of these sizes that are not over by then.
             sizes = [freq_of(key.split(" ")[1]).seconds for key in entry.note["series"] if " " in key]
-            found[name] = max(min(starts) - 2000 * max(sizes), _NEVER)
+            found[name] = max(min(starts) - 2000 * max(sizes), NEVER)
     return found
 
 
-def _grid(now: Mapping[str, _Entry], size: Freq) -> np.ndarray:
+def _grid(now: Mapping[str, Klines], size: Freq) -> np.ndarray:
     """Return the opening of every bar from the first one stored to the last, int64 ms."""
     first, last = min(one.note["first"] for one in now.values()), max(one.note["last"] for one in now.values())
     start, end = (np.datetime64(ms, "ms").astype("M8[ns]") for ms in (first, last))
@@ -413,128 +279,8 @@ def _grid(now: Mapping[str, _Entry], size: Freq) -> np.ndarray:
     return times[(times >= start) & (times <= end)].astype("M8[ms]").astype(np.int64)
 
 
-# ---------------------------------------------------------------------- the bars of one symbol
-def _bars(entry: _Entry, since: int, size: Freq, times: np.ndarray, made: dict[str, list[int]]) -> list[Bars]:
-    """Return the bars of a symbol from `since` on."""
-    first, last = entry.note["first"], entry.note["last"]
-    step = 1000 * size.seconds + (0 if size.intraday else 3 * 86_400_000)  # months differ
-    start = None if since == _NEVER else max(since, first) - step
-    candles = entry.read(entry.candles, start)
-    low = times.searchsorted(first if start is None else max(start, first))
-    opens = times[low : times.searchsorted(last, "right")]
-    ends = Grid.of().ends(opens.astype("M8[ms]").astype("M8[ns]"), size).astype("M8[ms]").astype(np.int64)
-    ts = candles["ts"].to_numpy()
-    at = opens.searchsorted(ts)
-    on_grid = np.isin(ts, opens)
-    columns = {name: _placed(candles[name].to_numpy(np.float64), at, on_grid, len(opens)) for name in _PLAIN}
-    columns["change"] = columns["close"] / np.concatenate([[np.nan], columns["close"][:-1]]) - 1
-    columns["factor"] = np.where(np.isnan(columns["close"]), np.nan, 1.0)
-    columns["paused"] = _placed(1.0 - candles["traded"].to_numpy(np.float64), at, on_grid, len(opens))
-    counted = [len(ts), 0, 0]
-    if entry.others["funding"]:
-        series = entry.others["funding"][0]
-        paid = entry.read(series, start)
-        stamps, rates = paid["ts"].to_numpy(), paid["rate"].to_numpy()
-        known = entry.known(series) if entry.bar_store else _between(stamps, opens, ends)
-        columns["funding"], columns["funding_count"] = funding_of(stamps, rates, opens, ends, known)
-        counted[1:] = [int(np.nansum(columns["funding_count"])), int((columns["funding_count"] > 1).sum())]
-    for name, value in (("mark", "close"), ("oi", "oi_base")):
-        if entry.others[name]:
-            columns[name] = _at_end(entry, entry.others[name], value, ends, start)
-    made[entry.symbol] = counted
-    if since != _NEVER:
-        kept = opens >= since
-        opens, columns = opens[kept], {name: values[kept] for name, values in columns.items()}
-    off = candles[~on_grid]
-    if since != _NEVER:
-        off = off[off["ts"] >= since]
-    values = np.array([columns[name] for name in entry.note["fields"]])
-    extra = np.array([_of(off, name) for name in entry.note["fields"]]).reshape(len(values), len(off))
-    seconds = np.concatenate([opens, off["ts"].to_numpy()])
-    values = np.concatenate([values, extra], axis=1)
-    values[np.isnan(values)] = np.nan  # one NaN, bit for bit
-    with np.errstate(over="ignore"):
-        exact, values = values, values.astype(np.float32)
-    if (np.isinf(values) & np.isfinite(exact)).any():
-        raise InputError(f"{entry.symbol}: a value of {exact[np.isinf(values)][0]:g} is too large for float32")
-    moments = seconds.astype("M8[ms]").astype("M8[s]")
-    return [
-        checked(entry.symbol, f"{entry.candles.bar} of {entry.symbol}", moments, entry.note["fields"], values, size)
-    ]
-
-
-def _of(frame: pd.DataFrame, name: str) -> np.ndarray:
-    return frame[name].to_numpy(np.float64) if name in frame else np.full(len(frame), np.nan)
-
-
-def _placed(values: np.ndarray, at: np.ndarray, on_grid: np.ndarray, length: int) -> np.ndarray:
-    placed = np.full(length, np.nan)
-    placed[at[on_grid]] = values[on_grid]
-    return placed
-
-
-def funding_of(
-    ts: np.ndarray, rate: np.ndarray, opens: np.ndarray, ends: np.ndarray, known: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the sum of the rates paid in each bar [open, end), and how many there were.
-
-    Parameters
-    ----------
-    ts, rate
-        When payments were made (int64 ms, ascending), and their rates; NaN: not known.
-    opens, ends
-        The bars, int64 ms, ascending.
-    known
-        Ranges [start, end) of which every payment is known; a bar that is not wholly inside one is NaN twice.
-
-    >>> opens, known = np.arange(0, 40, 10), np.array([[0, 30]])
-    >>> paid, count = funding_of(np.array([0, 10, 19]), np.array([0.1, 0.1, 0.2]), opens, opens + 10, known)
-    >>> paid.tolist(), count.tolist()
-    ([0.1, 0.3, nan, nan], [1.0, 2.0, 0.0, nan])
-    """
-    whole = _wholly(known, opens, ends)
-    low, high = ts.searchsorted(opens), ts.searchsorted(ends)
-    count = np.where(whole, high - low, np.nan)
-    odd = np.isnan(rate)
-    counts, digits = scaled(np.where(odd, 0.0, rate))
-    sums = np.concatenate([[0], np.cumsum(roomy(counts))])
-    lost = np.concatenate([[0], np.cumsum(odd)])
-    paid = unscaled(sums[high] - sums[low], digits)
-    there = whole & (high > low) & (lost[high] == lost[low])
-    return np.where(there, paid, np.nan), count
-
-
-def _between(ts: np.ndarray, opens: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Return the range from the first bar with a payment to the last: a CSV file does not say what was asked for."""
-    low, high = opens.searchsorted(ts[[0, -1]], "right") - 1 if len(ts) else (0, -1)
-    return union([[opens[max(low, 0)], ends[high]]] if high >= 0 else [[0, 0]])
-
-
-def _wholly(known: np.ndarray, opens: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    if not len(known):
-        return np.zeros(len(opens), bool)
-    at = np.searchsorted(known[:, 0], opens, "right") - 1
-    return inside(known, opens) & (ends <= known[np.maximum(at, 0), 1])
-
-
-def _at_end(entry: _Entry, own: list[Series], value: str, ends: np.ndarray, start: int | None) -> np.ndarray:
-    """Return what a mark price or open interest was when each bar was over, from bars of any size that end then."""
-    found = np.full(len(ends), np.nan)
-    for series in sorted(own, key=lambda one: (one.bar != entry.candles.bar, freq_of(str(one.bar)).seconds)):
-        size = freq_of(str(series.bar))
-        back = 1000 * size.seconds + (0 if size.intraday else 3 * 86_400_000)
-        rows = entry.read(series, None if start is None else start - back)
-        stamps = rows["ts"].to_numpy().astype("M8[ms]").astype("M8[ns]")
-        over = Grid.of().ends(stamps, size).astype("M8[ms]").astype(np.int64)
-        at = over.searchsorted(ends)
-        there = (at < len(over)) & np.isnan(found)
-        there[there] &= over[at[there]] == ends[there]
-        found[there] = rows[value].to_numpy(np.float64)[at[there]]
-    return found
-
-
 # ---------------------------------------------------------------------- beside the bars
-def _note(now: Mapping[str, _Entry], bar: str, size: Freq, times: np.ndarray) -> dict[str, Any]:
+def _note(now: Mapping[str, Klines], bar: str, size: Freq, times: np.ndarray) -> dict[str, Any]:
     """Return what is remembered of a conversion."""
     for entry in now.values():
         until = entry.note["until"]

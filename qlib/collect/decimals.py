@@ -88,11 +88,15 @@ def unscaled(whole: Any, digits: int) -> np.ndarray:
 
 
 def times(values: Any, factor: float) -> np.ndarray:
-    """Return the float64 nearest to each exact product of two decimals.
+    """Return the float64 nearest to each exact product of two decimals; NaN stays NaN.
 
     >>> times([3.0, 7.0], 0.1)
     array([0.3, 0.7])
     """
-    left, digits = scaled(values)
+    plain = np.asarray(values, np.float64)
+    finite = np.isfinite(plain)
+    if not np.isfinite(factor):
+        return plain * factor
+    left, digits = scaled(np.where(finite, plain, 0.0))
     right, more = scaled([factor])
-    return unscaled(product(left, right), digits + more)
+    return np.where(finite, unscaled(product(left, right), digits + more), plain * factor)

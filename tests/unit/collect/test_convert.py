@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import errno
 import json
 import shutil
 from pathlib import Path
@@ -17,12 +18,15 @@ from klines import HOUR, START, add, candles, funding, marks, open_interest, sta
 from proof import cases
 
 from qlib.collect.bar_store import BarStore
-from qlib.collect.convert import convert, freq_of, funding_of
+from qlib.collect.convert import convert, freq_of
 from qlib.collect.health import check
+from qlib.collect.kline_bars import funding_of
+from qlib.collect.klines import Klines
 from qlib.collect.source import Rows, Series
 from qlib.config import build_settings
 from qlib.data.provider import Provider
-from qlib.errors import InputError, MissingDataError
+from qlib.data.storage.transaction import Change
+from qlib.errors import InputError, MissingDataError, RunError
 
 SWAP = "AAA-USDT-SWAP"
 FIELDS = ["open", "high", "low", "close", "volume", "amount", "vwap", "change", "factor", "paused"]
@@ -435,3 +439,61 @@ def test_a_note_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     newer = copy.deepcopy(good) | {"version": 99}
     note.write_text(json.dumps(newer))
     assert convert(tmp_path / "klines", tmp_path / "store", "1H").whole
+
+
+def test_a_symbol_without_bars_is_left_out_and_named(tmp_path: Path) -> None:
+    klines = tmp_path / "klines"
+    swap(klines)
+    add(klines, "NEW", "candles", "1H", candles(0, 0), 0, 10)
+    done = convert(klines, tmp_path / "store", "1H")
+    assert (done.empty, done.instruments) == (["NEW"], 1)
+    assert "without bars NEW" in str(done)
+    assert not convert(klines, tmp_path / "store", "1H").touched
+    add(klines, "NEW", "candles", "1H", candles(10, 5), 10, 15)
+    assert list(convert(klines, tmp_path / "store", "1H").touched) == ["NEW"]
+    convert(klines, tmp_path / "once", "1H")
+    assert tree(tmp_path / "store") == tree(tmp_path / "once")
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    klines = tmp_path / "klines"
+    swap(klines, last=24)
+    convert(klines, tmp_path / "store", "1H")
+    before = tree(tmp_path / "store")
+    add(klines, SWAP, "candles", "1H", candles(24, 24), 24, 48)
+    write, calls = Change.write, 0
+
+    def full(self: Change, name: str, content: bytes) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 7:
+            raise OSError(errno.ENOSPC, "No space left on device", name)
+        write(self, name, content)
+
+    monkeypatch.setattr(Change, "write", full)
+    with pytest.raises(RunError, match="is as it was: No space left"):
+        convert(klines, tmp_path / "store", "1H")
+    monkeypatch.undo()
+    assert tree(tmp_path / "store") == before
+    convert(klines, tmp_path / "store", "1H")
+    convert(klines, tmp_path / "once", "1H")
+    assert tree(tmp_path / "store") == tree(tmp_path / "once")
+
+
+def test_a_collector_at_work_does_not_confuse_a_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bars that come after the files were looked at wait for the next conversion."""
+    klines = tmp_path / "klines"
+    add(klines, "AAA", "candles", "1H", candles(0, 24), 0, 24)
+    ends = Klines.ends
+
+    def then_more(self: Klines) -> dict[str, int]:
+        found = ends(self)
+        add(klines, "AAA", "candles", "1H", candles(24, 6), 24, 30)
+        return found
+
+    monkeypatch.setattr(Klines, "ends", then_more)
+    assert not convert(klines, tmp_path / "store", "1H").quarantined
+    monkeypatch.undo()
+    assert list(convert(klines, tmp_path / "store", "1H").touched) == ["AAA"]
+    convert(klines, tmp_path / "once", "1H")
+    assert tree(tmp_path / "store") == tree(tmp_path / "once")
