@@ -38,6 +38,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "collect": Command(
         "qlib.cli.collect:run", "collect from venues: bars, funding, mark prices, open interest, trades"
     ),
+    "universe": Command("qlib.cli.universe:run", "universes of what was known: build, survivorship report, snapshots"),
     "dump": Command("qlib.cli.dump:run", "write a store from CSV or Parquet files (scripts/dump_bin.py)"),
     "health": Command(
         "qlib.cli.health:run", "check data: missing bars, prices that cannot be, frequencies that disagree"
