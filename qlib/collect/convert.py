@@ -92,7 +92,7 @@ class Converted:
             first, last, entries = self.calendar
             lines.append(f"  calendar     {first} to {last}, {entries:,} bars")
             lines.append(f"  instruments  {self.instruments}, {self.bars:,} bars read")
-            lines += [f"  {name:<13}{count} instruments" for name, count in self.fields.items() if name not in ALWAYS]
+            lines += [f"  {name:<14}{count} instruments" for name, count in self.fields.items() if name not in ALWAYS]
         if self.settlements:
             lines.append(f"  payments     {self.settlements:,} of funding, {self.shared:,} bars with several")
         if self.empty:
