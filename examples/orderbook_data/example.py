@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import random
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 import qlib
@@ -27,7 +27,7 @@ LEVELS = (1, 5, 10)
 
 def write_recording(path: Path, instrument: str = "SYN-USDT", minutes: int = 30, seed: int = 7) -> None:
     """Write a made-up recording: pushes of the channel `books`, one a line."""
-    draw = random.Random(seed)
+    draw = np.random.default_rng(seed)
     start = 1_767_225_600_000  # 2026-01-01, UTC
     middle, seq = 10_000, 100  # the price in hundredths
     lines = [{"event": "subscribe", "arg": {"channel": "books", "instId": instrument}}]
@@ -41,12 +41,12 @@ def write_recording(path: Path, instrument: str = "SYN-USDT", minutes: int = 30,
         return [f"{price / 100:.2f}", f"{size / 10:.1f}", "0", "1"]
 
     def side(sign: int) -> list[list[str]]:
-        return [level(middle + sign * step, draw.randint(1, 90)) for step in range(1, 26)]
+        return [level(middle + sign * step, int(draw.integers(1, 91))) for step in range(1, 26)]
 
     push("snapshot", start, side(-1), side(1), -1)
     for second in range(1, minutes * 60 + 2):
         ts = start + second * 1_000
-        prev, seq = seq, seq + draw.randint(1, 3)
+        prev, seq = seq, seq + int(draw.integers(1, 4))
         if 600 <= second < 660:  # nothing changes for a minute
             seq = prev
             if second == 630:
@@ -59,9 +59,10 @@ def write_recording(path: Path, instrument: str = "SYN-USDT", minutes: int = 30,
             continue
         if second == 1_200:
             seq = 5  # maintenance: the venue counts anew
-        changes = [(sign, draw.randint(1, 25), draw.choice([0, *range(1, 90)])) for sign in (-1, 1) for _ in range(4)]
+        changes = [(sign, int(draw.integers(1, 26)), int(draw.integers(-60, 91))) for sign in (-1, 1) for _ in range(4)]
         bids, asks = (
-            [level(middle + sign * step, size) for sign, step, size in changes if sign == way] for way in (-1, 1)
+            [level(middle + sign * step, max(size, 0)) for sign, step, size in changes if sign == way]
+            for way in (-1, 1)
         )
         push("update", ts, bids, asks, prev)
     path.parent.mkdir(parents=True, exist_ok=True)
