@@ -10,11 +10,13 @@ from __future__ import annotations
 from typing import Any, Final
 
 from qlib.collect.source import Source
+from qlib.crypto.venues.ccxt_source import CcxtSource
 from qlib.crypto.venues.okx import OkxSource
 from qlib.errors import InputError, did_you_mean
 
 VENUES: Final[dict[str, Any]] = {
     "okx": OkxSource,
+    "ccxt": CcxtSource,
 }
 
 
