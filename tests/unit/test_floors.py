@@ -22,7 +22,7 @@ UPSTAIRS = {
 
 # Heavy libraries that may be imported inside a function, because a user who only reads prices must not wait for them.
 HEAVY = {
-    "alembic", "cvxpy", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "pyarrow",
+    "alembic", "ccxt", "cvxpy", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly", "pyarrow",
     "aiohttp", "polars", "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml", "filelock",
 }  # fmt: skip
 
