@@ -8,6 +8,7 @@
 bars.py           names and opening times of bars, what is visible now, pages
 market.py         what is true at the venue
 random_market.py  a market made up, with everything real ones have
+random_coins.py   the coins behind it
 view.py           the market at one moment, and refusals
 rest.py           the OKX v5 REST dialect
 quotes.py         tickers, books and trades, for REST and WebSocket alike
@@ -24,7 +25,8 @@ server.py         the server: `FakeVenue`
 from __future__ import annotations
 
 from qlib.crypto.venues.fake.faults import Fault, Faults
+from qlib.crypto.venues.fake.random_coins import random_coins
 from qlib.crypto.venues.fake.random_market import random_market
 from qlib.crypto.venues.fake.server import Asked, FakeVenue
 
-__all__ = ["Asked", "FakeVenue", "Fault", "Faults", "random_market"]
+__all__ = ["Asked", "FakeVenue", "Fault", "Faults", "random_coins", "random_market"]

@@ -132,10 +132,10 @@ class Bars:
                 pieces[-1] = self.parts.so_far(now)
             return {name: _ADDED.get(name, sum)([piece[name] for piece in pieces]) for name in self.columns}
         share = (now - opened) / (self.size.end(opened) - opened)
-        close = whole["open"] + (whole["close"] - whole["open"]) * share
+        close = _between(whole["open"], whole["close"], share)
         high, low = max(whole["open"], close), min(whole["open"], close)
         partial = {"open": whole["open"], "high": high, "low": low, "close": close}
-        return partial | {name: value * share for name, value in whole.items() if name not in partial}
+        return partial | {name: _between(0.0, value, share) for name, value in whole.items() if name not in partial}
 
     def bigger(self, size: Size) -> Bars:
         """Aggregate to bars of `size`: first open, highest high, lowest low, last close, sums of all else."""
@@ -158,6 +158,12 @@ _ADDED: Final[dict[str, Callable[[list[float]], float]]] = {
     "low": min,
     "close": lambda v: v[-1],
 }
+
+
+def _between(first: float, last: float, share: float) -> float:
+    """A number on the way from `first` to `last`, with as many decimals as they have."""
+    digits = max(len(number(value).partition(".")[2]) for value in (first, last))
+    return round(first + (last - first) * share, digits)
 
 
 def window(ts: np.ndarray, first: int, last: int, after: int | None, before: int | None, limit: int) -> slice:
