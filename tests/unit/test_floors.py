@@ -23,7 +23,8 @@ UPSTAIRS = {
 # Heavy libraries that may be imported inside a function, because a user who only reads prices must not wait for them.
 HEAVY = {
     "alembic", "ccxt", "cvxpy", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly",
-    "pyarrow", "aiohttp", "polars", "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml", "filelock",
+    "pyarrow", "aiohttp", "polars", "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml",
+    "filelock",
 }  # fmt: skip
 
 # Our own modules imported inside a function, each with its reason.
