@@ -26,13 +26,17 @@ import pandas as pd
 from qlib.collect import instrument_history
 from qlib.collect.bar_store import FORMATS, BarStore, time_text
 from qlib.collect.collecting import Interrupted, Life, Progress, collect, gap_text
-from qlib.collect.source import KINDS, WITHOUT_BAR, Instrument, InstrumentError, Series
-from qlib.crypto.symbols import read_symbols
+from qlib.collect.source import KINDS, WITHOUT_BAR, Instrument, InstrumentError, Series, VenueError
+from qlib.crypto.symbols import parse, read_symbols
+from qlib.crypto.top import contracts, ranking, top_symbols
+from qlib.crypto.venues.ccxt_source import CcxtSource
+from qlib.crypto.venues.coingecko import CoinGecko
 from qlib.crypto.venues.okx import OkxSource, bars
-from qlib.errors import InputError, QlibError, did_you_mean
+from qlib.errors import InputError, QlibError, RunError, did_you_mean
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "okx": ("qlib.cli.collect:okx", "bars, mark prices, funding, open interest and trades of OKX"),
+    "ccxt": ("qlib.cli.collect:ccxt", "bars and funding of any other exchange, through ccxt"),
     "status": ("qlib.cli.collect:status", "what is stored, from when to when, and its holes"),
     "convert": ("qlib.cli.convert:convert", "what was collected -> a store for qlib.init"),
     "stream": ("qlib.cli.stream:stream", "record what happens now, over a WebSocket"),
@@ -42,7 +46,7 @@ _SHOWN: Final = 60  # holes that the summary shows; all of them are in holes.csv
 _DERIVATIVES: Final = ("mark", "funding", "oi")
 _TOP: Final = "config/top50_symbols.json"
 _ABOUT: Final = """\
-Bring what is missing of OKX's public data into a store: data/klines/<symbol>/...
+Bring what is missing of a venue's public data into a store: data/klines/<symbol>/...
 Nothing that is known is asked for again, and a run that was killed or interrupted
 is gone on with by the same command. No key is needed."""
 _EXAMPLES: Final = """\
@@ -133,10 +137,18 @@ def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
     )
 
 
-# ---------------------------------------------------------------------- okx
+# ---------------------------------------------------------------------- okx, ccxt
 def okx(words: Sequence[str]) -> int:
     """Collect from OKX."""
-    asked = _parser().parse_args(words)
+    return _collect(_parser("okx").parse_args(words), "okx")
+
+
+def ccxt(words: Sequence[str]) -> int:
+    """Collect from any other exchange."""
+    return _collect(_parser("ccxt").parse_args(words), "ccxt")
+
+
+def _collect(asked: argparse.Namespace, venue: str) -> int:
     kinds = _kinds(asked.kind)
     start = None if asked.start is None else time_of(asked.start, "start")
     now = int(time.time() * 1000)
@@ -148,13 +160,18 @@ def okx(words: Sequence[str]) -> int:
     store = BarStore(asked.out, asked.format)
     history = store.folder / "instruments.parquet"
     seen = instrument_history.latest(history)
-    source = OkxSource(asked.base_url, speed=asked.speed, known=[_instrument(row) for row in seen.values()])
-    wanted = _wanted(asked, store)
+    source: OkxSource | CcxtSource
+    if venue == "okx":
+        source = OkxSource(asked.base_url, speed=asked.speed, known=[_instrument(row) for row in seen.values()])
+    else:
+        source = CcxtSource(asked.exchange, base_url=asked.base_url)
+    wanted = _wanted(asked, store, source)
     for kind in kinds:
-        if wanted is not None and kind not in WITHOUT_BAR:
+        if wanted is not None and kind not in WITHOUT_BAR and venue == "okx":
             bars.check(asked.bar, kind)
     bar = source.check_bar(asked.bar) if wanted is not None and set(kinds) - set(WITHOUT_BAR) else None
-    with store.lock("collecting from okx"):
+    with store.lock(f"collecting from {source.name}"):
+        store.belongs_to(source.name)
         listed = source.instruments()
         day = pd.Timestamp(now, unit="ms").strftime("%Y-%m-%d")
         instrument_history.remember(history, listed, day)
@@ -162,7 +179,7 @@ def okx(words: Sequence[str]) -> int:
         if wanted is None:
             series = [one for one in store.series() if one.kind in kinds or asked.kind is None]
         else:
-            series = _series(_resolved(source, wanted, asked.type), kinds, bar, quiet=asked.quiet)
+            series = _series(_resolved(source, wanted, asked), kinds, bar, quiet=asked.quiet)
         if not series:
             raise InputError(f"nothing to collect: there is no {', '.join(kinds)} of these instruments")
         if asked.again:
@@ -189,22 +206,32 @@ def okx(words: Sequence[str]) -> int:
     return 1 if summary.failed else 0
 
 
-def _parser() -> argparse.ArgumentParser:
+def _parser(venue: str) -> argparse.ArgumentParser:
+    okx = venue == "okx"
+    others = "--symbols A,B | --config FILE | --universe FILE" + (" | --top N" if okx else "")
     parser = argparse.ArgumentParser(
-        prog="qlib collect okx" if sys.argv[0].startswith("qlib ") else Path(sys.argv[0]).name,
+        prog=f"qlib collect {venue}" if sys.argv[0].startswith("qlib ") else Path(sys.argv[0]).name,
         description=_ABOUT,
-        epilog=_EXAMPLES,
+        epilog=_EXAMPLES if okx else "example: qlib collect ccxt --exchange kraken --symbols BTC/USD --bar 1h",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
-        usage="%(prog)s (--symbols A,B | --config FILE | --universe FILE | --top N) [options]",
+        usage=f"%(prog)s {'' if okx else '--exchange NAME '}({others}) [options]",
     )
+    parser.set_defaults(top=None)
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--symbols", help="with commas between: BTC-USDT-SWAP, or BTC/USDT:USDT, BTC/USDT, BTCUSDT")
     who.add_argument("--config", help='a JSON file {"symbols": [...]}, such as config/instruments.json')
     who.add_argument("--universe", help="an instruments file: every name that ever was in it, dead ones included")
-    who.add_argument("--top", type=int, help=f"the first so many of {_TOP} (scripts/get_top50.py writes it)")
+    if okx:
+        who.add_argument(
+            "--top", type=int, help="so many of the largest coins of today (CoinGecko) that OKX trades as swaps, "
+            "or as what --type says",
+        )  # fmt: skip
+    else:
+        parser.add_argument("--exchange", required=True, help="ccxt's name of it, such as kraken")
     parser.add_argument("--type", choices=("spot", "swap"), help="what BTC/USDT and BTCUSDT mean (default: spot)")
-    parser.add_argument("--bar", default="1H", help="1s 1m 3m 5m 15m 30m 1H 2H 4H 6H 12H 1D 2D 3D 1W 1M 3M (in UTC)")
+    sizes = "1s 1m 3m 5m 15m 30m 1H 2H 4H 6H 12H 1D 2D 3D 1W 1M 3M (all in UTC; default: 1H)" if okx else "default: 1h"
+    parser.add_argument("--bar", default="1H" if okx else "1h", help=sizes)
     parser.add_argument("--start", help="first opening time, in UTC (default: the listing of each instrument)")
     parser.add_argument("--end", help="before this opening time, in UTC (default: now)")
     parser.add_argument("--out", default="data/klines", help="the store (default: data/klines)")
@@ -216,10 +243,12 @@ def _parser() -> argparse.ArgumentParser:
         "--update", action="store_true", help="ask for the last few bars again: the venue may have revised them; "
         "without symbols: all that is stored",
     )  # fmt: skip
-    parser.add_argument("--again", action="store_true", help="ask once more for what the venue did not have")
-    parser.add_argument("--workers", type=int, default=4, help="threads; they share OKX's rate limits (default: 4)")
-    parser.add_argument("--speed", type=float, default=1.0, help="share of OKX's rate limits to use (default: 1)")
-    parser.add_argument("--base_url", help="where the API is (default: $OKX_BASE_URL, then https://www.okx.com)")
+    parser.add_argument("--again", action="store_true", help="ask once more for what the venue could not give")
+    parser.add_argument("--workers", type=int, default=4, help="threads; they share the rate limits (default: 4)")
+    if okx:
+        parser.add_argument("--speed", type=float, default=1.0, help="share of OKX's rate limits to use (default: 1)")
+    where = "$OKX_BASE_URL, then https://www.okx.com" if okx else "the exchange's own host"
+    parser.add_argument("--base_url", help=f"where the API is (default: {where})")
     parser.add_argument("--quiet", action="store_true", help="say something only if something is wrong")
     return parser
 
@@ -234,7 +263,7 @@ def _kinds(text: str | None) -> list[str]:
     return kinds
 
 
-def _wanted(asked: argparse.Namespace, store: BarStore) -> list[str] | None:
+def _wanted(asked: argparse.Namespace, store: BarStore, source: OkxSource | CcxtSource) -> list[str] | None:
     """Return the symbols as they were written; None: all that is stored."""
     if asked.symbols is not None:
         found = _listed(asked.symbols)
@@ -243,8 +272,8 @@ def _wanted(asked: argparse.Namespace, store: BarStore) -> list[str] | None:
         return found
     if asked.config is not None or asked.universe is not None:
         return read_symbols(asked.config or asked.universe)
-    if asked.top is not None:
-        return _top(asked.top)
+    if asked.top is not None and isinstance(source, OkxSource):
+        return _top(asked, source)
     if asked.update and store.series():
         return None
     raise InputError(
@@ -253,38 +282,49 @@ def _wanted(asked: argparse.Namespace, store: BarStore) -> list[str] | None:
     )
 
 
-def _top(count: int) -> list[str]:
-    if count < 1:
-        raise InputError(f"top: received {count}; 1 or more is allowed")
-    if not Path(_TOP).exists():
-        raise InputError(f"top: {_TOP} does not exist; `python scripts/get_top50.py` writes it")
-    found = read_symbols(_TOP)
-    if len(found) < count:
-        raise InputError(
-            f"top: {_TOP} holds {len(found)} symbols and not {count}; "
-            f"`python scripts/get_top50.py --top {count}` writes more"
-        )
-    return found[:count]
+def _top(asked: argparse.Namespace, source: OkxSource) -> list[str]:
+    """Return the largest coins of today, as scripts/get_top50.py finds them."""
+    if asked.top < 1:
+        raise InputError(f"top: received {asked.top}; 1 or more is allowed")
+    gecko, kind = CoinGecko(), asked.type or "swap"
+    try:
+        coins = ranking(gecko, "cache", max(250, 4 * asked.top))
+    except VenueError as error:
+        raise RunError(f"top: {error}; a list that was made earlier will do: --config {_TOP} --type {kind}") from None
+    finally:
+        gecko.close()
+    made = top_symbols(asked.top, coins, contracts(source, "cache", kind))
+    if not asked.quiet:
+        print(*(f"left out: {doubt}" for doubt in made.doubts), sep="\n", end="\n" * bool(made.doubts), file=sys.stderr)
+    return [parse(pair, kind).venue for pair in made.symbols]
 
 
 def _listed(text: str) -> list[str]:
     return list(dict.fromkeys(part.strip() for part in text.split(",") if part.strip()))
 
 
-def _resolved(source: OkxSource, wanted: list[str], kind: str | None) -> list[Instrument]:
+def _resolved(source: OkxSource | CcxtSource, wanted: list[str], asked: argparse.Namespace) -> list[Instrument]:
     """Return the instruments that are meant; InputError names all that do not exist."""
     found: dict[str, Instrument] = {}
-    unknown = []
+    unknown, pairs = [], []
     for text in wanted:
         try:
-            one = source.resolve(text, kind)
+            one = source.resolve(text, asked.type)
         except (InstrumentError, InputError) as error:
             unknown.append(str(error))
             continue
         found[one.symbol] = one
+        if one.kind == "spot" and one.symbol != text:
+            pairs.append(text)
     if unknown:
-        raise InputError("\n  ".join(["symbols that OKX does not have:", *unknown] if len(unknown) > 1 else unknown))
+        raise InputError("\n  ".join(["these cannot be collected:", *unknown] if len(unknown) > 1 else unknown))
+    if pairs and asked.type is None and not asked.quiet:
+        print(f"{_some(pairs)}: taken for spot; --type swap means the perpetuals", file=sys.stderr)
     return list(found.values())
+
+
+def _some(names: list[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _series(instruments: list[Instrument], kinds: list[str], bar: str | None, *, quiet: bool) -> list[Series]:
@@ -292,8 +332,7 @@ def _series(instruments: list[Instrument], kinds: list[str], bar: str | None, *,
     left_out = [one.symbol for one in instruments if one.kind == "spot" and set(kinds) & set(_DERIVATIVES)]
     if left_out and not quiet:
         words = ", ".join(kind for kind in kinds if kind in _DERIVATIVES)
-        names = ", ".join(left_out[:5]) + (f" and {len(left_out) - 5} more" if len(left_out) > 5 else "")
-        print(f"{names}: spot, has no {words}; left out", file=sys.stderr)
+        print(f"{_some(left_out)}: spot, has no {words}; left out", file=sys.stderr)
     return [
         Series(one.symbol, kind, None if kind in WITHOUT_BAR else bar)
         for kind in kinds

@@ -9,6 +9,8 @@
         funding/2026.parquet
         BTC-USDT-SWAP_1H.csv          with format="csv": the same rows as text
       instruments.parquet             every row of the venue's list that was ever seen
+      holes.csv                       ranges without bars of the last download, with the reasons
+      venue                           whose bars these are
       .lock                           held by the one process that writes
 
     store = BarStore("data/klines")
@@ -159,6 +161,15 @@ class BarStore:
                 for state in self._states.values():
                     _close(state)
                 self._states.clear()
+
+    def belongs_to(self, venue: str) -> None:
+        """Take down whose bars these are; InputError where they are another venue's: names mean other things there."""
+        path = self.folder / "venue"
+        owner = path.read_text(encoding="utf-8").strip() if path.exists() else ""
+        if owner and owner != venue:
+            raise InputError(f"{self.folder} holds what {owner} gave; {venue} needs another folder")
+        if not owner:
+            replace_file(path, lambda file: file.write(f"{venue}\n".encode()))
 
     def add(self, series: Series, page: Page | Hole, bars: Bars = NO_BARS) -> int:
         """Take in what the venue said; returns the number of rows. It survives a kill from here on.

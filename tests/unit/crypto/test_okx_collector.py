@@ -23,6 +23,7 @@ from qlib.collect.bar_store import BarStore
 from qlib.collect.source import COLUMNS
 from qlib.crypto import read_bars, read_instruments
 from qlib.crypto.venues.fake import FakeVenue, Fault, Faults, random_market
+from qlib.crypto.venues.fake.random_coins import random_coins
 
 ROOT = Path(__file__).resolve().parents[3]
 SCRIPT = ROOT / "scripts" / "okx_data_collector.py"
@@ -117,10 +118,35 @@ def test_symbols_come_from_files_in_any_spelling(venue, tmp_path, capsys):
     assert [one.symbol for one in BarStore("a").series()] == ["BTC-USDT", "ETH-USD-SWAP"]
     assert collect("--universe", "alive.txt", "--out", "b", *window) == 0
     assert [one.symbol for one in BarStore("b").series()] == ["BTC-USDT-SWAP"]
-    assert collect("--top", "1", "--type", "swap", "--out", "c", *window) == 0
-    assert [one.symbol for one in BarStore("c").series()] == ["BTC-USDT-SWAP"]
-    assert collect("--top", "3", "--out", "c", *window) == 2
-    assert "top: config/top50_symbols.json holds 2 symbols and not 3" in capsys.readouterr().err
+    capsys.readouterr()
+    assert collect("--config", "config/top50_symbols.json", "--out", "c", *window[:-1]) == 0
+    assert capsys.readouterr().err.startswith("BTC/USDT, ETH/USDT: taken for spot; --type swap means the perpetuals")
+    assert [one.symbol for one in BarStore("c").series()] == ["BTC-USDT", "ETH-USDT"]
+
+
+def test_the_largest_coins_of_today_are_found_when_they_are_asked_for(market, monkeypatch):
+    with FakeVenue(**market, **random_coins(market), limits=False) as venue:
+        monkeypatch.setenv("OKX_BASE_URL", venue.url)
+        monkeypatch.setenv("COINGECKO_BASE_URL", venue.coingecko_url)
+        assert collect("--top", "1", "--start", "2026-01-01", "--end", "2026-01-02", "--quiet") == 0
+        assert [one.symbol for one in BarStore("data/klines").series()] == ["BTC-USDT-SWAP"]
+        assert (
+            collect("--top", "1", "--type", "spot", "--out", "b", "--start", "2026-01-01", "--end", "2026-01-02") == 0
+        )
+        assert [one.symbol for one in BarStore("b").series()] == ["BTC-USDT"]
+        assert collect("--top", "0") == 2
+
+
+def test_other_exchanges_come_through_ccxt_and_two_venues_do_not_share_a_store(venue, market, capsys):
+    pytest.importorskip("ccxt", reason="an optional library")
+    words = ["collect", "ccxt", "--exchange", "okx", "--base_url", venue.url, "--symbols", "BTC/USDT:USDT"]
+    window = ["--start", "2026-01-01", "--end", "2026-01-03"]
+    assert main([*words, "--bar", "1h", *window, "--quiet"]) == 0
+    wanted = truth(market, "candles", "BTC-USDT-SWAP", START, START + 48 * HOUR)
+    same(read_bars("data/klines", "BTC-USDT-SWAP", "1h")[["ts", "close"]], wanted[["ts", "close"]])
+    Path("data/klines/venue").write_text("kraken\n")
+    assert main([*words, *window]) == 2
+    assert "data/klines holds what kraken gave; okx needs another folder" in capsys.readouterr().err
 
 
 def test_csv_lies_where_it_was_promised(venue, market):
@@ -172,8 +198,7 @@ def test_what_spot_pairs_do_not_have_is_left_out_and_said(venue, capsys):
         ("--symbols BTC-USDT-SWAP --start 2026-02-01 --end 2026-01-01", "which is not before the end"),
         ("--symbols BTC-USDT-SWAP --workers 0", "workers: received 0"),
         ("--symbols BTC-USDT-SWAP --format cvs", "did you mean csv?"),
-        ("--symbols A-B,C-D", "symbols that OKX does not have:\n  A-B: "),
-        ("--top 50", "config/top50_symbols.json does not exist; `python scripts/get_top50.py` writes it"),
+        ("--symbols A-B,C-D", "these cannot be collected:\n  A-B: "),
         ("--config nowhere.json", "nowhere.json cannot be read"),
         ("--update", "since data/klines holds nothing to update"),
         ("--symbols BTC-USDT --kind funding", "there is no funding of these instruments"),
