@@ -103,8 +103,8 @@ def _doubts(coins: pd.DataFrame, asked: argparse.Namespace) -> list[str]:
 
 def _holes(found: Membership) -> list[str]:
     return [
-        f"  hole         {pd.Timestamp(a, unit='ms')} to {pd.Timestamp(b, unit='ms')}: nobody belongs, the snapshot before "
-        "is too old (--stale)"
+        f"  hole         {pd.Timestamp(a, unit='ms')} to {pd.Timestamp(b, unit='ms')}: nobody belongs, the snapshot "
+        "before is too old (--stale)"
         for a, b in found.holes
     ]
 
@@ -215,7 +215,8 @@ def _provider(folder: str) -> Provider:
 def _wide(folder: str, field: str, freq: str) -> pd.DataFrame:
     """Return a field of all that is stored: a row a bar, a column an instrument."""
     provider = _provider(folder)
-    frame = provider.features(provider.store.stored_instruments(freq), [field], freq=freq)
+    names = provider.list_instruments(provider.instruments("all"), freq=freq, as_list=True)
+    frame = provider.features(names, [field], freq=freq)
     if not len(frame) or frame.iloc[:, 0].isna().all():
         raise MissingDataError(f"qlib_dir: {folder} holds no {field} at {freq}")
     wide = frame.iloc[:, 0].unstack("instrument")
@@ -274,7 +275,8 @@ def top(words: Sequence[str]) -> None:
     finally:
         gecko.close()
         okx.close()
-    print(f"{asked.out}: {len(made.symbols)} symbols, {', '.join(made.symbols[:5])}, ...")
+    some = f"{', '.join(made.symbols[:5])}{', ...' if len(made.symbols) > 5 else ''}"
+    print(f"{asked.out}: {len(made.symbols)} symbols: {some}")
     if made.doubts:
         print("left out because it is not sure which coin it is:", *made.doubts, sep="\n  ")
 

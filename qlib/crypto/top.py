@@ -128,6 +128,8 @@ def top_symbols(top: int, coins: Kept, contracts: Kept, overrides: Mapping[str, 
         What `ranking` and `contracts` return.
     overrides
         See `qlib.crypto.mapping.match`.
+
+    Raises InputError where no coin has a contract.
     """
     if top < 1:
         raise InputError(f"top: received {top}; 1 or more is allowed")
@@ -140,16 +142,20 @@ def top_symbols(top: int, coins: Kept, contracts: Kept, overrides: Mapping[str, 
     found = match(table, markets, overrides=overrides)
     traded = found.dropna(subset=["instrument", "market_cap"]).sort_values("market_cap", ascending=False, kind="stable")
     chosen = traded.head(top)
+    if not len(chosen):
+        raise InputError(
+            f"none of the {len(found)} largest coins has a contract: {'; '.join(told(found)) or 'no doubts'}"
+        )
     if len(chosen) < top:
         logger.warning(f"{len(chosen)} of the {len(found)} largest coins have a contract; {top} were asked for")
-    last = chosen["rank"].max() if len(chosen) else 0
+    last = int(chosen["rank"].max()) if len(chosen) == top and chosen["rank"].notna().all() else None
     kind, quote = contracts.content["kind"], contracts.content["quote"]
     about = (
         f"the {len(chosen)} largest coins by market cap (CoinGecko) that OKX trades as {kind} against {quote}, "
         "stable, wrapped and staked coins left out; a list of today, wrong for the past"
     )
     pairs = [parse(name).pair for name in chosen["instrument"]]
-    return Top(pairs, min(coins.asked, contracts.asked), about, told(found, top=int(last)))
+    return Top(pairs, min(coins.asked, contracts.asked), about, told(found, top=last))
 
 
 # ---------------------------------------------------------------------- what was asked, and when
