@@ -156,6 +156,10 @@ class FakeVenue:
         lines = [] if self._sockets is None else list(self._sockets.lines.values())
         return [subscription.arg for line in lines for subscription in list(line.subscriptions.values())]
 
+    def put(self, kind: str, name: str, bar: str, frame: pd.DataFrame) -> None:
+        """Set the bars of one series ("candles", "mark" or "index") while the venue runs."""
+        self.market.put(kind, name, bar, frame)
+
     def delist(self, inst_id: str, at: int | None = None) -> None:
         """End the trading of an instrument at `at` (ms, now if not given): it vanishes from every list."""
         if inst_id not in self.market.instruments:
