@@ -20,6 +20,7 @@ import pandas as pd
 import pytest
 from http_server import File, serving
 
+from qlib.cli.main import main
 from qlib.collect.bar_store import BarStore
 from qlib.collect.collecting import collect
 from qlib.collect.server import Patience
@@ -304,3 +305,20 @@ def test_a_file_on_a_strange_host_is_not_fetched(tmp_path: Path) -> None:
 def test_other_kinds_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="trades and funding"):
         OkxArchive(tmp_path, "http://127.0.0.1:9").files(Series("BTC-USDT-SWAP", "candles", "1m"), 0, 1)
+
+
+def test_files_fill_on_the_command_line_what_the_api_could_not_give(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    klines = tmp_path / "klines"
+    store = BarStore(klines)
+    with store.lock():
+        store.add(SWAP, Hole(ZERO, ZERO + 2 * DAY, "OKX keeps only the last three months of trades here"))
+        store.seal(SWAP)
+    words = ["--symbols", SWAP.symbol, "--start", str(ZERO), "--end", str(ZERO + 2 * DAY), "--out", str(klines)]
+    with archive(tmp_path, {day: file_of(day) for day in (0, 1)}) as (_, venue, _, _):
+        words += ["--cache", str(tmp_path / "files"), "--base_url", venue.url]
+        assert main(["collect", "files", *words]) == 0
+    assert "100 new rows" in capsys.readouterr().out
+    assert len(BarStore(klines).read(SWAP)) == 100
+    assert not BarStore(klines).gaps(SWAP)
