@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from qlib.cli.collect import time_of
 from qlib.collect.bar_store import FORMATS, BarStore
 from qlib.collect.recording import Recorded, Recorder
-from qlib.collect.source import Series
+from qlib.collect.source import InstrumentError, Series
 from qlib.crypto.symbols import read_symbols
 from qlib.crypto.venues.okx import OkxSource, bars
 from qlib.crypto.venues.okx_stream import CHANNELS, OkxStream
@@ -88,7 +88,10 @@ def _series(source: OkxSource, asked: argparse.Namespace, kinds: list[str]) -> l
         names = read_symbols(asked.config)
     if not names:
         raise InputError("which instruments? one of --symbols and --config is needed")
-    found = {one.symbol: one for one in (source.resolve(name, asked.type) for name in names)}
+    try:
+        found = {one.symbol: one for one in (source.resolve(name, asked.type) for name in names)}
+    except InstrumentError as error:
+        raise InputError(str(error)) from None
     series = []
     for kind in kinds:
         bar = None if kind == "trades" else bars.check(source.check_bar(asked.bar), kind)

@@ -39,7 +39,7 @@ _MANY: Final = 5_000  # trades that wait at most
 _SHARE: Final = 0.1  # of the steps between ids: a venue with more jumps does not count its trades one by one
 _STEPS: Final = 200  # steps before that is judged
 _LONGEST_PAUSE: Final = 60.0  # s between two questions about the same unknown time
-_LAST: Final = 20.0  # s that the last questions may take, after it was said to stop
+_LAST: Final = 20.0  # s that questions may still take, after it was said to stop
 
 
 # ---------------------------------------------------------------------- what a stream tells
@@ -281,9 +281,7 @@ class Recorder:
             listening.cancel()
             self._drain()
             if not self._let_go:
-                ending = asyncio.create_task(asyncio.sleep(_LAST))
-                await self._ask_for([one for one in self._series if one in self._starts], ending)
-                ending.cancel()
+                await self._ask_for([one for one in self._series if one in self._starts], stopping)
         finally:
             listening.cancel()
             stopping.cancel()
@@ -398,13 +396,13 @@ class Recorder:
         return due
 
     async def _ask_for(self, series: list[Series], stopping: asyncio.Task[Any]) -> None:
-        """Ask over REST for what is unknown, in a thread; when `stopping` is done meanwhile, let go of it."""
+        """Ask over REST for what is unknown, in a thread; for a while only, once `stopping` is done."""
         if not series:
             return
         self._ask.difference_update(series)
         work = asyncio.create_task(asyncio.to_thread(self._repair, series))
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
-        if not work.done():
+        if not (await asyncio.wait({work}, timeout=_LAST))[0]:
             self._let_go = True
             self._source.close()
         await work

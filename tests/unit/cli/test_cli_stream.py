@@ -1,0 +1,124 @@
+"""`qlib collect stream okx`: runs until it is told to stop, however it ends, and goes on where it was."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from proof import cases
+from recordings import MINUTE, bars_of, listening, same, wait_for
+
+from qlib.collect.bar_store import BarStore
+from qlib.collect.source import Series
+from qlib.crypto.venues.fake import FakeVenue, random_market
+
+START = 1_767_225_600_000  # 2026-01-01
+
+
+@pytest.fixture(scope="module")
+def market() -> dict[str, Any]:
+    return random_market(n_spot=2, n_swap=1, bars=400, bar="1m", start=START, seed=9)
+
+
+@pytest.fixture
+def venue(market: dict[str, Any]) -> Iterator[FakeVenue]:
+    with FakeVenue(**{**market, "now": START + 250 * MINUTE + 20_000}, limits=False) as venue:
+        yield venue
+
+
+def begin(venue: FakeVenue, *words: str, folder: Path) -> subprocess.Popen[str]:
+    script = [sys.executable, "-m", "qlib.cli.main", "collect", "stream", *words]
+    where = {"OKX_BASE_URL": venue.url, "OKX_WS_URL": venue.ws_url, "HOME": str(folder)}
+    return subprocess.Popen(
+        script, cwd=folder, env={**os.environ, **where}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def stored(folder: Path, series: Series) -> int:
+    return len(BarStore(folder / "k").read(series)) if (folder / "k").is_dir() else 0
+
+
+ORDINARY = ("okx", "--symbols", "BTC/USDT,BTC-USDT-SWAP", "--bar", "1m", "--out", "k", "--start", "2026-01-01T04:00")
+SERIES = [Series("BTC-USDT", "candles", "1m"), Series("BTC-USDT-SWAP", "candles", "1m")]
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_ends_cleanly_when_told_and_says_what_it_did(
+    market: dict[str, Any], venue: FakeVenue, tmp_path: Path, how: signal.Signals
+):
+    process = begin(venue, *ORDINARY, "--format", "csv", folder=tmp_path)
+    wait_for(lambda: listening(venue))
+    venue.now += 3 * MINUTE
+    wait_for(lambda: all(stored(tmp_path, one) == 13 for one in SERIES))
+    process.send_signal(how)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert output.startswith("k: 2 series, ")
+    assert " rows pushed, " in output
+    assert not list((tmp_path / "k").rglob("journal"))
+    assert (tmp_path / "k" / "BTC-USDT" / "BTC-USDT_1m.csv").exists()
+    for one in SERIES:
+        same(BarStore(tmp_path / "k").read(one), bars_of(market, one, START + 240 * MINUTE, venue.now))
+
+
+def test_killed_at_any_point_the_next_run_leaves_nothing_out(market: dict[str, Any], venue: FakeVenue, tmp_path: Path):
+    for turn in range(cases(2, 8)):
+        process = begin(venue, *ORDINARY, folder=tmp_path)
+        wait_for(lambda: listening(venue))
+        before = stored(tmp_path, SERIES[0])
+        if turn % 2 == 0:  # once it dies while it asks for what it lacks
+            venue.now += 4 * MINUTE
+            wait_for(lambda before=before: stored(tmp_path, SERIES[0]) > before)
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=60)
+        venue.now += 7 * MINUTE
+    process = begin(venue, *ORDINARY, folder=tmp_path)
+    wait_for(lambda: listening(venue))
+    venue.now += MINUTE
+    due = (venue.now - START) // MINUTE - 240
+    wait_for(lambda: all(stored(tmp_path, one) == due for one in SERIES))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(60) == 0
+    for one in SERIES:
+        same(BarStore(tmp_path / "k").read(one), bars_of(market, one, START + 240 * MINUTE, venue.now))
+
+
+def test_it_ends_by_itself_after_so_many_seconds(venue: FakeVenue, tmp_path: Path):
+    process = begin(venue, *ORDINARY, "--seconds", "0.5", folder=tmp_path)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 0, errors
+    assert "2 series" in output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("okx",), "one of --symbols and --config is needed"),
+        (("okx", "--symbols", "BTC/USDT", "--kind", "candle"), "did you mean candles"),
+        (("okx", "--symbols", "BTC/USDT", "--kind", "mark"), "spot pairs have no mark"),
+        (("okx", "--symbols", "BTC/USDT", "--bar", "1h"), "did you mean 1H"),
+        (("okx", "--symbols", "BTC/USTD"), "OKX lists no spot BTC-USTD; did you mean BTC-USDT"),
+        (("okx", "--symbols", "BTC/USDT", "--ws_url", "https://ws.okx.com"), "wss://"),
+        (("okx", "--symbols", "BTC/USDT", "--start", "soon"), "a date such as 2026-01-31"),
+    ],
+)
+def test_a_wrong_word_is_told_in_one_sentence(
+    venue: FakeVenue, tmp_path: Path, words: tuple[str, ...], said: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+):  # fmt: skip
+    from qlib.cli.main import main
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("OKX_BASE_URL", venue.url)
+    monkeypatch.setenv("OKX_WS_URL", venue.ws_url)
+    code = main(["collect", "stream", *words])
+    told = capsys.readouterr().err
+    assert code == 2, told
+    assert said in told
+    assert "Traceback" not in told
