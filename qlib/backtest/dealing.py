@@ -161,8 +161,10 @@ def _payable(
         amount = held  # all of it, the odd lot too
     else:
         amount = exchange.whole_lots(amount, factor)
-    value = amount * price
-    if holding.get_cash() + value < max(value * rate, market.fee.minimum):
+    value, cash = amount * price, holding.get_cash()
+    if market.compat != "qlib":
+        cash = max(cash, 0.0)  # a debt that holding made is paid with sales
+    if cash + value < max(value * rate, market.fee.minimum):
         return 0.0  # cash does not cover the cost
     return amount
 
@@ -226,7 +228,7 @@ def _signed(
             return amount
         return _affordable(exchange, market, amount, price, rate, factor, max(cash, 0.0))
     value = amount * price
-    return amount if cash + value >= fee.cost(value, rate) else 0.0
+    return amount if max(cash, 0.0) + value >= fee.cost(value, rate) else 0.0
 
 
 def _equity_and_exposure(holding: BasePosition) -> tuple[float, float]:

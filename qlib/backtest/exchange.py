@@ -75,7 +75,7 @@ class Exchange:
     fills
         Spread, impact of size, stops: see `rules.fills`.
     short, carry
-        Positions below zero, and what holding costs: see `rules.short`.
+        Positions below zero, and what holding costs (which alone may push cash below 0): see `rules.short`.
 
     Raises ConfigError naming the argument that cannot be used.
     """

@@ -16,7 +16,8 @@ import numpy as np
 import pandas as pd
 
 from qlib.backtest.quote import NumpyQuote
-from qlib.backtest.rules.limit import NUMBER
+from qlib.backtest.rules.known import doubt
+from qlib.backtest.rules.limit import EXPRESSIONS, NUMBER
 from qlib.backtest.rules.market import Market
 from qlib.backtest.step import TINY_PRICE
 from qlib.errors import ConfigError, MissingDataError
@@ -42,8 +43,12 @@ def load_quotes(
     """Return the quotes of `codes` from start to end with every field the market's rules need.
 
     The fields `limit_buy` and `limit_sell` (boolean: this side is blocked) are added. Raises MissingDataError when
-    nothing at all is there to trade.
+    nothing at all is there to trade; warns of a limit that knows too much (`rules.known`).
     """
+    if market.limit.kind == EXPRESSIONS:
+        early = doubt(market, getattr(provider, "registry", None))
+        if early is not None:
+            get_module_logger("exchange").warning(early)
     universe = provider.instruments(codes) if isinstance(codes, str) else codes
     spans = None
     if isinstance(universe, Mapping):

@@ -8,6 +8,8 @@ Qlib's three forms of `limit_threshold`:
 
 A number is held against the price of the trade: with `deal_price="open"` against open / close before - 1, for the
 close of the day, and so $change, is not known when the order is dealt. Qlib looks at $change whatever the price.
+Formulas are taken as they are; one that reads the close of the bar while orders are dealt at its open is warned of once
+(`rules.known`).
 """
 
 from __future__ import annotations

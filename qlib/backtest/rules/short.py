@@ -9,6 +9,8 @@ Three small protocols, each asked at one place:
     Margin        how much more exposure an account may open            before an order is dealt
     Carry         what holding through a bar costs, or earns            at the end of the bar, in cash
     Liquidation   which holdings are closed by force, at which price    after the orders of a bar
+
+What holding costs is taken whatever the cash, so it may leave a debt: no order does. A debt buys nothing; sales pay it.
 """
 
 from __future__ import annotations

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import re
 
 import numpy as np
 import pandas as pd
@@ -159,6 +161,45 @@ def test_a_limit_is_held_against_the_price_of_the_trade(close, opened, right, ql
         assert (dealt(ex, 10, 1)[1] > 0) == expected
         at_close = exchange(provider, deal_price="close", limit_threshold=0.095)
         assert (dealt(at_close, 10, 1)[1] > 0) == (change[1] < 0.095)
+
+
+@pytest.fixture
+def warned(monkeypatch) -> list[str]:
+    """The warnings of the exchange."""
+    said: list[str] = []
+    monkeypatch.setattr(logging.getLogger("qlib.exchange"), "warning", said.append)
+    return said
+
+
+@pytest.mark.parametrize(
+    ("price", "limit", "early"),
+    [
+        (
+            "open",
+            ("$change>0.095", "$change<-0.095"),
+            "reads $change of the bar it blocks, but orders are dealt at $open",
+        ),
+        ("open", ("$open>1.09*Ref($close,1)", "$low==$high"), r"reads \$low, \$high of the bar.*dealt at \$open,"),
+        ("$vwap", ("$close>$vwap", "$open<1"), r"reads \$close of the bar.*dealt at \$vwap,"),
+        (("$open", "$close"), ("$open>9", "$close<9"), None),
+        (("$open", "$close"), ("$close>9", "$close<9"), r"reads \$close of the bar.*dealt at \$open,"),
+        ("open", ("Mean($close,3)>Ref($close,1)", "$open<1"), r"reads \$close of"),
+        ("open", ("Ref(Mean($close,3),1)>Ref($close,2)", "Ref($volume,1)<1"), None),
+        ("open", ("$open>=$up_limit", "$open<=$down_limit"), None),
+        ("open", ("$open>Ref($open,-1)", "$open<1"), r"reads \$open of"),
+        ("close", ("$change>0.095", "$low==$high"), None),
+        ("open", 0.095, None),
+        ("open", None, None),
+    ],
+)
+def test_a_limit_that_knows_the_end_of_the_bar_it_trades_in_is_warned_of_once(warned, price, limit, early):
+    fields = dict.fromkeys(
+        ("close", "open", "high", "low", "change", "vwap", "volume", "up_limit", "down_limit"), [10, 11]
+    )
+    exchange(bars(**fields), deal_price=price, limit_threshold=limit)
+    assert len(warned) == (early is not None)
+    if early is not None:
+        assert re.search(early if "\\" in early else re.escape(early), warned[0])
 
 
 def test_the_close_before_a_gap_is_the_last_one_known():

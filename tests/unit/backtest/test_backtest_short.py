@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -158,6 +159,28 @@ def test_borrowing_costs_a_share_of_what_is_short_on_every_bar():
     report, _, _, account = trade(prices(10, 10, 12, 8), {0: [("A", -50)]}, short={"borrow": 0.001})
     assert account.get_attribution()["borrow"].tolist() == pytest.approx([0.5, 0.6, 0.4])
     assert report["account"].iloc[-1] == pytest.approx(1000 + 50 * 2 - 1.5)
+
+
+@dataclass(frozen=True)
+class Custody:
+    """Carry: so much money a bar."""
+
+    due_each: float
+    name: str = "custody"
+
+    def due(self, position, exchange, start, end):
+        return self.due_each
+
+
+@pytest.mark.parametrize("short", [None, True])
+def test_what_holding_costs_may_leave_a_debt_that_buys_nothing_and_that_sales_pay(short):
+    orders = {0: [("A", 100)], 1: [("A", 1)], 2: [("A", -1)], 3: [("A", -4)]}
+    report, _, fills, account = trade(prices(10, 10, 10, 10, 10), orders, carry=Custody(12.0), short=short)
+    assert [order.deal_amount for order, *_ in fills] == [100, 0, 1, 4]
+    assert fills[1][0].reason == ("cash" if short is None else "margin")
+    assert report["cash"].tolist() == [-12.0, -24.0, -26.0, 2.0]
+    assert account.get_attribution()["custody"].tolist() == [12.0] * 4
+    assert report["account"].tolist() == [988.0, 976.0, 964.0, 952.0]
 
 
 def test_a_level_above_pays_for_the_bars_that_the_level_below_left_out():
