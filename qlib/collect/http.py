@@ -26,7 +26,7 @@ from typing import Any, Final, TypeVar
 from urllib.parse import urlencode
 
 from qlib.collect.server import AgainError, Patience, checked_url, reason, repeated, shown
-from qlib.collect.source import VenueError
+from qlib.collect.source import InstrumentError, VenueError
 
 T = TypeVar("T")
 _LATER: Final = {408, 425, 429, 500, 502, 503, 504}
@@ -199,9 +199,10 @@ class Http:
         except AgainError as error:
             why = f"{name}: {error}; given up after {self._patience.attempts} attempts"
             raise VenueError(self.clean(why)) from None
+        except InstrumentError as error:
+            raise InstrumentError(error.symbol, self.clean(error.why), error.code) from None
         except VenueError as error:
-            error.args = tuple(self.clean(str(one)) for one in error.args)
-            raise
+            raise VenueError(self.clean(f"{name}: {error}")) from None
 
     def window(self, limit: Limit) -> float:
         """Return how long a window of a limit lasts at this speed, in seconds."""

@@ -78,6 +78,7 @@ def server(acts: list[Act]) -> Iterator[tuple[str, list[tuple[float, str, dict[s
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     httpd.daemon_threads = True
+    httpd.handle_error = lambda *_: None  # a client that goes away is none
     thread = threading.Thread(target=httpd.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:

@@ -278,6 +278,49 @@ def test_an_instrument_known_from_before_can_be_asked_for(market: dict[str, Any]
         list(source(venue, known=[old]).walk(Series("OLD-USDT-SWAP", "candles", "1H"), START, market["now"]))
 
 
+# --- trades
+
+
+@pytest.fixture(scope="module")
+def traded() -> dict[str, Any]:
+    return random_market(n_spot=1, n_swap=2, bars=60, bar="1m", start=START, seed=8, trades=40)
+
+
+@pytest.mark.parametrize("symbol", ["BTC-USDT", "BTC-USDT-SWAP", "ETH-USD-SWAP"])
+def test_trades_are_walked_by_id_and_their_sizes_are_coins(traded: dict[str, Any], symbol: str):
+    truth = traded["trades"][symbol]
+    now = traded["now"]
+    first, last = int(truth["ts"].iloc[0]), int(truth["ts"].iloc[-1])
+    series = Series(symbol, "trades", None)
+    with FakeVenue(**traded, limits=False, page_limits={"market/history-trades": 13}) as venue:
+        one = source(venue)
+        for start, end in ((first - 60_000, now), (first + 300_000, last - 300_000), (last, last + 1), (last, last)):
+            found = list(one.walk(series, start, end))
+            received = joined(found, "trades")
+            top = found[0].end if found else start
+            wanted = truth[(truth["ts"] >= start) & (truth["ts"] < top)]
+            assert top >= min(end, now - 60_000)
+            np.testing.assert_array_equal(received["trade_id"], wanted["trade_id"])
+            np.testing.assert_array_equal(received["ts"], wanted["ts"])
+            np.testing.assert_array_equal(received["price"], wanted["price"])
+            np.testing.assert_array_equal(received["side"], wanted["side"])
+            np.testing.assert_allclose(
+                received["size"].astype(float), wanted["size"], rtol=1e-8
+            )  # contracts have decimals
+        assert {asked.params["type"] for asked in venue.requests if "type" in asked.params} == {"1", "2"}
+
+
+def test_trades_survive_a_bad_line(traded: dict[str, Any]):
+    truth, series = traded["trades"]["BTC-USDT"], Series("BTC-USDT", "trades", None)
+    names = ("reset", "cut", "5xx", "html", "limit", "truncated", "duplicate", "disorder", "short")
+    with FakeVenue(**traded, limits=False, page_limits={"market/history-trades": 9}) as venue:
+        for seed in range(cases(3, 60)):
+            venue.faults = Faults(dict.fromkeys(names, 0.04), seed=seed)
+            found = list(source(venue).walk(series, START, traded["now"]))
+            wanted = truth[truth["ts"] < found[0].end]
+            np.testing.assert_array_equal(joined(found, "trades")["trade_id"], wanted["trade_id"])
+
+
 # --- faults
 
 

@@ -292,11 +292,11 @@ class OkxSource:
         """Return the question for rows older than a cursor."""
         params = {"instId": instrument.symbol, "limit": str(self._limit or endpoint.rows), **(more or {})}
         if series.kind == "index":
-            params["instId"] = str(instrument.raw.get("uly") or instrument.symbol)
+            params["instId"] = str(instrument.raw.get("uly") or f"{instrument.base}-{instrument.quote}")
         if series.bar is not None:
             params["period" if series.kind == "oi" else "bar"] = series.bar
         back = "end" if series.kind == "oi" else "after"
-        by_id = (more or {}).get("type") == "1"
+        comparable = (more or {}).get("type") != "2"  # the first question for trades has a time, its answer ids
 
         def read(data: list[Any]) -> Answer:
             if series.kind == "candles":
@@ -312,10 +312,7 @@ class OkxSource:
         def ask(cursor: int) -> Answer:
             def checked(data: list[Any]) -> Answer:
                 answer = read(data)
-                newest_first = (
-                    by_id or series.kind != "trades"
-                )  # the first answer by time has ids, not times, as oldest
-                if newest_first and answer.oldest is not None and answer.oldest >= cursor:
+                if comparable and answer.oldest is not None and answer.oldest >= cursor:
                     raise AgainError(
                         f"rows before {cursor} were asked for, and {answer.oldest} is the oldest that came"
                     )
