@@ -26,12 +26,13 @@ import pandas as pd
 from qlib.collect import instrument_history
 from qlib.collect.bar_store import FORMATS, BarStore, time_text
 from qlib.collect.collecting import Interrupted, Life, Progress, collect, gap_text
-from qlib.collect.source import KINDS, WITHOUT_BAR, Instrument, InstrumentError, Series, VenueError
+from qlib.collect.source import KINDS, WITHOUT_BAR, Instrument, InstrumentError, Series, Source, VenueError
 from qlib.crypto.symbols import parse, read_symbols
 from qlib.crypto.top import contracts, ranking, top_symbols
 from qlib.crypto.venues.ccxt_source import CcxtSource
 from qlib.crypto.venues.coingecko import CoinGecko
 from qlib.crypto.venues.okx import OkxSource, bars
+from qlib.crypto.venues.okx_archive import MODULES, OkxArchive
 from qlib.errors import InputError, QlibError, RunError, did_you_mean
 
 COMMANDS: Final[dict[str, tuple[str, str]]] = {
@@ -167,6 +168,7 @@ def _collect(asked: argparse.Namespace, venue: str) -> int:
         source = OkxSource(asked.base_url, speed=asked.speed, known=[_instrument(row) for row in seen.values()])
     else:
         source = CcxtSource(asked.exchange, base_url=asked.base_url)
+    asker: Source = source if asked.archive is None else _archive(asked, kinds)
     wanted = _wanted(asked, store, source)
     for kind in kinds:
         if wanted is not None and kind not in WITHOUT_BAR and venue == "okx":
@@ -184,13 +186,13 @@ def _collect(asked: argparse.Namespace, venue: str) -> int:
             series = _series(_resolved(source, wanted, asked), kinds, bar, quiet=asked.quiet)
         if not series:
             raise InputError(f"nothing to collect: there is no {', '.join(kinds)} of these instruments")
-        if asked.again:
+        if asked.again or asked.archive is not None:
             for one in series:
                 store.forget_reasons(one)
         try:
             with _bar(quiet=asked.quiet) as progress:
                 summary = collect(
-                    source, store, series, start, end,
+                    asker, store, series, start, end,
                     workers=asked.workers, update=asked.update, lives=lives, progress=progress,
                 )  # fmt: skip
         except Interrupted as stopped:
@@ -201,6 +203,7 @@ def _collect(asked: argparse.Namespace, venue: str) -> int:
             )
             return 130
         finally:
+            asker.close()
             source.close()
         summary.write_holes(store.folder / "holes.csv")
     if not asked.quiet or summary.failed or summary.revised:
@@ -219,7 +222,7 @@ def _parser(venue: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
         usage=f"%(prog)s {'' if okx else '--exchange NAME '}({others}) [options]",
     )
-    parser.set_defaults(top=None)
+    parser.set_defaults(top=None, archive=None)
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--symbols", help="with commas between: BTC-USDT-SWAP, or BTC/USDT:USDT, BTC/USDT, BTCUSDT")
     who.add_argument("--config", help='a JSON file {"symbols": [...]}, such as config/instruments.json')
@@ -249,10 +252,22 @@ def _parser(venue: str) -> argparse.ArgumentParser:
     parser.add_argument("--workers", type=int, default=4, help="threads; they share the rate limits (default: 4)")
     if okx:
         parser.add_argument("--speed", type=float, default=1.0, help="share of OKX's rate limits to use (default: 1)")
+        parser.add_argument(
+            "--archive", metavar="DIR", help="take trades and funding from OKX's history files, which go back years; "
+            "they are kept in this folder",
+        )  # fmt: skip
     where = "$OKX_BASE_URL, then https://www.okx.com" if okx else "the exchange's own host"
     parser.add_argument("--base_url", help=f"where the API is (default: {where})")
     parser.add_argument("--quiet", action="store_true", help="say something only if something is wrong")
     return parser
+
+
+def _archive(asked: argparse.Namespace, kinds: list[str]) -> OkxArchive:
+    """Return OKX's history files as a source."""
+    others = [kind for kind in kinds if kind not in MODULES]
+    if others:
+        raise InputError(f"archive: there are no files of {', '.join(others)}; --kind {','.join(MODULES)} is allowed")
+    return OkxArchive(asked.archive, asked.base_url, speed=asked.speed)
 
 
 def _kinds(text: str | None) -> list[str]:

@@ -296,6 +296,24 @@ def test_a_venue_that_fails_leaves_exit_code_1_and_a_rerun_completes(venue, mark
     assert collect(*words) == 0
 
 
+def test_funding_that_okx_does_not_tell_any_more_comes_from_its_history_files(monkeypatch, capsys):
+    market = random_market(n_spot=0, n_swap=1, bars=130 * 24, bar="1H", start=START, seed=8)
+    with FakeVenue(**market, limits=False) as venue:
+        monkeypatch.setenv("OKX_BASE_URL", venue.url)
+        words = ["--symbols", "BTC-USDT-SWAP", "--kind", "funding", "--start", "2026-01-02", "--end", "2026-05-01"]
+        assert collect(*words) == 0
+        assert "OKX keeps only the last three months of funding rates here" in capsys.readouterr().out
+        whole = truth(market, "funding", "BTC-USDT-SWAP", START + 24 * HOUR, START + 120 * 24 * HOUR)
+        assert len(read_bars("data/klines", "BTC-USDT-SWAP", kind="funding")) < len(whole)
+        assert collect(*words, "--archive", "files") == 0
+        assert "holes: none" in capsys.readouterr().out
+        stored = read_bars("data/klines", "BTC-USDT-SWAP", kind="funding")
+        np.testing.assert_array_equal(stored["ts"], whole["ts"])
+        np.testing.assert_array_equal(stored["rate"], whole["rate"])
+        assert collect(*words, "--kind", "candles", "--archive", "files") == 2
+        assert "archive: there are no files of candles; --kind trades,funding is allowed" in capsys.readouterr().err
+
+
 def test_status_tells_what_is_stored(venue, capsys):
     assert collect("--symbols", "BTC-USDT-SWAP", "--start", "2026-01-01", "--end", "2026-01-03", "--quiet") == 0
     assert main(["collect", "status"]) == 0
