@@ -1,10 +1,11 @@
 """A configuration file -> one table.
 
-    text  --template-->  text  --YAML 1.2 or JSON-->  table  --over BASE_CONFIG_PATH-->  table
+    text  --template-->  text  --YAML 1.2 or JSON-->  table  --over BASE_CONFIG_PATH-->  table  --sections-->  table
 
 YAML is read by the rules of its version 1.2, as Qlib's configurations expect: `1e-3` is a number, `9:30` and `yes` are
 texts. A key that stands twice in one table is an error. A `.json` file is read by the rules of JSON.
-Templates are Jinja's, in its sandbox; a variable is an environment variable, whose value is never logged.
+Templates are Jinja's, in its sandbox; a variable is an environment variable, whose value is never logged. A text
+`<section.key>` becomes what stands there (qlib/utils/sections.py).
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -21,17 +22,32 @@ from typing import Any, Final
 from qlib.errors import ConfigError
 from qlib.log import get_module_logger
 from qlib.utils.data import update_config
+from qlib.utils.sections import fill_sections
 
 BASE: Final = "BASE_CONFIG_PATH"
 
 logger = get_module_logger("qrun")
 
 
-def read_config(path: str | Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+def read_config(path: str | Path) -> dict[str, Any]:
     """Return the table of a configuration file, merged over the file that its BASE_CONFIG_PATH names.
 
     Raises ConfigError, which names the file and, where there is one, the line.
     """
+    return fill_sections_of(path, read_table(path), whole=False)
+
+
+def fill_sections_of(path: str | Path, config: Mapping[str, Any], later: Iterable[str] = (), *, whole: bool) -> Any:
+    """Return `fill_sections` of a table; ConfigError names the file it is of."""
+    try:
+        return fill_sections(config, later, whole=whole)
+    except ConfigError as error:
+        message = f"{Path(path).expanduser()}: {error}"
+        raise ConfigError(message) from None
+
+
+def read_table(path: str | Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """Return what `read_config` returns, with its placeholders as they stand."""
     file = Path(path).expanduser()
     text = render_template(file)
     config = parse_text(text, str(file), as_json=file.suffix.lower() == ".json")
@@ -47,7 +63,7 @@ def read_config(path: str | Path, _seen: tuple[Path, ...] = ()) -> dict[str, Any
     if base_file.resolve() in seen:
         message = f"{file}: {BASE} {base} leads back to a file that is being read"
         raise ConfigError(message)
-    return update_config(read_config(base_file, seen), config)
+    return update_config(read_table(base_file, seen), config)
 
 
 def _base_path(base: str, file: Path) -> Path:
