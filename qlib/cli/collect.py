@@ -26,6 +26,7 @@ import pandas as pd
 from qlib.collect import instrument_history
 from qlib.collect.bar_store import FORMATS, BarStore, time_text
 from qlib.collect.collecting import Interrupted, Life, Progress, collect, gap_text
+from qlib.collect.coverage import AFTER_DELISTING, BEFORE_LISTING, Gap
 from qlib.collect.source import KINDS, WITHOUT_BAR, Instrument, InstrumentError, Series, Source, VenueError
 from qlib.crypto.symbols import parse, read_symbols
 from qlib.crypto.top import contracts, ranking, top_symbols
@@ -108,7 +109,7 @@ def status(words: Sequence[str]) -> None:
     """Print what is stored."""
     parser = argparse.ArgumentParser(prog="qlib collect status", description="What is stored, and its holes.")
     parser.add_argument("--out", default="data/klines", help="the store (default: data/klines)")
-    parser.add_argument("--holes", action="store_true", help="every hole with its reason")
+    parser.add_argument("--holes", action="store_true", help="every hole in its life, with its reason")
     asked = parser.parse_args(words)
     store = BarStore(asked.out)
     if not store.folder.is_dir():
@@ -116,7 +117,7 @@ def status(words: Sequence[str]) -> None:
     found = store.series()
     table: list[tuple[str, ...]] = []
     for series in found:
-        ends, gaps = store.ends(series), store.gaps(series)
+        ends, gaps = store.ends(series), _holes(store, series)
         first, last = ("", "") if ends is None else map(time_text, ends)
         table.append(
             (series.symbol, series.kind, series.bar or "", f"{store.rows(series):,}", first, last, str(len(gaps)))
@@ -124,8 +125,12 @@ def status(words: Sequence[str]) -> None:
     print(_table(("symbol", "kind", "bar", "rows", "first", "last", "holes"), table) if table else "nothing is stored")
     if asked.holes:
         for one in found:
-            for gap in store.gaps(one):
+            for gap in _holes(store, one):
                 print(gap_text(one, gap))
+
+
+def _holes(store: BarStore, series: Series) -> list[Gap]:
+    return [gap for gap in store.gaps(series) if gap.reason not in (BEFORE_LISTING, AFTER_DELISTING)]
 
 
 def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
@@ -313,7 +318,10 @@ def _top(asked: argparse.Namespace, source: OkxSource) -> list[str]:
     made = top_symbols(asked.top, coins, contracts(source, "cache", kind))
     if not asked.quiet:
         print(*(f"left out: {doubt}" for doubt in made.doubts), sep="\n", end="\n" * bool(made.doubts), file=sys.stderr)
-    return [parse(pair, kind).venue for pair in made.symbols]
+    found = [parse(pair, kind).venue for pair in made.symbols]
+    if not asked.quiet:
+        print(f"top {asked.top}: {', '.join(found)}", file=sys.stderr)
+    return found
 
 
 def _listed(text: str) -> list[str]:
@@ -321,7 +329,7 @@ def _listed(text: str) -> list[str]:
 
 
 def _resolved(source: OkxSource | CcxtSource, wanted: list[str], asked: argparse.Namespace) -> list[Instrument]:
-    """Return the instruments that are meant; InputError names all that do not exist."""
+    """Return the instruments that are meant; InputError names all that do not exist (of a universe: if none does)."""
     found: dict[str, Instrument] = {}
     unknown, pairs = [], []
     for text in wanted:
@@ -333,8 +341,10 @@ def _resolved(source: OkxSource | CcxtSource, wanted: list[str], asked: argparse
         found[one.symbol] = one
         if one.kind == "spot" and one.symbol != text:
             pairs.append(text)
-    if unknown:
+    if unknown and not (asked.universe is not None and found):
         raise InputError("\n  ".join(["these cannot be collected:", *unknown] if len(unknown) > 1 else unknown))
+    if unknown:  # a universe holds the dead, of whom a venue has nothing any more
+        print(f"{len(unknown)} names of the universe cannot be collected: {_some(unknown)}", file=sys.stderr)
     if pairs and asked.type is None and not asked.quiet:
         print(f"{_some(pairs)}: taken for spot; --type swap means the perpetuals", file=sys.stderr)
     return list(found.values())
@@ -388,6 +398,7 @@ def _bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
             bar.update(part - bar.n)
 
         yield told
+        bar.update(1.0 - bar.n)
 
 
 def time_of(text: str, name: str) -> int:

@@ -291,7 +291,7 @@ class BarStore:
         ends = self.ends(series)
         first, last = ends if ends else (None, 0)
         if series.kind == "funding":
-            absent = _unpaid(self.read(series)["ts"].to_numpy(), coverage.known)
+            absent = _unpaid(self.read(series)["ts"].to_numpy(), coverage.known, coverage.listed)
         told = [Gap(int(a), int(b), reason) for reason, ranges in coverage.unavailable.items() for a, b in ranges]
         for a, b in absent.tolist():
             if first is None or b <= first:
@@ -612,7 +612,7 @@ def _plain(values: dict[str, Any]) -> dict[str, Any]:
     return {name: None if isinstance(one, float) and math.isnan(one) else one for name, one in values.items()}
 
 
-def _unpaid(times: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _unpaid(times: np.ndarray, known: np.ndarray, listed: int | None) -> np.ndarray:
     """Return the known ranges in which funding should have been paid at least once, and was not."""
     if not len(times):
         return known
@@ -620,7 +620,8 @@ def _unpaid(times: np.ndarray, known: np.ndarray) -> np.ndarray:
     starts = times[: len(stops)] + _LONGEST_FUNDING
     late = stops - starts > _SLACK
     begin = int(known[0, 0]) if len(known) else int(times[0])
-    before = [[begin, times[0]]] if times[0] - begin > _LONGEST_FUNDING + _SLACK else NO_RANGES
+    late_first = times[0] - max(begin, begin if listed is None else listed) > _LONGEST_FUNDING + _SLACK
+    before = [[begin, times[0]]] if late_first else NO_RANGES
     gaps = union(np.column_stack([starts[late], stops[late]]), before)
     return without(gaps, without(gaps, known))
 

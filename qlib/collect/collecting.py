@@ -211,11 +211,11 @@ class _Run:
         """Find out what has to be asked for."""
         store = self._store
         known = store.coverage(series).known
+        self.starts[series] = life.listed or 0 if start is None else start
         if start is None and self._update and len(known):
             start = int(known[0, 0])
-        if start is None:
-            start = 0 if life.listed is None else max(0, life.listed - self._length(series))
-        self.starts[series] = start
+        elif start is None:  # the first bar may have opened before the first trade
+            start = max(0, (life.listed or 0) - self._length(series))
         store.set_life(series, life.listed, life.delisted)
         if life.delisted is not None and life.delisted < end and life.gone:
             store.add(series, Hole(max(start, life.delisted), end, AFTER_DELISTING, forever=True))
