@@ -5,7 +5,12 @@ sample_store.py  writes it as a store that says what it is
 planted.py       the predictable part hidden in it, and the oracle that knows it
 venues/          the dialects of venues: plain bars out
 symbols.py       how markets are spelled
+snapshots.py     rankings of coins, from when they were known; the archive of them
+coin_classes.py  coins that are not a bet of their own: stable, wrapped, staked
+mapping.py       which coin is which instrument: by ticker, price and rank
 universe.py      which coins were the top when, known then
+survivorship.py  how much a list of today flatters the past
+top.py           the list of today
 
     read_bars("data/klines", "BTC-USDT-SWAP", "1H")     what was collected, as one sorted DataFrame
     read_instruments("data/klines")                     every row of the venue's list, and since when it was known
