@@ -14,7 +14,10 @@ import sys
 import time
 from collections.abc import Sequence
 
+import pandas as pd
+
 from qlib.cli.collect import time_of
+from qlib.collect import instrument_history
 from qlib.collect.bar_store import FORMATS, BarStore
 from qlib.collect.recording import Recorded, Recorder
 from qlib.collect.source import InstrumentError, Series
@@ -51,6 +54,8 @@ def stream(words: Sequence[str]) -> int:
         series = _series(source, asked, kinds)
         store = BarStore(asked.out, asked.format)
         with store.lock("recording from okx"):
+            day = pd.Timestamp.now("UTC").strftime("%Y-%m-%d")
+            instrument_history.remember(store.folder / "instruments.parquet", source.instruments(), day)
             done = asyncio.run(_record(Recorder(source, listener, store, series, start=start), asked))
     finally:
         source.close()
@@ -61,9 +66,14 @@ def stream(words: Sequence[str]) -> int:
 async def _record(recorder: Recorder, asked: argparse.Namespace) -> Recorded:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        print("ending: what is still missing is asked for, for 20 s at most", file=sys.stderr)
+        stop.set()
+
     for one in (signal.SIGINT, signal.SIGTERM):
         with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
-            loop.add_signal_handler(one, stop.set)
+            loop.add_signal_handler(one, end)
     if asked.seconds is not None:
         loop.call_later(asked.seconds, stop.set)
     telling = asyncio.create_task(_tell(recorder.recorded, quiet=asked.quiet))
@@ -120,8 +130,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--start",
-        help="from then on nothing may be missing, in UTC (default: where the rows of a series begin; for one that is "
-        "not stored, now)",
+        help="from then on nothing may be missing, in UTC (default: where the rows of a series begin, of trades a day "
+        "ago at most; for one that is not stored, now)",
     )
     parser.add_argument("--out", default="data/klines", help="the store (default: data/klines)")
     parser.add_argument(

@@ -6,7 +6,7 @@
     calc_adjusted_price(minutes, days, ...)            raw minutes in the prices of a daily store
     deco_retry(retry=5, retry_sleep=3)                 ask again
 
-Qlib reads the lists of symbols from web pages that have moved or gone; here one says where a list is.
+Qlib reads the lists of symbols from web pages; here one says where a list is.
 """
 
 from __future__ import annotations

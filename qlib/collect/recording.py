@@ -24,7 +24,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 
 from qlib.collect.bar_store import BarStore, shown, time_text
-from qlib.collect.collecting import collect
+from qlib.collect.collecting import Life, collect
 from qlib.collect.coverage import bars_in
 from qlib.collect.paging import in_order
 from qlib.collect.source import Page, Rows, Series, Source, VenueError
@@ -38,6 +38,8 @@ _FLUSH: Final = 1.0  # s that trades wait for others of their millisecond
 _MANY: Final = 5_000  # trades that wait at most
 _SHARE: Final = 0.1  # of the steps between ids: a venue with more jumps does not count its trades one by one
 _STEPS: Final = 200  # steps before that is judged
+_TRADES_BACK: Final = 86_400_000  # ms: a venue has millions of them a day
+_NO_TRADE: Final = 600.0  # s without a trade that are nothing special
 _LONGEST_PAUSE: Final = 60.0  # s between two questions about the same unknown time
 _LAST: Final = 20.0  # s that questions may still take, after it was said to stop
 
@@ -213,10 +215,10 @@ class Recorder:
     store
         Where to.
     series
-        Candles, mark or index candles, trades.
+        Bars of any kind, and trades.
     start
-        ms; from then on nothing may be missing. None: from where the store's rows of a series begin; for one that the
-        store lacks, from the first bar that opens under our eyes.
+        ms; from then on nothing may be missing. None: from where the store's rows of a series begin (trades: a day ago
+        at most); for one that the store lacks, from the first bar that opens under our eyes.
     grace
         s that something may be unknown before it is asked for over REST: a push may be on its way.
     tick
@@ -242,8 +244,11 @@ class Recorder:
         self._starts: dict[Series, int] = {}
         for one in self._series:
             known = store.coverage(one).known
-            if start is not None or len(known):
-                self._starts[one] = start if start is not None else int(known[0, 0])
+            if start is not None:
+                self._starts[one] = start
+            elif len(known):
+                least = int(time.time() * _MS) - _TRADES_BACK if one.kind == "trades" else 0
+                self._starts[one] = max(int(known[0, 0]), least)
         self._events: asyncio.Queue[Event] = asyncio.Queue()
         self._tapes = {one: Tape() for one in self._series if one.kind == "trades"}
         self._flushed = dict.fromkeys(self._tapes, 0.0)
@@ -254,6 +259,7 @@ class Recorder:
         self._pause: dict[Series, float] = {}
         self._ask: set[Series] = set()  # to be asked about now
         self._last: dict[Series, tuple[Any, ...]] = {}
+        self._lives: dict[str, Life] = {}
         self._looked = 0.0
         self._let_go = False  # the source was closed: it was time to end
         self.recorded = Recorded(str(store.folder), len(self._series))
@@ -269,6 +275,8 @@ class Recorder:
             The store cannot be written. What was stored before is whole.
         """
         began = sealed = time.monotonic()
+        listed = await asyncio.to_thread(self._source.instruments)
+        self._lives = {one.symbol: Life(one.listed, one.delisted) for one in listed}
         listening = asyncio.create_task(self._stream.run(self._series, self._events.put_nowait))
         stopping = asyncio.create_task(stop.wait())
         try:
@@ -388,9 +396,8 @@ class Recorder:
                 self._behind.pop(series, None)
                 self._pause.pop(series, None)
             late = now - self._behind.get(series, now) > self._grace and now >= self._next.get(series, 0)
-            quiet = series.bar is not None and now - self._heard.get(series, now) > (
-                self._silence + self._source.bar_ms(series.bar) / _MS
-            )
+            usual = _NO_TRADE if series.bar is None else self._source.bar_ms(series.bar) / _MS
+            quiet = now - self._heard.get(series, now) > self._silence + usual
             if late or quiet or series in self._ask:
                 due.append(series)
         return due
@@ -420,15 +427,19 @@ class Recorder:
             horizon = max(self._horizon.get(one, 0) for one in group)
             # A bar further than both clocks: what is final, the source knows by the venue's.
             end = max(int(time.time() * _MS), horizon) + max((self._length(one) for one in group), default=0)
-            done = collect(self._source, self._store, group, start, end, workers=min(4, len(group)), update=True)
+            done = collect(
+                self._source, self._store, group, start, end,
+                workers=min(4, len(group)), update=True, lives=self._lives,
+            )  # fmt: skip
             self.recorded.repaired += done.rows
             if self._let_go:
                 return
             for one in group:
-                self.recorded.failed.pop(one, None)
-                if one in done.failed:
-                    self.recorded.failed[one] = done.failed[one]
-                    logger.warning(f"{shown(one)}: {done.failed[one]}")
+                before, why = self.recorded.failed.pop(one, ""), done.failed.get(one, "")
+                if why:
+                    self.recorded.failed[one] = why
+                if why and why != before:
+                    logger.warning(f"{shown(one)}: {why}")
 
     def _length(self, series: Series) -> int:
         return _MS if series.bar is None else self._source.bar_ms(series.bar)

@@ -3,7 +3,7 @@
     stream = OkxStream(OkxSource())                     wss://ws.okx.com:8443/ws/v5, or OKX_WS_URL
     await stream.run([Series("BTC-USDT-SWAP", "candles", "1m")], tell)
 
-    candle1m, mark-price-candle1m, index-candle1m, trades-all     all on <url>/business
+    candle1m, mark-price-candle1m, trades-all     all on <url>/business
     ping                 as text, when nothing came for 20 s; no pong within 10 s: the line is dead
     notice 64008         the venue is about to close the line: connect again
     connecting again     after 0.5 s, then longer each time up to 30 s; never more than three attempts a second
@@ -33,7 +33,7 @@ logger = get_module_logger("okx")
 
 WS_URL: Final = "wss://ws.okx.com:8443/ws/v5"
 WS_URL_VARIABLE: Final = "OKX_WS_URL"
-CHANNELS: Final = {"candles": "candle", "mark": "mark-price-candle", "index": "index-candle", "trades": "trades-all"}
+CHANNELS: Final = {"candles": "candle", "mark": "mark-price-candle", "trades": "trades-all"}
 
 _A_LINE: Final = 100  # channels on one connection
 _A_MESSAGE: Final = 20  # channels asked for at once: far below 64 KB, and few of the 480 requests an hour

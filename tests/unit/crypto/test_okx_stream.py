@@ -56,6 +56,8 @@ def test_from_the_first_bar_that_opens_under_our_eyes_every_bar_is_stored(market
         assert not done.behind and not done.failed
         assert done.breaks == 0
         check(recording, market, venue, START + 200 * MINUTE)
+        for one in recording.series:
+            assert BarStore(tmp_path).coverage(one).listed == recording.source.instrument(one.symbol).listed
         # Nothing was unknown, so REST was asked at the beginning and at the end.
         assert len([one for one in venue.requests if "candles" in one.path]) - asked <= 4 * len(recording.series)
 
@@ -78,8 +80,8 @@ def test_after_any_number_of_broken_lines_the_store_holds_what_the_venue_has(
 ):
     chance = random.Random(seed)
     kinds = {"lost": 0.05, "twice": 0.1, "drop": 0.02, "reset": 0.02, "limit": 0.02, "truncated": 0.02}
-    series = candles(market)
-    trades = [Series(one.symbol, "trades", None) for one in series] if seed % 2 else []
+    series = candles(market) + [Series("BTC-USDT-SWAP", "mark", "1m")]
+    trades = [Series(one.symbol, "trades", None) for one in series[:-1]] if seed % 2 else []
     faults = Faults(kinds, seed=seed)
     with (
         venue_at(market, 330) as venue,
