@@ -12,7 +12,7 @@ from qlib.collect.source import Hole, Page, Series
 START = 1_767_225_600_000
 
 
-@settings(max_examples=cases(150, 5_000))
+@settings(max_examples=cases(150, 3_000))
 @given(
     truth=st.sets(st.integers(0, 80), max_size=80),
     cap=st.integers(3, 20),
@@ -43,7 +43,7 @@ def test_pages_hold_the_truth_whatever_the_exchange_makes_of_since_and_limit(tru
     assert sorted(set(final) - set(lost)) == sorted(ts for ts in came if ts in set(final))
 
 
-@settings(max_examples=cases(50, 1_000))
+@settings(max_examples=cases(50, 300))
 @given(cap=st.integers(1, 20), back=st.integers(1, 60))
 def test_an_exchange_that_tells_its_newest_rows_only_leaves_a_hole_that_says_so(cap, back):
     opens = [START + hour * HOUR for hour in range(100)]
