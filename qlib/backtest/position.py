@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 OWN_NUMBERS = ("cash", "now_account_value", "cash_delay")
 SPECIAL = frozenset(OWN_NUMBERS)
+ROUNDING = 1e-12  # of an amount: what value / price leaves of it
 OVERSOLD = -1e-5  # an amount below this means that more was sold than was held
 
 
@@ -220,10 +221,11 @@ class Position(BasePosition):
     def _through(self, stock: str, held: dict[str, float], change: float) -> None:
         """Change an amount that may become 0, which is exact, or pass through it, which begins a new holding."""
         before = held["amount"]
-        if nearly_equal(before, -change):
+        left = before + change
+        if abs(left) <= ROUNDING * abs(before):  # a part that money did not reach for is more than that, and stays
             del self.position[stock]
             return
-        held["amount"] = before + change
+        held["amount"] = left
         if (before < 0) != (held["amount"] < 0):
             for name in [name for name in held if name.startswith("count_")]:
                 del held[name]

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from backtest_market import MemoryProvider, random_market, run
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from qlib.backtest.decision import Order, TradeDecisionWO
@@ -268,8 +268,30 @@ MARKETS = st.fixed_dictionaries(
 )
 
 
+def test_a_short_that_the_cash_does_not_quite_buy_back_keeps_the_rest():
+    position = Position(cash=1000.0, position_dict={"A": {"amount": -50.0, "price": 10.0}}, short=True)
+    provider = prices(10, 10)
+    time = pd.Timestamp(provider.clock.times[0])
+    ex = Exchange(provider=provider, short=True, **FREE)
+    position.position["cash"] = 499.999
+    order = Order("A", 50.0, Order.BUY, time, time)
+    ex.deal_order(order, position=position)
+    assert order.deal_amount == pytest.approx(49.9999)
+    assert position.get_stock_amount("A") == pytest.approx(-0.0001, rel=1e-6)
+    assert position.calculate_value() == pytest.approx(499.999 - 500, rel=1e-9)
+
+
 @CASES
-@given(st.integers(0, 10_000), ORDERS, MARKETS, st.sampled_from([0.0, 0.3]), st.sampled_from(["None", "cash"]))
+@example(
+    seed=0, orders={1: [("N0", 410.0), ("N1", -70.0), ("N1", 71.0)], 2: [("N1", -72.0), ("N1", 71.0)]},
+    market={"deal_price": "close", "limit_threshold": float("inf"), "open_cost": 0.0, "close_cost": 0.003,
+            "min_cost": 0.0, "trade_unit": None, "volume_threshold": None, "short": True, "fills": None},
+    gaps=0.0, settle="cash",
+)  # fmt: skip
+@given(
+    seed=st.integers(0, 10_000), orders=ORDERS, market=MARKETS, gaps=st.sampled_from([0.0, 0.3]),
+    settle=st.sampled_from(["None", "cash"]),
+)  # fmt: skip
 def test_every_bar_of_every_market_is_accounted_for(seed, orders, market, gaps, settle):
     provider = random_market(seed, bars=11, names=3, gaps=gaps)
     executor = SimulatorExecutor("day", generate_portfolio_metrics=True, settle_type=settle)
@@ -295,7 +317,7 @@ def test_every_bar_of_every_market_is_accounted_for(seed, orders, market, gaps, 
             if name not in marks or not amounts.get(name):
                 marks[name] = price
             amounts[name] = amounts.get(name, 0.0) + change
-            if abs(amounts[name]) <= 1e-6 * abs(change):
+            if abs(amounts[name]) <= 1e-11 * abs(change):
                 amounts[name] = 0.0
             cash -= change * price + cost
             slipped += order.slippage
