@@ -45,7 +45,7 @@ from qlib.collect.bar_store import time_text
 from qlib.collect.coverage import union, without
 from qlib.collect.dump_report import DumpReport
 from qlib.collect.dump_run import ALL, Run
-from qlib.collect.kline_bars import NEVER, bars_of
+from qlib.collect.kline_bars import NEVER, bars_of, check_whole
 from qlib.collect.klines import ALWAYS, Klines, freq_of, inventory, part_range
 from qlib.collect.sources import Part, Reading
 from qlib.data.calendar import always_open_calendar
@@ -88,8 +88,8 @@ class Converted:
     def __str__(self) -> str:
         what = "all of it" if self.whole else f"{len(self.touched)} of {self.instruments} instruments had something new"
         lines = [f"{self.bar} -> {self.root} ({self.freq}): {what}" + (", nothing was written" if self.dry_run else "")]
-        if self.touched:
-            first, last, entries = self.calendar
+        first, last, entries = self.calendar
+        if entries:
             lines.append(f"  calendar     {first} to {last}, {entries:,} bars")
             lines.append(f"  instruments  {self.instruments}, {self.bars:,} bars read")
             lines += [f"  {name:<14}{count} instruments" for name, count in self.fields.items() if name not in ALWAYS]
@@ -267,6 +267,7 @@ def _grid(now: Mapping[str, Klines], size: Freq) -> np.ndarray:
     first, last = min(one.note["first"] for one in now.values()), max(one.note["last"] for one in now.values())
     start, end = (np.datetime64(ms, "ms").astype("M8[ns]") for ms in (first, last))
     offset = None
+    check_whole(np.array([first]), next(one for one in now.values() if one.note["first"] == first))
     if size.intraday:
         offset = start - Grid.of().opens(np.array([start]), size)[0]
     elif start != start.astype("M8[D]"):

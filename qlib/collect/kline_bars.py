@@ -65,6 +65,7 @@ def bars_of(entry: Klines, since: int, size: Freq, times: np.ndarray, made: dict
         kept = opens >= since
         opens, columns = opens[kept], {name: values[kept] for name, values in columns.items()}
     off = candles[~on_grid]
+    check_whole(off["ts"].to_numpy(), entry)
     if since != NEVER:
         off = off[off["ts"] >= since]
     values = np.array([columns[name] for name in entry.note["fields"]])
@@ -80,6 +81,12 @@ def bars_of(entry: Klines, since: int, size: Freq, times: np.ndarray, made: dict
     return [
         checked(entry.symbol, f"{entry.candles.bar} of {entry.symbol}", moments, entry.note["fields"], values, size)
     ]
+
+
+def check_whole(ts: np.ndarray, entry: Klines) -> None:
+    """Raise InputError for a bar that opens between two seconds, which no calendar holds."""
+    if len(odd := ts[ts % 1000 != 0]):
+        raise InputError(f"{entry.symbol}: a bar opens at {odd[0]} ms; bars open at whole seconds")
 
 
 def _of(frame: pd.DataFrame, name: str) -> np.ndarray:

@@ -497,3 +497,24 @@ def test_a_collector_at_work_does_not_confuse_a_conversion(tmp_path: Path, monke
     assert list(convert(klines, tmp_path / "store", "1H").touched) == ["AAA"]
     convert(klines, tmp_path / "once", "1H")
     assert tree(tmp_path / "store") == tree(tmp_path / "once")
+
+
+@pytest.mark.parametrize("place", [0, 7])
+def test_a_bar_between_two_seconds_is_refused(tmp_path: Path, place: int) -> None:
+    rows = candles(0, 30)
+    rows["ts"][place] += 500
+    add(tmp_path / "klines", "AAA", "candles", "1H", rows, 0, 30)
+    with pytest.raises(InputError, match=f"AAA: a bar opens at {START + place * HOUR + 500} ms"):
+        convert(tmp_path / "klines", tmp_path / "store", "1H")
+
+
+def test_late_funding_beyond_the_last_bar_is_noted_without_touching_a_bar(tmp_path: Path) -> None:
+    klines = tmp_path / "klines"
+    add(klines, SWAP, "candles", "1H", candles(8_700, 50), 8_700, 8_750)  # the year ends at hour 8,760
+    add(klines, SWAP, "funding", None, funding(8_704, 8_760, 8), 8_700, 8_760)
+    convert(klines, tmp_path / "store", "1H")
+    add(klines, SWAP, "funding", None, funding(8_776, 8_800, 8), 8_770, 8_800)
+    said = str(convert(klines, tmp_path / "store", "1H"))
+    assert said.endswith("1 of 1 instruments had something new")
+    convert(klines, tmp_path / "once", "1H")
+    assert tree(tmp_path / "store") == tree(tmp_path / "once")
