@@ -185,6 +185,24 @@ def test_the_newest_bars_come_from_the_recent_endpoint_and_older_ones_from_histo
     assert not any("before" in one.params for one in venue.requests)
 
 
+def test_one_odd_answer_does_not_lead_to_the_history_which_may_lag(
+    venue: FakeVenue, market: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+):
+    one, series = source(venue), Series("BTC-USDT-SWAP", "candles", "1H")
+    right, odd = OkxSource._get, iter([True])  # noqa: SLF001
+
+    def wrong(self: OkxSource, endpoint: Any, params: dict[str, str], read: Any, symbol: str = "") -> Any:
+        if endpoint.path.endswith("market/candles") and next(odd, False):
+            return read([])
+        return right(self, endpoint, params, read, symbol)
+
+    monkeypatch.setattr(OkxSource, "_get", wrong)
+    same(joined(list(one.walk(series, START, market["now"])), "candles"), truth(market, series, 0, market["now"]))
+    assert next(odd, None) is None
+    paths = [one.path.rsplit("/", 1)[1] for one in venue.requests if "candles" in one.path]
+    assert paths.count("candles") == 5
+
+
 def test_bars_of_a_day_are_asked_for_in_utc_and_this_is_said(
     venue: FakeVenue, market: dict[str, Any], caplog: pytest.LogCaptureFixture
 ):
