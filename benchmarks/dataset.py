@@ -3,6 +3,7 @@
     python benchmarks/dataset.py                                     ours only
     python benchmarks/dataset.py --peer PYQLIB/bin/python            beside another installed `qlib`
     python benchmarks/dataset.py --work FOLDER                       keep the market there
+    python benchmarks/dataset.py --dates 0.25                        handlers over the last quarter of the dates only
 
 Handlers: Alpha158 of 300 stocks over twelve years, by default (label dropped and scaled for learning), with the linear
 models' processors (RobustZScoreNorm, Fillna), and over a universe that changes every half year.  `handler` is loading
@@ -49,12 +50,14 @@ HANDLERS: dict[str, tuple[str, str, list[Any], float]] = {
     "dynamic": ("Alpha158, 300 of 800, changing", "dynamic", [], 40),
 }
 ASKED_MEMORY, ASKED_WINDOWS = 2.2, 1_000_000
-DAYS, STOCKS, COLUMNS, STEP, BATCH = 2_000, 300, 158, 20, 256
+WHOLE = (0.07, 0.55, 0.988)  # begin, middle and end of the dates, as parts of the calendar
+DAYS, STOCKS, COLUMNS, STEP, BATCH, MISSING = 2_000, 300, 158, 20, 256, 0.05
 WAYS = {
     "one": "`sampler[i]`",
     "each": "`for window in sampler`",
     "batch": "`sampler[[...]]`, 256 neighbours",
     "shuffled": "`sampler[[...]]`, 256 at random",
+    "gaps": "`sampler[[...]]`, 256 at random, one row in twenty missing",
 }
 
 
@@ -72,15 +75,15 @@ def changing_universe(store: Path, members: int = 300, half_year: int = 120) -> 
     (store / "instruments" / "dynamic.txt").write_text("\n".join(sorted(lines)) + "\n")
 
 
-def run_handler(root: Path, job: str) -> dict[str, Any]:
-    """Make the handler, then fetch; return the readings of both."""
+def run_handler(root: Path, job: str, part: float) -> dict[str, Any]:
+    """Make the handler over the last `part` of the dates, then fetch; return the readings of both."""
     import qlib  # noqa: PLC0415  only the child process has one
     from qlib.contrib.data.handler import Alpha158  # noqa: PLC0415
 
     qlib.init(provider_uri=str(root / "stocks"), region="cn", kernels=1, logging_level=logging.ERROR)
     _, universe, infer, _ = HANDLERS[job]
     calendar = (root / "stocks" / "calendars" / "day.txt").read_text().split()
-    begin, middle, end = (calendar[int(part * (len(calendar) - 1))] for part in (0.07, 0.55, 0.988))
+    begin, middle, end = (calendar[int(at * (len(calendar) - 1))] for at in ends_of(part))
     span = {"start_time": begin, "end_time": end, "fit_start_time": begin, "fit_end_time": middle}
     with Clock() as making:
         handler = Alpha158(instruments=universe, infer_processors=infer, **span)
@@ -97,6 +100,16 @@ def run_handler(root: Path, job: str) -> dict[str, Any]:
         "copy_mb": copy,
         "check": total(seen) + total(learned),
     }
+
+
+def ends_of(part: float) -> tuple[float, float, float]:
+    """Return where the dates of a handler begin, where its second half does, and where they end.
+
+    >>> ends_of(1)
+    (0.07, 0.55, 0.988)
+    """
+    begin, middle, end = WHOLE
+    return (end - part * (end - begin), end - part * (end - middle), end) if part < 1 else WHOLE
 
 
 def windows_frame() -> pd.DataFrame:
@@ -134,8 +147,8 @@ def run_sampler() -> dict[str, Any]:
     mixed = np.random.default_rng(5).permutation(len(sampler))
     in_order = np.arange(len(sampler))
 
-    def batches(order: np.ndarray) -> Iterator[np.ndarray]:
-        return (sampler[order[low : low + BATCH]] for low in range(0, len(order) - BATCH, BATCH))
+    def batches(order: np.ndarray, of: Any = sampler) -> Iterator[np.ndarray]:
+        return (of[order[low : low + BATCH]] for low in range(0, len(order) - BATCH, BATCH))
 
     ways: dict[str, tuple[Callable[[], Iterator[np.ndarray]], int]] = {
         "one": (lambda: (sampler[i] for i in range(len(sampler))), 1),
@@ -144,16 +157,17 @@ def run_sampler() -> dict[str, Any]:
         "shuffled": (lambda: batches(mixed), BATCH),
     }
     check = float(sum(sampler[int(i)].sum(dtype=np.float64) for i in mixed[:500]))
-    return {
-        **making.reading,
-        "samples": len(sampler),
-        "check": check,
-        **{name: rate(*way) for name, way in ways.items()},
-    }
+    rates = {name: rate(*way) for name, way in ways.items()}
+    df = windows_frame()  # pyqlib's takes the columns out of the frame that it is given
+    with_gaps = TSDataSampler(df[np.random.default_rng(7).random(len(df)) >= MISSING], first, last, STEP)
+    mixed = np.random.default_rng(5).permutation(len(with_gaps))
+    rates["gaps"] = rate(lambda: batches(mixed, with_gaps), BATCH)
+    check += float(sum(np.nansum(with_gaps[int(i)], dtype=np.float64) for i in mixed[:500]))
+    return {**making.reading, "samples": len(sampler), "check": check, **rates}
 
 
-def child(root: Path, job: str) -> dict[str, Any]:
-    found = run_sampler() if job == "sampler" else run_handler(root, job)
+def child(root: Path, job: str, part: float) -> dict[str, Any]:
+    found = run_sampler() if job == "sampler" else run_handler(root, job, part)
     return {**found, "qlib": str(importlib.import_module("qlib").__file__)}
 
 
@@ -167,15 +181,16 @@ def alone(reading: dict[str, Any], *parts: str) -> float:
     return sum(min(reading[f"{part}wall"], reading[f"{part}cpu"]) for part in parts)
 
 
-def handlers_table(runs: list[dict[str, Any]]) -> str:
+def handlers_table(runs: list[dict[str, Any]], part: float) -> str:
     rows = []
+    of_dates = "" if part == 1 else f", the last {part:.0%} of the dates"
     for job, (title, _, _, asked) in HANDLERS.items():
         ours, theirs = best(runs, "ours", job), best(runs, "pyqlib", job)
         if ours is None:
             continue
         made, whole = alone(ours, ""), alone(ours, "", "fetch_")
         row = [
-            title,
+            title + of_dates,
             f"{ours['rows']:,}",
             seconds(made),
             seconds(whole),
@@ -220,6 +235,7 @@ def main() -> int:
     parser.add_argument("--peer", help="python of an environment with another qlib")
     parser.add_argument("--jobs", default=",".join([*HANDLERS, "sampler"]))
     parser.add_argument("--repeats", type=int, default=3, help="of ours")
+    parser.add_argument("--dates", type=float, default=1.0, help="handlers: part of the dates, for both sides")
     parser.add_argument("--work", type=Path, help="keep the market here")
     parser.add_argument("--out", type=Path, help="write all readings to this file")
     parser.add_argument("--patience", type=float, default=5, help="seconds to wait for a quiet machine, before each")
@@ -230,8 +246,10 @@ def main() -> int:
     add_size_options(parser)
     asked = parser.parse_args()
     if asked.job:
-        print(json.dumps(child(asked.market, asked.job)))
+        print(json.dumps(child(asked.market, asked.job, asked.dates)))
         return 0
+    if not 0 < asked.dates <= 1:
+        parser.error(f"--dates: received {asked.dates}; a part of 1, such as 0.25, is allowed")
     with tempfile.TemporaryDirectory() as folder:
         market = (asked.work or Path(folder)).resolve() / "market"
         market.parent.mkdir(parents=True, exist_ok=True)
@@ -239,23 +257,23 @@ def main() -> int:
         subprocess.run([sys.executable, str(HERE / "market.py"), str(market), *sizes], check=True)
         changing_universe(market / "stocks")
         runs: list[dict[str, Any]] = []
-        jobs = tuple(asked.jobs.split(","))
+        jobs, options = tuple(asked.jobs.split(",")), ("--dates", str(asked.dates))
         taking_part = [Side("ours", sys.executable, "dataset.py", jobs, 1, asked.repeats)]
         if asked.peer:
             taking_part.append(Side("pyqlib", asked.peer, "dataset.py", jobs, 1, 1))
-        run(taking_part[0], market, jobs[0])  # the files into the page cache
+        run(taking_part[0], market, jobs[0], *options)  # the files into the page cache
         for repeat in range(asked.repeats):
             for job in jobs:
                 for side in taking_part:
                     if repeat < side.repeats:
                         warm_memory(asked.warm_mb)
                         wait_for_quiet(asked.patience)
-                        runs.append(run(side, market, job))
+                        runs.append(run(side, market, job, *options))
                         told = f"{runs[-1]['wall']:.2f} s, {runs[-1]['cpu']:.2f} of them computing"
                         print(f"{side.name} {job}: {told}, others {runs[-1]['others']:.2f}", file=sys.stderr)
                         if asked.out is not None:
                             asked.out.write_text(json.dumps(runs, indent=1))
-        print(handlers_table(runs))
+        print(handlers_table(runs, asked.dates))
         print(sampler_table(runs))
     return 0
 
