@@ -24,11 +24,11 @@ def test_the_command_serves_until_it_is_interrupted():
         assert process.stdout is not None
         told = "".join(iter(process.stdout.readline, "Ctrl-C ends it.\n"))
         url = re.search(r"OKX REST +(\S+)", told)[1]
-        page = requests.get(f"{url}/api/v5/market/candles", params={"instId": "BTC-USDT", "limit": 2}, timeout=10)
+        page = requests.get(f"{url}/api/v5/market/candles", params={"instId": "BTC-USDT", "limit": 2}, timeout=120)
         forming, last = page.json()["data"]
         assert (forming[8], last[8]) == ("0", "1")
         assert 0 <= time.time() * 1000 - int(forming[0]) < 130_000
-        coins = requests.get(f"{url}/api/v3/coins/markets", params={"vs_currency": "usd"}, timeout=10).json()
+        coins = requests.get(f"{url}/api/v3/coins/markets", params={"vs_currency": "usd"}, timeout=120).json()
         assert coins[0]["id"] == "bitcoin"
         process.send_signal(signal.SIGINT)
         assert process.wait(30) == 0
@@ -61,8 +61,8 @@ def test_a_port_that_is_taken_is_one_sentence():
 def test_the_coins_of_a_random_market_agree_with_its_prices():
     market = random_market(3, 3, 500, "1H", seed=2)
     with FakeVenue(**market, **random_coins(market), limits=False) as venue:
-        rows = requests.get(f"{venue.coingecko_url}/coins/markets", params={"vs_currency": "usd"}, timeout=10).json()
-        last = requests.get(f"{venue.url}/api/v5/market/ticker", params={"instId": "BTC-USDT"}, timeout=10).json()
+        rows = requests.get(f"{venue.coingecko_url}/coins/markets", params={"vs_currency": "usd"}, timeout=120).json()
+        last = requests.get(f"{venue.url}/api/v5/market/ticker", params={"instId": "BTC-USDT"}, timeout=120).json()
     told = {row["id"]: row["current_price"] for row in rows}
     assert told["bitcoin"] == pytest.approx(float(last["data"][0]["last"]), rel=0.02)
     assert {"tether", "wrapped-bitcoin", "clone", "unpriced"} <= set(told)

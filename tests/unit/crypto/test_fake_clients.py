@@ -169,7 +169,7 @@ def test_ccxt_pro_watches_candles_trades_and_books(market: dict[str, Any]):
             await client.close()
 
     with FakeVenue(**(market | {"now": int(frame["ts"].iloc[-5]) + 20_000}), limits=False) as venue:
-        asyncio.run(asyncio.wait_for(watch(venue), 8))
+        asyncio.run(asyncio.wait_for(watch(venue), 300))
 
 
 def test_python_okx_reads_market_and_public_data(venue: FakeVenue, market: dict[str, Any]):

@@ -55,7 +55,7 @@ def on_day_30(venue: FakeVenue):
 
 
 def ask(venue: FakeVenue, path: str, expected: int = 200, **params: Any) -> Any:
-    answer = requests.get(f"{venue.coingecko_url}/{path}", params=params, timeout=10)
+    answer = requests.get(f"{venue.coingecko_url}/{path}", params=params, timeout=120)
     assert answer.status_code == expected, answer.text
     return answer.json()
 
@@ -153,7 +153,7 @@ def test_errors_are_the_services(venue: FakeVenue):
     assert ask(venue, "coins/nothing/ohlc", 404, vs_currency="usd", days=1) == {"error": "coin not found"}
     ask(venue, "coins/new-coin/history", 404, date="06-01-2025")
     ask(venue, "nowhere", 404)
-    refused = requests.get(f"{venue.coingecko_url}/ping", headers={"x-cg-pro-api-key": "k"}, timeout=10).json()
+    refused = requests.get(f"{venue.coingecko_url}/ping", headers={"x-cg-pro-api-key": "k"}, timeout=120).json()
     assert refused["status"]["error_code"] == 10010
 
 
@@ -161,7 +161,7 @@ def test_faults_and_nulls_reach_this_dialect_too(venue: FakeVenue):
     venue.faults = Faults({"null": 1.0})
     assert {row["current_price"] for row in markets(venue)} == {None}
     venue.faults = Faults({"limit": 1.0})
-    answer = requests.get(f"{venue.coingecko_url}/ping", timeout=10)
+    answer = requests.get(f"{venue.coingecko_url}/ping", timeout=120)
     assert (answer.status_code, answer.headers["Retry-After"]) == (429, "60")
     assert answer.json()["status"]["error_code"] == 429
     venue.faults = Faults({"code": 1.0})
@@ -170,9 +170,9 @@ def test_faults_and_nulls_reach_this_dialect_too(venue: FakeVenue):
 
 def test_calls_without_a_key_are_limited():
     with FakeVenue(coins=COINS, now=START) as venue, requests.Session() as session:
-        answers = [session.get(f"{venue.coingecko_url}/ping", timeout=10).status_code for _ in range(31)]
+        answers = [session.get(f"{venue.coingecko_url}/ping", timeout=120).status_code for _ in range(31)]
         assert answers == [200] * 30 + [429]
-        assert session.get(f"{venue.coingecko_url}/ping", headers={"x-cg-demo-api-key": "k"}, timeout=10).ok
+        assert session.get(f"{venue.coingecko_url}/ping", headers={"x-cg-demo-api-key": "k"}, timeout=120).ok
 
 
 def test_a_history_of_a_coin_nobody_named_is_an_error():

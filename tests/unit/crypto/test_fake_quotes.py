@@ -38,7 +38,7 @@ def at_the_end(venue: FakeVenue):
 
 
 def ask(venue: FakeVenue, path: str, **params: Any) -> Any:
-    return requests.get(f"{venue.url}/api/v5/{path}", params=params, timeout=10).json()
+    return requests.get(f"{venue.url}/api/v5/{path}", params=params, timeout=120).json()
 
 
 def rows(venue: FakeVenue, path: str, **params: Any) -> list[Any]:
@@ -138,7 +138,7 @@ def listing(venue: FakeVenue, **more: Any) -> Any:
 
 
 def unpack(url: str) -> tuple[str, list[dict[str, str]]]:
-    with zipfile.ZipFile(io.BytesIO(requests.get(url, timeout=10).content)) as archive:
+    with zipfile.ZipFile(io.BytesIO(requests.get(url, timeout=120).content)) as archive:
         (inside,) = archive.namelist()
         return inside, list(csv.DictReader(io.StringIO(archive.read(inside).decode())))
 
@@ -177,22 +177,22 @@ def test_a_listing_has_its_bounds_and_its_errors(venue: FakeVenue):
     assert ask(venue, "public/market-data-history", **asked)["code"] == "50014"
     assert ask(venue, "public/market-data-history", end=START + 21 * DAY, **asked)["code"] == "51000"
     assert ask(venue, "public/market-data-history", end=START, **(asked | {"module": "99"}))["code"] == "51000"
-    assert requests.get(f"{venue.url}/cdn/okex/trades/daily/X-trades-2026-01-01.zip", timeout=10).status_code == 404
+    assert requests.get(f"{venue.url}/cdn/okex/trades/daily/X-trades-2026-01-01.zip", timeout=120).status_code == 404
 
 
 def test_a_file_comes_whole_after_a_broken_connection_and_in_part_on_request(venue: FakeVenue, tmp_path: Path):
     venue.now = START + 4 * DAY
     url = listing(venue)["details"][0]["groupDetails"][0]["url"]
-    whole = requests.get(url, timeout=10).content
+    whole = requests.get(url, timeout=120).content
     venue.faults = Faults(plan=[Fault("cut", path=".zip")])
     fetch(url, tmp_path / "a.zip", sha256=None, patience=Patience(pause=0.01))
     assert (tmp_path / "a.zip").read_bytes() == whole
     assert [asked.fault for asked in venue.requests[-2:]] == ["cut", ""]
-    mark = requests.head(url, timeout=10).headers["ETag"]
+    mark = requests.head(url, timeout=120).headers["ETag"]
     for name, status, part in ((mark, 206, whole[100:]), ('"other"', 200, whole)):
-        rest = requests.get(url, headers={"Range": "bytes=100-", "If-Range": name}, timeout=10)
+        rest = requests.get(url, headers={"Range": "bytes=100-", "If-Range": name}, timeout=120)
         assert (rest.status_code, rest.content) == (status, part)
-    assert requests.get(url, headers={"Range": f"bytes={len(whole)}-"}, timeout=10).status_code == 416
+    assert requests.get(url, headers={"Range": f"bytes={len(whole)}-"}, timeout=120).status_code == 416
 
 
 def test_books_that_were_given_come_as_a_file_of_states():
@@ -202,7 +202,7 @@ def test_books_that_were_given_come_as_a_file_of_states():
     ]
     with FakeVenue(**(MARKET | {"books": {"BTC-USDT": states}, "now": START + 5 * DAY}), limits=False) as venue:
         (group,) = listing(venue, module="4")["details"]
-        zipped = requests.get(group["groupDetails"][0]["url"], timeout=10).content
+        zipped = requests.get(group["groupDetails"][0]["url"], timeout=120).content
         with zipfile.ZipFile(io.BytesIO(zipped)) as archive:
             lines = [json.loads(line) for line in archive.read(archive.namelist()[0]).splitlines()]
     assert [line["action"] for line in lines] == ["snapshot", "update"]

@@ -27,7 +27,7 @@ def swap(name: str) -> dict[str, Any]:
 def walk(session: requests.Session, url: str, column: int | str = 0, **params: Any) -> list[Any]:
     seen: list[Any] = []
     after: dict[str, str] = {}
-    while page := session.get(url, params=params | after, timeout=10).json()["data"]:
+    while page := session.get(url, params=params | after, timeout=120).json()["data"]:
         seen += page
         after = {"after": page[-1][column]}
     return seen[::-1]
@@ -85,7 +85,7 @@ def test_recorded_instruments_served_come_back_with_every_field(kind: str):
     now = max(int(row["listTime"]) for row in recorded)
     with FakeVenue(instruments=recorded, now=now, limits=False) as venue:
         params = {"instType": kind.upper(), "uly": recorded[0]["uly"] if kind == "option" else ""}
-        told = requests.get(f"{venue.url}/api/v5/public/instruments", params=params, timeout=10).json()["data"]
+        told = requests.get(f"{venue.url}/api/v5/public/instruments", params=params, timeout=120).json()["data"]
     assert [{key: row[key] for key in given} for row, given in zip(told, recorded, strict=True)] == recorded
 
 
@@ -113,7 +113,7 @@ def test_rows_have_the_fields_and_types_of_recorded_ones(fixture: str, path: str
     market = random_market(1, 1, 300, "1m", seed=1, trades=100)
     market["instruments"].append({"instId": "M-U", "instType": "MARGIN", "lever": "10"})
     with FakeVenue(**market, limits=False) as venue:
-        told = requests.get(f"{venue.url}/api/v5/{path}", params=params, timeout=10).json()["data"][0]
+        told = requests.get(f"{venue.url}/api/v5/{path}", params=params, timeout=120).json()["data"][0]
     if isinstance(recorded, list):
         assert [type(value) for value in told] == [type(value) for value in recorded]
         return

@@ -39,7 +39,7 @@ def bars(count: int, step: int = MINUTE, start: int = START, seed: int = 0) -> p
 
 
 def ask(venue: FakeVenue, path: str, **params: Any) -> requests.Response:
-    return requests.get(f"{venue.url}/api/v5/{path}", params=params, timeout=10)
+    return requests.get(f"{venue.url}/api/v5/{path}", params=params, timeout=120)
 
 
 def rows(venue: FakeVenue, path: str, **params: Any) -> list[Any]:
@@ -194,10 +194,10 @@ def test_unknown_parameters_are_ignored(venue: FakeVenue):
 def test_a_limit_of_the_venue_is_answered_with_429_and_50011(frame: pd.DataFrame):
     with FakeVenue(instruments=[SPOT], candles={("BTC-USDT", "1m"): frame}, now=START + DAY) as venue:
         with requests.Session() as session:
-            ask = [session.get(f"{venue.url}/api/v5/public/time", timeout=10) for _ in range(11)]
+            ask = [session.get(f"{venue.url}/api/v5/public/time", timeout=120) for _ in range(11)]
         assert [answer.status_code for answer in ask] == [200] * 10 + [429]
         assert ask[-1].json()["code"] == "50011"
-        assert requests.get(f"{venue.url}/api/v5/public/instruments?instType=SPOT", timeout=10).status_code == 200
+        assert requests.get(f"{venue.url}/api/v5/public/instruments?instType=SPOT", timeout=120).status_code == 200
         assert [asked.status for asked in venue.requests] == [200] * 10 + [429, 200]
 
 

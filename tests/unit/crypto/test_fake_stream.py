@@ -31,7 +31,7 @@ class Client:
         await self.socket.send_str(json.dumps({"op": operation, "args": list(args)} | more))
 
     async def next(self) -> Any:
-        message = await self.socket.receive(10)
+        message = await self.socket.receive(120)
         return json.loads(message.data) if message.type is aiohttp.WSMsgType.TEXT else message
 
     async def subscribe(self, channel: str, name: str = "BTC-USDT-SWAP") -> None:
@@ -43,7 +43,7 @@ class Client:
 def talk(url: str, what: Callable[[Client, FakeVenue], Awaitable[None]], **options: Any) -> None:
     async def run(venue: FakeVenue) -> None:
         async with aiohttp.ClientSession() as session, session.ws_connect(f"{venue.ws_url}/{url}") as socket:
-            await asyncio.wait_for(what(Client(socket), venue), 30)
+            await asyncio.wait_for(what(Client(socket), venue), 300)
 
     with FakeVenue(**(MARKET | {"now": NOW, "limits": False} | options)) as venue:
         asyncio.run(run(venue))
@@ -212,7 +212,7 @@ def test_mistakes_are_answered_with_the_venues_code(url: str, message: Any, code
 def test_text_ping_is_answered_with_text_pong_and_silence_ends_the_connection():
     async def what(client: Client, venue: FakeVenue) -> None:
         await client.socket.send_str("ping")
-        assert (await client.socket.receive(10)).data == "pong"
+        assert (await client.socket.receive(120)).data == "pong"
         end = await client.next()
         assert (end.type, end.data) == (aiohttp.WSMsgType.CLOSE, 4004)
 

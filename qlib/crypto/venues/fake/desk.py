@@ -1,7 +1,9 @@
 """One question in, one answer out, without a network: which dialect speaks, what the limit allows, what goes wrong.
 
-desk = Desk(market, coins, limits)
-desk.reply(Question("GET", "/api/v5/public/time", {}), now, fault=None)     Reply(200, "0", b'{"code":"0",...}')
+    desk = Desk(market, coins, limits, page_limits={}, reach={})
+    desk.reply(Question("GET", "/api/v5/public/time", {}), now)         Reply(200, "0", b'{"code":"0",...}')
+
+Limits are counted before anything else is looked at, as at the venue: a question that is wrong counts too.
 """
 
 from __future__ import annotations
@@ -69,11 +71,12 @@ class Desk:
     limits: Limits
     page_limits: dict[str, int]
     reach: dict[str, int | None]
+    seed: int = 0
     url: str = ""
 
     def view(self, now: int) -> View:
         """The market at `now` (ms)."""
-        return View(self.market, now, self.page_limits, self.reach, self.url)
+        return View(self.market, now, self.page_limits, self.reach, self.url, self.seed)
 
     def reply(self, question: Question, now: int, fault: Fault | None = None, faults: Faults | None = None) -> Reply:
         """Answer one question as the venue would at `now` (ms), hit by `fault`, which came from `faults`."""

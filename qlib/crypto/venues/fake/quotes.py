@@ -183,7 +183,7 @@ def _made_up(view: View, name: str, depth: int) -> Book:
     for sign in (1, -1):
         ticks = middle + sign * np.arange(1, depth + 1, dtype=np.int64)
         ticks = ticks[ticks > 0]
-        first = _hash(ticks, zlib.crc32(name.encode()))
+        first = _hash(ticks, zlib.crc32(f"{view.seed} {name}".encode()))
         now = _hash(ticks, (first + np.uint64(state)) // np.uint64(_LIVES))
         sizes = np.round((now % np.uint64(10_000) + np.uint64(1)).astype(np.float64) * lot, 8)
         prices = np.round(ticks * step, max(0, 2 - int(np.floor(np.log10(step)))))

@@ -25,6 +25,7 @@ from qlib.crypto.venues.fake.faults import Faults
 from qlib.crypto.venues.fake.limits import Limits
 from qlib.crypto.venues.fake.market import Market
 from qlib.crypto.venues.fake.rest import ENDPOINTS, PREFIX
+from qlib.crypto.venues.fake.view import REACH
 from qlib.errors import InputError, MissingDataError, RunError, did_you_mean
 
 try:
@@ -34,6 +35,8 @@ try:
     from qlib.crypto.venues.fake.sockets import Sockets
 except ImportError as error:  # pragma: no cover - the extra is there wherever tests run
     raise MissingDataError('the fake venue needs aiohttp: pip install "qlib-crypto[live]"') from error
+
+REACHES = (*REACH, "coins")
 
 
 class Asked(NamedTuple):
@@ -70,6 +73,8 @@ class FakeVenue:
         How far back, in ms, "funding", "trades", "1s", "premium" and "coins" go; None is for ever.
     delay
         Seconds that every answer takes.
+    port, seed
+        Where to listen (0: a free port); seed of the books that are made up.
     silence
         Seconds without a message in either direction until a WebSocket is closed.
     """
@@ -94,13 +99,22 @@ class FakeVenue:
             if PREFIX + path not in ENDPOINTS:
                 known = [name.removeprefix(PREFIX) for name in ENDPOINTS]
                 raise InputError(f"page_limits: no path {path!r}{did_you_mean(path, known)}")
+        for what in reach or {}:
+            if what not in REACHES:
+                raise InputError(f"reach: no {what!r}{did_you_mean(what, REACHES)}; there are {', '.join(REACHES)}")
         self.market = Market(**market)
-        limit = Limits(None if limits is False else float(limits))
-        self.desk = Desk(self.market, Coins(coins, coin_history), limit, dict(page_limits or {}), dict(reach or {}))
+        self.desk = Desk(
+            self.market,
+            Coins(coins, coin_history),
+            Limits(float(limits) or None),
+            dict(page_limits or {}),
+            dict(reach or {}),
+            seed,
+        )
         self.faults = faults
         self.delay = delay
         self.requests: list[Asked] = []
-        self.failures: list[Exception] = []  # mistakes of this program, raised when the venue stops
+        self.failures: list[BaseException] = []  # mistakes of this program, raised when the venue stops
         self._now = now
         self._port = port
         self._silence = silence
@@ -135,7 +149,7 @@ class FakeVenue:
     def _wait(self, what: Callable[[Sockets], Coroutine[Any, Any, None]]) -> None:
         if self._loop is None or self._sockets is None:
             raise InputError("the fake venue does not run: use it in a with block, or call start()")
-        asyncio.run_coroutine_threadsafe(what(self._sockets), self._loop).result(10)
+        asyncio.run_coroutine_threadsafe(what(self._sockets), self._loop).result(300)
 
     def notice(self) -> None:
         """Tell every WebSocket client, with code 64008, that its connection will soon be closed."""
@@ -187,7 +201,7 @@ class FakeVenue:
             try:
                 asyncio.run(self._serve(ready))
             except BaseException as error:  # told to the thread that waits below
-                failed.append(error)
+                (self.failures if ready.is_set() else failed).append(error)
             finally:
                 ready.set()
 

@@ -32,6 +32,7 @@ class View:
     page_limits: Mapping[str, int] = field(default_factory=dict)
     reach: Mapping[str, int | None] = field(default_factory=dict)
     url: str = ""  # where the venue listens
+    seed: int = 0
 
     def since(self, what: str) -> int:
         """The oldest moment of which the venue still tells."""
