@@ -40,7 +40,6 @@ COMMANDS: Final[dict[str, tuple[str, str]]] = {
     "okx": ("qlib.cli.collect:okx", "bars, mark prices, funding, open interest and trades of OKX"),
     "ccxt": ("qlib.cli.collect:ccxt", "bars and funding of any other exchange, through ccxt"),
     "status": ("qlib.cli.collect:status", "what is stored, from when to when, and its holes"),
-    "files": ("qlib.cli.tape:files", "trades and funding of years ago: OKX's history files"),
     "bars": ("qlib.cli.tape:bars", "trades -> bars of time, volume, money or information"),
     "convert": ("qlib.cli.convert:convert", "what was collected -> a store for qlib.init"),
     "stream": ("qlib.cli.stream:stream", "record what happens now, over a WebSocket"),

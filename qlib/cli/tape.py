@@ -1,16 +1,11 @@
-"""Trades of years ago, and bars of trades: `qlib collect files ...`, `qlib collect bars ...`.
+"""Bars of the trades in a store: `qlib collect bars --symbol BTC-USDT-SWAP --rule volume:100 --out bars.parquet`.
 
-    qlib collect files --symbols BTC-USDT-SWAP --kind trades,funding --start 2024-01-01 --end 2024-02-01
-    qlib collect bars --symbol BTC-USDT-SWAP --rule volume:100 --out volume_bars.parquet
-
-`files` brings OKX's history files (one a day, of UTC+8, two or three days late) into the store that `qlib collect okx`
-writes, and asks for nothing that is known. `bars` reads the trades of that store, one day at a time.
+The trades are those that `qlib collect okx --kind trades` brought; they are read one day at a time.
 """
 
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final
@@ -19,44 +14,18 @@ import pandas as pd
 
 from qlib.cli.collect import time_of
 from qlib.collect.bar_store import BarStore, read_bars
-from qlib.collect.collecting import collect, gap_text
+from qlib.collect.collecting import gap_text
 from qlib.collect.source import Series
 from qlib.collect.trade_bars import KINDS, Rule, bars_of
-from qlib.crypto.venues.okx_archive import MODULES, OkxArchive
-from qlib.errors import InputError, did_you_mean
+from qlib.errors import InputError
 from qlib.utils.paths import replace_file
 
 _DAY: Final = 86_400_000
 
 
-def files(words: Sequence[str]) -> int:
-    """Collect from history files; returns 1 where something is not complete."""
-    asked = _files_parser().parse_args(words)
-    kinds = _listed(asked.kind)
-    for kind in kinds:
-        if kind not in MODULES:
-            known = " and ".join(MODULES)
-            raise InputError(f"kind: received {kind!r}; there are files of {known}{did_you_mean(kind, MODULES)}")
-    start, now = time_of(asked.start, "start"), int(time.time() * 1000)
-    end = now if asked.end is None else time_of(asked.end, "end")
-    if start >= end:
-        raise InputError(f"start: received {asked.start}, which is not before the end ({asked.end or 'now'})")
-    store, source = BarStore(asked.out), OkxArchive(asked.cache, asked.base_url)
-    series = [Series(symbol, kind, None) for kind in kinds for symbol in _listed(asked.symbols)]
-    try:
-        with store.lock("collecting history files of okx"):
-            for one in series:
-                store.forget_reasons(one)  # what the API could not give, files may
-            summary = collect(source, store, series, start, end, workers=asked.workers)
-    finally:
-        source.close()
-    print(summary)
-    return 1 if summary.failed else 0
-
-
 def bars(words: Sequence[str]) -> None:
     """Make bars of stored trades."""
-    asked = _bars_parser().parse_args(words)
+    asked = _parser().parse_args(words)
     rule = Rule.of(asked.rule)
     out = Path(asked.out).expanduser()
     if out.suffix not in (".parquet", ".csv"):
@@ -85,31 +54,7 @@ def _days(store: BarStore, series: Series, low: int, high: int) -> Iterator[pd.D
         yield trades.sort_values(["ts", "trade_id"], ignore_index=True)
 
 
-def _listed(text: str) -> list[str]:
-    found = [word.strip() for word in text.split(",") if word.strip()]
-    if not found:
-        raise InputError(f"received {text!r}; names with commas between are needed")
-    return list(dict.fromkeys(found))
-
-
-def _files_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="qlib collect files", allow_abbrev=False,
-        description="Bring trades and funding rates out of OKX's history files into a store.",
-        epilog="exit codes: 0 all is there, 1 something is not complete (run it again), 2 the input is wrong",
-    )  # fmt: skip
-    parser.add_argument("--symbols", required=True, help="OKX's names, with commas between: BTC-USDT-SWAP,ETH-USDT")
-    parser.add_argument("--kind", default="trades", help="trades, funding, or both with a comma (default: trades)")
-    parser.add_argument("--start", required=True, help="first time, in UTC")
-    parser.add_argument("--end", help="before this time, in UTC (default: now)")
-    parser.add_argument("--out", default="data/klines", help="the store (default: data/klines)")
-    parser.add_argument("--cache", default="data/okx_files", help="keeps the files (default: data/okx_files)")
-    parser.add_argument("--workers", type=int, default=2, help="instruments at a time (default: 2)")
-    parser.add_argument("--base_url", help="where the API is (default: $OKX_BASE_URL, then https://www.okx.com)")
-    return parser
-
-
-def _bars_parser() -> argparse.ArgumentParser:
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="qlib collect bars", allow_abbrev=False,
         description="Make bars of the trades in a store: of time, of numbers, of volume, of money, of information.",

@@ -1,4 +1,4 @@
-"""Bars of stored trades on the command line; history files, as far as no server is needed."""
+"""Bars of stored trades on the command line."""
 
 from __future__ import annotations
 
@@ -66,18 +66,3 @@ def test_wrong_input_is_one_sentence(
     said = capsys.readouterr().err
     assert told in said
     assert said.count("\n") == 1
-
-
-@pytest.mark.parametrize(
-    ("words", "told"),
-    [
-        (["--kind", "candles", "--start", "2024-01-01"], "there are files of trades and funding"),
-        (["--start", "2024-02-01", "--end", "2024-01-01"], "not before the end"),
-    ],
-)
-def test_files_are_asked_for_only_where_there_are_some(
-    tmp_path: Path, words: list[str], told: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["collect", "files", "--symbols", "BTC-USDT", "--out", str(tmp_path / "k"), *words]) == 2
-    assert told in capsys.readouterr().err
-    assert not (tmp_path / "k").exists()

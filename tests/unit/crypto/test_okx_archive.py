@@ -317,8 +317,8 @@ def test_files_fill_on_the_command_line_what_the_api_could_not_give(
         store.seal(SWAP)
     words = ["--symbols", SWAP.symbol, "--start", str(ZERO), "--end", str(ZERO + 2 * DAY), "--out", str(klines)]
     with archive(tmp_path, {day: file_of(day) for day in (0, 1)}) as (_, venue, _, _):
-        words += ["--cache", str(tmp_path / "files"), "--base_url", venue.url]
-        assert main(["collect", "files", *words]) == 0
+        words += ["--kind", "trades", "--archive", str(tmp_path / "files"), "--base_url", venue.url]
+        assert main(["collect", "okx", *words]) == 0
     assert "100 new rows" in capsys.readouterr().out
     assert len(BarStore(klines).read(SWAP)) == 100
     assert not BarStore(klines).gaps(SWAP)
