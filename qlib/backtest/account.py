@@ -232,6 +232,13 @@ class Account:
             self.accum_info.rtn += position.mark(zip(held, prices, strict=True))
             position.add_count_all(bar=self.freq)
 
+    def pay(self, name: str, due: float) -> None:
+        """Pay (below 0: receive) a cost of holding that the market's `carry` names, at once, whatever the cash."""
+        position = self.current_position
+        assert isinstance(position, Position)
+        position.position["cash"] -= due
+        self.accum_info.carry[name] = self.accum_info.carry.get(name, 0.0) + due
+
     def _pay_carry(self, start: pd.Timestamp, end: pd.Timestamp, exchange: Exchange) -> None:
         """Pay what holding through the step costs, at once, whatever the cash.
 
@@ -244,9 +251,7 @@ class Account:
             start = sums.carried + SECOND
         sums.carried = end
         for rule in exchange.market.carry:
-            due = rule.due(position, exchange, start, end)
-            position.position["cash"] -= due
-            sums.carry[rule.name] = sums.carry.get(rule.name, 0.0) + due
+            self.pay(rule.name, rule.due(position, exchange, start, end))
 
     def update_portfolio_metrics(self, trade_start_time: pd.Timestamp, trade_end_time: pd.Timestamp) -> None:
         """Add the step's row to the report."""

@@ -26,12 +26,17 @@ from qlib.backtest.rules.volume import CUMULATIVE, PRIOR
 from qlib.backtest.trades import ORDER
 
 if TYPE_CHECKING:
+    from qlib.backtest.account import Account
     from qlib.backtest.exchange import Exchange
     from qlib.backtest.rules.market import Market
 
 
 def fill(
-    exchange: Exchange, order: Order, holding: BasePosition | None, dealt: Mapping[str, float]
+    exchange: Exchange,
+    order: Order,
+    holding: BasePosition | None,
+    dealt: Mapping[str, float],
+    account: Account | None = None,
 ) -> tuple[float, float, float]:
     """Decide price and amount of an order that may be traded; return (price, value, cost)."""
     market = exchange.market
@@ -62,14 +67,14 @@ def fill(
         amount = _within_volume(exchange, order, dealt, buying=buying)
         if amount < order.amount and order.reason is ORDER:
             order.reason = "volume"
-    rate = market.fee.buy if buying else market.fee.sell
+    rate = exchange.fee_rate(order, account)
     if market.impact.coefficient:
         volume = exchange.get_volume(stock, start, end)
         rate += market.impact.share(amount * price, 0.0 if volume is None else volume * price)
     undisturbed = price
     if market.fills is not None:
         price = undisturbed * (1 + _slip(exchange, order, amount, buying=buying))
-    amount = _payable(exchange, market, stock, amount, price, rate, factor, holding, buying=buying)
+    amount = _payable(exchange, market, order, amount, price, rate, factor, holding, buying=buying)
     if market.fills is not None:
         price = undisturbed * (1 + _slip(exchange, order, amount, buying=buying))  # a smaller order moves it less
         order.slippage = abs(price - undisturbed) * amount
@@ -77,16 +82,15 @@ def fill(
     value = amount * price
     if value <= NOTHING:
         if order.reason is ORDER and order.amount > 0:
-            order.reason = _why(exchange, stock, order.amount, factor, holding, buying=buying)
+            order.reason = _why(exchange, order, factor, holding, buying=buying)
         return price, value, 0.0
     return price, value, market.fee.cost(value, rate)
 
 
-def _why(
-    exchange: Exchange, stock: str, amount: float, factor: float | None, holding: BasePosition | None, *, buying: bool
-) -> str:
+def _why(exchange: Exchange, order: Order, factor: float | None, holding: BasePosition | None, *, buying: bool) -> str:
     """Why nothing of an order was dealt."""
-    if not exchange.whole_lots(amount, factor):
+    stock = order.stock_id
+    if not exchange.whole_lots(order.amount, factor, order):
         return "lot"
     if not buying and exchange.market.short is None and holding is not None and not holding.get_stock_amount(stock):
         return "not held"
@@ -137,7 +141,7 @@ def _slip(exchange: Exchange, order: Order, amount: float, *, buying: bool) -> f
 def _payable(
     exchange: Exchange,
     market: Market,
-    stock: str,
+    order: Order,
     amount: float,
     price: float,
     rate: float,
@@ -148,19 +152,20 @@ def _payable(
 ) -> float:
     """Return how much of `amount` can be paid for, in whole lots."""
     if holding is None:
-        return exchange.whole_lots(amount, factor) if buying else amount
+        return exchange.whole_lots(amount, factor, order) if buying else amount
     if market.short is not None and not holding.skip_update():
-        return _signed(exchange, market, stock, amount, price, rate, factor, holding, buying=buying)
+        return _signed(exchange, market, order, amount, price, rate, factor, holding, buying=buying)
     if buying:
-        return _affordable(exchange, market, amount, price, rate, factor, holding.get_cash())
+        return _affordable(exchange, market, order, amount, price, rate, factor, holding.get_cash())
+    stock = order.stock_id
     held = holding.get_stock_amount(stock) if holding.check_stock(stock) else 0.0
     if market.compat == "qlib":
         if not nearly_equal(amount, held):
-            amount = exchange.whole_lots(min(held, amount), factor)
+            amount = exchange.whole_lots(min(held, amount), factor, order)
     elif amount >= held or nearly_equal(amount, held):
         amount = held  # all of it, the odd lot too
     else:
-        amount = exchange.whole_lots(amount, factor)
+        amount = exchange.whole_lots(amount, factor, order)
     value, cash = amount * price, holding.get_cash()
     if market.compat != "qlib":
         cash = max(cash, 0.0)  # a debt that holding made is paid with sales
@@ -170,7 +175,14 @@ def _payable(
 
 
 def _affordable(
-    exchange: Exchange, market: Market, amount: float, price: float, rate: float, factor: float | None, cash: float
+    exchange: Exchange,
+    market: Market,
+    order: Order,
+    amount: float,
+    price: float,
+    rate: float,
+    factor: float | None,
+    cash: float,
 ) -> float:
     value = amount * price
     fee = market.fee
@@ -178,8 +190,8 @@ def _affordable(
     if cash < cost:
         return 0.0  # Qlib's rule: cash must at least cover the cost of the order as it was given
     if cash >= value + cost:
-        return exchange.whole_lots(amount, factor)
-    amount = exchange.whole_lots(min(fee.affordable(cash, rate) / price, amount), factor)
+        return exchange.whole_lots(amount, factor, order)
+    amount = exchange.whole_lots(min(fee.affordable(cash, rate) / price, amount), factor, order)
     if market.compat != "qlib":
         step = 1e-16
         while (value := amount * price) + fee.cost(value, rate) > cash:  # the last bit of a float
@@ -191,7 +203,7 @@ def _affordable(
 def _signed(
     exchange: Exchange,
     market: Market,
-    stock: str,
+    order: Order,
     amount: float,
     price: float,
     rate: float,
@@ -202,22 +214,19 @@ def _signed(
 ) -> float:
     """Return how much of an order that may go through zero can be paid for."""
     assert market.short is not None
-    margin, fee = market.short.margin, market.fee
+    margin, fee, stock = market.short.margin, market.fee, order.stock_id
     held = holding.get_stock_amount(stock)
     against = max(0.0, -held if buying else held)  # what the order closes before it opens anything
     if nearly_equal(amount, against):
         amount = against
     if amount < against:
-        amount = exchange.whole_lots(amount, factor)
+        amount = exchange.whole_lots(amount, factor, order)
         opening = 0.0
     else:
         opening = amount - against if price > 0 else 0.0  # what is sold for nothing opens no short
         if opening:
-            equity, exposure = _equity_and_exposure(holding)
-            if against:
-                exposure -= against * holding.get_stock_price(stock)
-            money = margin.room(equity - fee.cost(against * price, rate), exposure, rate, fee.minimum)
-            opening = exchange.whole_lots(min(opening, max(money, 0.0) / price), factor)
+            money = exchange.room(order, holding, against, price, rate)
+            opening = exchange.whole_lots(min(opening, max(money, 0.0) / price), factor, order)
         amount = against + opening
     if margin.debt:
         return amount
@@ -226,12 +235,12 @@ def _signed(
         value = amount * price
         if cash >= value + fee.cost(value, rate):
             return amount
-        return _affordable(exchange, market, amount, price, rate, factor, max(cash, 0.0))
+        return _affordable(exchange, market, order, amount, price, rate, factor, max(cash, 0.0))
     value = amount * price
     return amount if max(cash, 0.0) + value >= fee.cost(value, rate) else 0.0
 
 
-def _equity_and_exposure(holding: BasePosition) -> tuple[float, float]:
+def equity_and_exposure(holding: BasePosition) -> tuple[float, float]:
     """Return the value of the account, and of all holdings without their signs."""
     if type(holding) is Position:
         value, exposure = holding.sums()

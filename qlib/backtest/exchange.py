@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import pandas as pd
 
-from qlib.backtest.dealing import fill
+from qlib.backtest.dealing import equity_and_exposure, fill
 from qlib.backtest.decision import Order, OrderDir, OrderHelper
 from qlib.backtest.loading import load_quotes
 from qlib.backtest.position import BasePosition, Position
@@ -567,7 +567,7 @@ class Exchange:
                 order.reason = "suspended" if suspended else "limit"
             return 0.0, 0.0, math.nan
         holding = position if trade_account is None else trade_account.current_position
-        price, value, cost = fill(self, order, holding, dealt_order_amount)
+        price, value, cost = fill(self, order, holding, dealt_order_amount, trade_account)
         if value > NOTHING:
             if trade_account is not None:
                 trade_account.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
@@ -575,7 +575,26 @@ class Exchange:
                 position.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
         return value, cost, price
 
-    def whole_lots(self, amount: float, factor: float | None) -> float:
+    # ------------------------------------------------------------------- what a market of its own may answer otherwise
+    def fee_rate(self, order: Order, account: Account | None) -> float:  # noqa: ARG002
+        """Return the share of its value that an order costs; `account` is who trades, None where nobody does."""
+        fee = self.market.fee
+        return fee.buy if order.direction == Order.BUY else fee.sell
+
+    def room(self, order: Order, holding: BasePosition, against: float, price: float, rate: float) -> float:
+        """Return the money of new exposure that an order may open, after `against` of it closed what was held."""
+        short, fee = self.market.short, self.market.fee
+        assert short is not None
+        equity, exposure = equity_and_exposure(holding)
+        if against:
+            exposure -= against * holding.get_stock_price(order.stock_id)
+        return short.margin.room(equity - fee.cost(against * price, rate), exposure, rate, fee.minimum)
+
+    def open_step(self, account: Account, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Fill]:  # noqa: ARG002
+        """Do what happens to the holdings in a step before its orders are dealt; return the fills: none here."""
+        return []
+
+    def whole_lots(self, amount: float, factor: float | None, order: Order) -> float:  # noqa: ARG002
         """Return the largest amount of whole lots up to `amount`; all of it where real shares are unknown."""
         if not self.vector:
             return self.round_amount_by_trade_unit(amount, factor)

@@ -268,6 +268,7 @@ class SimulatorExecutor(BaseExecutor):
             self.deal_day = today
         fills: list[Fill] = []
         exchange, account, dealt = self.trade_exchange, self.trade_account, self.dealt_order_amount
+        fills += exchange.open_step(account, *self.trade_calendar.get_step_time())
         for order in self._get_order_iterator(trade_decision):
             value, cost, price = exchange.deal_order(order, trade_account=account, dealt_order_amount=dealt)
             fills.append((order, value, cost, price))

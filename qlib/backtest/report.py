@@ -238,8 +238,9 @@ class PortfolioMetrics:
         spent = cost if first else cost - self._rows[-WIDTH + 4]
         traded = turnover if first else turnover - self._rows[-WIDTH + 2]
         earned = value - last_value
+        base = last_value or math.inf  # an account that has lost everything earns nothing more
         self._add(
-            start, value, (earned + spent) / last_value, turnover, traded / last_value, cost, spent / last_value,
+            start, value, (earned + spent) / base, turnover, traded / base, cost, spent / base,
             stock_value, cash, self._bench_return(start, end),
         )  # fmt: skip
 

@@ -15,6 +15,7 @@ the order exists ("order" unless a strategy or the market said otherwise: "stop"
 from __future__ import annotations
 
 from array import array
+from bisect import bisect_left
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -96,6 +97,11 @@ class TradeLog:
         found["code"] = np.array(self._code[first:end], dtype=np.int64)
         found["side"] = np.array(self._side[first:end], dtype=np.int64)
         return found
+
+    def value_between(self, start: pd.Timestamp, end: pd.Timestamp) -> float:
+        """Return the value traded from `start` on and before `end`."""
+        first, last = bisect_left(self._time, start.value), bisect_left(self._time, end.value)
+        return float(self.rows(first, last)["value"].sum())
 
     def frame(self, *, fills_only: bool = True) -> pd.DataFrame:
         """Return one row per fill, with `fills_only=False` one per order, dealt or not; see the module."""

@@ -1,0 +1,85 @@
+"""Margin: how much may be opened, and when a position is closed by force.
+
+    isolated   a position has its own margin, value / leverage when it is opened; it is closed where that is used up:
+                   long    margin + a (P - entry) = mmr a P       P = entry (1 - 1/L) / (1 - mmr)
+                   short   margin + a (entry - P) = mmr a P       P = entry (1 + 1/L) / (1 + mmr)
+    cross      the whole account answers for all: it is closed where its value is below the maintenance margin of all
+
+`mmr`, the maintenance margin rate, and the largest leverage depend on the size of a position: a table of `Tier`.
+Amounts are coins with a sign, prices mark prices.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from qlib.errors import ConfigError, did_you_mean
+
+MODES: Final = ("isolated", "cross")
+
+
+@dataclass(frozen=True, slots=True)
+class Tier:
+    """Positions of up to `up_to` contracts keep `mmr` of their value as margin, at `max_leverage` at most."""
+
+    up_to: float
+    mmr: float
+    max_leverage: float
+
+    def __post_init__(self) -> None:
+        if not (self.up_to > 0 and 0 <= self.mmr < 1 and self.max_leverage >= 1):
+            raise ConfigError(
+                f"tier: received up_to {self.up_to!r}, mmr {self.mmr!r}, max_leverage {self.max_leverage!r}; allowed "
+                "are a size above 0, a share in [0, 1), and at least 1"
+            )
+
+
+class Tiers:
+    """The tables of instruments; `default` is that of an instrument without its own.
+
+    >>> tiers = Tiers.of({"default": [(1000, 0.004, 100), (5000, 0.01, 50)]})
+    >>> tiers.of_size("BTC-USDT-SWAP", 1200.0).max_leverage
+    50
+    """
+
+    def __init__(self, tables: Mapping[str, Iterable[Tier]]) -> None:
+        self._tables = {name: tuple(table) for name, table in tables.items()}
+        for name, table in self._tables.items():
+            sizes = [tier.up_to for tier in table]
+            if not table or sorted(set(sizes)) != sizes:
+                raise ConfigError(f"tiers: {name}: received the sizes {sizes}; they ascend, and there is one at least")
+
+    @classmethod
+    def of(cls, given: Any) -> Tiers:
+        """Read an argument: one maintenance margin rate for all, or tables (up_to, mmr, max_leverage) by instrument."""
+        if isinstance(given, Tiers):
+            return given
+        if isinstance(given, int | float) and not isinstance(given, bool):
+            return cls({"default": [Tier(math.inf, float(given), math.inf)]})
+        if not isinstance(given, Mapping):
+            raise ConfigError(f"tiers: received {given!r}; a rate, or tables by instrument, are allowed")
+        return cls(
+            {name: [one if isinstance(one, Tier) else Tier(*one) for one in table] for name, table in given.items()}
+        )
+
+    def of_size(self, instrument: str, contracts: float) -> Tier:
+        """Return the tier of a position; beyond the last one, the last."""
+        table = self._tables.get(instrument) or self._tables.get("default")
+        if table is None:
+            raise ConfigError(f"tiers: none of {instrument}{did_you_mean(instrument, self._tables)}, and no default")
+        return next((tier for tier in table if contracts <= tier.up_to), table[-1])
+
+
+def liquidation_price(amount: float, entry: float, margin: float, mmr: float) -> float:
+    """Return the mark price at which an isolated position is closed by force; 0 for one that never is.
+
+    >>> round(liquidation_price(2.0, 100.0, 2 * 100.0 / 10, 0.005), 9) == round(100 * (1 - 1 / 10) / (1 - 0.005), 9)
+    True
+    """
+    size = abs(amount)
+    if amount > 0:
+        return max((size * entry - margin) / (size * (1 - mmr)), 0.0)
+    return (margin + size * entry) / (size * (1 + mmr))
