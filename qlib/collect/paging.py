@@ -102,7 +102,8 @@ def walk_back(
         bottom = max(start, answer.oldest)
         if answer.unfinished is not None and answer.unfinished < top:
             if not first:
-                why = f"the venue says that the bar of {answer.unfinished} still forms, though later ones are final"
+                at = np.datetime64(answer.unfinished, "ms")
+                why = f"the venue says that the bar of {at} UTC still forms, though later ones are final"
                 yield Hole(max(bottom, answer.unfinished), top, why)
             top = answer.unfinished
         if bottom < top:

@@ -276,6 +276,7 @@ def test_spot_pairs_have_no_funding(venue: FakeVenue):
 def test_a_wrong_series_is_an_error_before_anything_is_asked(venue: FakeVenue, series: Series, words: str):
     with pytest.raises(InputError, match=words):
         source(venue).walk(series, 0, 1)
+    assert not venue.requests
 
 
 def test_an_instrument_that_is_gone_is_an_error_of_that_instrument(market: dict[str, Any]):

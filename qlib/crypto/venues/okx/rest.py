@@ -86,6 +86,8 @@ _KEPT_WHY: Final = {
     "oi": "OKX does not tell older open interest",
 }
 
+_OF_CONTRACTS: Final = {"funding": "funding", "oi": "open interest"}
+
 _TOO_MANY: Final = {"50011", "50040", "50061"}
 _LATER: Final = {"50001", "50004", "50013", "50026"}
 _OF_INSTRUMENT: Final = {"50047", "51001", "51014", "51015", "51021", "51022", "51027", "51028"}
@@ -250,11 +252,6 @@ class OkxSource:
             raise InputError(
                 f"kind: received {series.kind!r}; {', '.join(KINDS)} are allowed{did_you_mean(series.kind, KINDS)}"
             )
-        instrument = self.instrument(series.symbol)
-        if series.kind in ("funding", "oi") and instrument.kind == "spot":
-            raise InstrumentError(
-                series.symbol, f"a spot pair has no {'funding' if series.kind == 'funding' else 'open interest'}"
-            )
         if series.kind in WITHOUT_BAR:
             if series.bar is not None:
                 raise InputError(f"{series.kind} has no bars: received {series.bar!r}, None is allowed")
@@ -262,6 +259,9 @@ class OkxSource:
             raise InputError(f"{series.kind} of {series.symbol}: a bar size is needed, such as 1H")
         else:
             series = Series(series.symbol, series.kind, bars.check(series.bar, series.kind))
+        instrument = self.instrument(series.symbol)
+        if series.kind in _OF_CONTRACTS and instrument.kind == "spot":
+            raise InstrumentError(series.symbol, f"a spot pair has no {_OF_CONTRACTS[series.kind]}")
         return self._walk(instrument, series, start, end)
 
     def _walk(self, instrument: Instrument, series: Series, start: int, end: int) -> Iterator[Page | Hole]:
