@@ -195,6 +195,9 @@ class TradeBars:
             return None
         if not pd.api.types.is_integer_dtype(trades["ts"].dtype):
             raise InputError(f"trades: ts is {trades['ts'].dtype}; whole milliseconds UTC (int64) are needed")
+        for name in ("price", "size"):
+            if not pd.api.types.is_numeric_dtype(trades[name].dtype):
+                raise InputError(f"trades: {name} is {trades[name].dtype}; numbers are needed")
         ts = trades["ts"].to_numpy(np.int64)
         price, size = (trades[name].to_numpy(np.float64, na_value=np.nan) for name in ("price", "size"))
         for name, values in (("price", price), ("size", size)):

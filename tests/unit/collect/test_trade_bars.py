@@ -179,6 +179,7 @@ def test_ends_of_information_bars_move_with_what_is_expected() -> None:
         ({"size": [1.0, float("nan"), 2.0]}, "row 1 has the size nan"),
         ({"ts": [5, 4, 6]}, "row 1 is of 4, earlier"),
         ({"ts": [5.0, 6.0, 7.0]}, "whole milliseconds"),
+        ({"price": ["1", "2", "3"]}, "price is .*; numbers are needed"),
         ({"side": ["buy", "SELL", "buy"]}, "row 1 has the side 'SELL'"),
     ],
 )
