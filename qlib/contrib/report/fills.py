@@ -2,7 +2,7 @@
 
     fills(trades, ["portfolio_analysis/trades.parquet"]) -> {
         "count": 1204, "shown": 1204, "files": [...],
-        "instruments": [["BTC-USDT", 96], ...]        fills of each, most traded first
+        "instruments": [["AAA", 96], ...]             fills of each, most traded first
         "reasons": [["order", 1180], ["volume", 24]],
         "bought": 2.1e6, "sold": 1.9e6, "fee": 4100.0, "slippage": 0.0,
         "largest": [17, 3, ...],                      places of the rows, largest value first
