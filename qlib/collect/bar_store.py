@@ -318,6 +318,10 @@ class BarStore:
         file = folder / "coverage.json"
         text = file.read_text(encoding="utf-8") if file.exists() else ""
         coverage = Coverage.from_json(text, str(file)) if text else Coverage()
+        if not text:
+            coverage.parts = {
+                name: len(_part(folder / f"{name}.parquet", series.kind)["ts"]) for name in self._names(folder)
+            }
         for name in [name for name in coverage.parts if not (folder / f"{name}.parquet").exists()]:
             low, high = _bounds(name)  # somebody took it away, a damaged one perhaps: it is asked for again
             coverage.known = without(coverage.known, union([[low, high]]))

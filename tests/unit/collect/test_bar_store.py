@@ -272,6 +272,23 @@ def test_a_part_that_is_taken_away_is_missing_and_a_damaged_one_is_named(tmp_pat
     assert files(tmp_path) == before
 
 
+def test_without_its_coverage_a_series_is_asked_for_again_and_keeps_its_bars(tmp_path: Path):
+    rows = bars(START + np.arange(30) * 30 * DAY)
+    put(BarStore(tmp_path), X, page(START, START + 900 * DAY, rows))
+    before = files(tmp_path)
+    coverage = BarStore(tmp_path).path(X) / "coverage.json"
+    coverage.write_text("{}")
+    with pytest.raises(StoreError, match=r"coverage.json: cannot be read .* delete this file"):
+        BarStore(tmp_path).missing(X, START, START + DAY)
+    coverage.unlink()
+    store = BarStore(tmp_path)
+    assert store.missing(X, START, START + DAY) == [(START, START + DAY)]
+    assert store.rows(X) == 30
+    put(store, X, page(START + 500 * DAY, START + 900 * DAY, rows))
+    put(store, X, page(START, START + 500 * DAY, rows))
+    assert files(tmp_path) == before
+
+
 def test_what_is_not_stored_is_said_with_what_is(tmp_path: Path):
     put(BarStore(tmp_path), X, page(START, START + HOUR, bars([START])))
     assert len(read_bars(tmp_path, X.symbol, "1h")) == len(read_bars(tmp_path, X.symbol)) == 1

@@ -18,6 +18,7 @@ import pytest
 
 pytest.importorskip("aiohttp", reason="the fake venue needs aiohttp")
 
+from qlib.cli.collect import COMMANDS
 from qlib.cli.main import main
 from qlib.collect.bar_store import BarStore
 from qlib.collect.source import COLUMNS
@@ -336,6 +337,19 @@ def test_the_help_names_every_option_and_the_exit_codes(capsys):
         assert word in said
     assert main(["collect", "--help"]) == 0
     assert "qlib collect COMMAND --help says more" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_of_collect_is_there_and_says_what_it_does(name, capsys):
+    with pytest.raises(SystemExit) as ended:
+        main(["collect", name, "--help"])
+    assert ended.value.code == 0
+    assert "usage: " in capsys.readouterr().out
+
+
+def test_an_unknown_command_gets_the_nearest_spelling(capsys):
+    assert main(["collect", "okex"]) == 2
+    assert capsys.readouterr().err.endswith("; did you mean okx?\n")
 
 
 def test_nothing_secret_is_written_or_said(venue, monkeypatch, capsys):
