@@ -135,7 +135,7 @@ class Http:
         headers: Callable[[str], dict[str, str]] = no_headers,
         secrets: Iterable[str] = (),
     ) -> None:
-        self.base_url = checked_url(base_url.rstrip("/"), trusted=False)
+        self.base_url = checked_url(base_url.rstrip("/"), trusted=False, or_else="")
         self.requests = 0
         self._patience, self._speed, self.headers = patience, speed, headers
         self._secrets = tuple(sorted((text for text in secrets if text), key=len, reverse=True))

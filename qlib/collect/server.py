@@ -73,11 +73,11 @@ def shown(url: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "", ""))
 
 
-def checked_url(url: str, *, trusted: bool) -> str:
+def checked_url(url: str, *, trusted: bool, or_else: str = ", or give the SHA-256 that the file must have") -> str:
     """Return an address that may be asked; InputError says why another may not.
 
     `trusted` tells that a SHA-256 vouches for what comes. Without one, nobody between here and the server may be able
-    to change it.
+    to change it; `or_else` is what one can do then besides using https.
     """
     try:
         parts = urlsplit(str(url))
@@ -90,8 +90,7 @@ def checked_url(url: str, *, trusted: bool) -> str:
         raise InputError(f"the address {shown(url)} carries a user or a password, which logs would keep")
     if not trusted and parts.scheme == "http" and not _is_this_machine(host):
         raise InputError(
-            f"{shown(url)} is not encrypted, and anybody on the way can change what comes: "
-            "use https, or give the SHA-256 that the file must have"
+            f"{shown(url)} is not encrypted, and anybody on the way can change what comes: use https{or_else}"
         )
     return str(url)
 

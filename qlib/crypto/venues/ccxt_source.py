@@ -102,7 +102,7 @@ class CcxtSource:
         self._ccxt = ccxt
         self._exchange = getattr(ccxt, exchange)({"enableRateLimit": True, **given})
         if base_url is not None:
-            checked_url(base_url, trusted=False)
+            checked_url(base_url, trusted=False, or_else="")
             self._exchange.urls["api"] = _moved(self._exchange.urls["api"], base_url)
         self.name = exchange
         self.requests = 0

@@ -211,7 +211,10 @@ class OkxSource:
         exact = table.get(str(text).strip()) or table.get(word)
         if exact is not None and (kind is None or exact.kind == kind or exact.kind != "spot"):
             return exact
-        wanted = symbols.parse(text, kind)
+        try:
+            wanted = symbols.parse(text, kind)
+        except InputError as error:
+            raise InputError(f"{error}{did_you_mean(word, table)}") from None
         if wanted.venue in table:
             return table[wanted.venue]
         raise InstrumentError(
