@@ -73,7 +73,7 @@ class Klines:
         """Return the first and the last opening of its candles; nothing where there is not one."""
         store = BarStore(self.folder)
         parts = sorted(self.note["series"][series_name(self.candles)]["parts"]) if self.bar_store else []
-        waits = bool(self.journals.get(series_name(self.candles)))
+        waits = series_name(self.candles) in self.journals
         if not parts or waits:
             ts = self.read(self.candles)["ts"]
         else:
