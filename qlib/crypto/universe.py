@@ -248,12 +248,14 @@ def turnover(
         tail = np.searchsorted(ends[low:high], ends[high - 1] - DAY_MS, side="right")
         ranked = (count >= max(1, least * days * per_day)) & present[tail:].any(axis=0)
         total = np.where(present, window, 0.0).sum(axis=0)[ranked] / count[ranked] * per_day
+        if not ranked.any():
+            continue
         found = names[ranked]
         tables.append(
             pd.DataFrame({"known": moment, "id": found, "symbol": found, "instrument": found, "volume_24h": total})
         )
     if not tables:
-        raise InputError(f"amount: {_time(ends[0] - bar_ms)} to {_time(ends[-1])} holds no {every} to look back from")
+        raise InputError(f"amount: {_time(ends[0] - bar_ms)} to {_time(ends[-1])} holds no {every} after enough bars")
     return pd.concat(tables, ignore_index=True)
 
 

@@ -104,7 +104,7 @@ def test_the_same_ticker_is_another_coin_at_another_time():
     assert given_to(match(table, swapped)) == {}
 
 
-@settings(max_examples=cases(60, 1500), deadline=None)
+@settings(max_examples=cases(60, 600), deadline=None)
 @given(
     rows=st.lists(
         st.tuples(st.sampled_from("AB"), st.sampled_from([1.0, 1.04, 1.2, 50.0, np.nan]),

@@ -89,7 +89,7 @@ def in_spans(found: Membership, time: int) -> set[str]:
     return {name for name, spans in found.spans.items() if any(a <= stamp <= b for a, b in spans)}
 
 
-@settings(max_examples=cases(60, 1000), deadline=None)
+@settings(max_examples=cases(60, 500), deadline=None)
 @given(coins=snapshots(), rule=rules, freq=st.sampled_from(FREQS))
 def test_members_are_those_of_the_plain_definition(coins: pd.DataFrame, rule: Rule, freq: str):
     if not (coins["instrument"].notna() & (coins["market_cap"] > 0)).any():
@@ -109,7 +109,7 @@ def test_members_are_those_of_the_plain_definition(coins: pd.DataFrame, rule: Ru
     assert as_sets(found, np.array(outside)) == [set(), set()]
 
 
-@settings(max_examples=cases(80, 2000), deadline=None)
+@settings(max_examples=cases(80, 600), deadline=None)
 @given(
     early=snapshots(0, 20 * DAY), late=snapshots(20 * DAY, 40 * DAY), other=snapshots(20 * DAY, 40 * DAY),
     rule=rules, freq=st.sampled_from(FREQS),
