@@ -82,7 +82,7 @@ def main() -> None:
         write_recording(path)
         print(f"{path}: a SYNTHETIC recording, invented by this script")
 
-    done = replay(read_recording(path)[asked.instrument], every=MINUTE, levels=LEVELS, max_silence=SILENCE)
+    done = replay(read_recording(path, asked.instrument), every=MINUTE, levels=LEVELS, max_silence=SILENCE)
     print(done)
 
     frame = done.features.drop(columns=["ts", "known"])

@@ -1,8 +1,8 @@
 """OKX's order books: pushes of the channels `books`, `books5`, `bbo-tbt` and answers of /market/books as messages.
 
     for name, message in messages(push): ...             of one push, as json.loads gives it
-    books = read_recording("books.jsonl.gz")             {"BTC-USDT": [message, ...]}, a push a line
-    replay(books["BTC-USDT"], every=60_000, max_silence=SILENCE)
+    book = read_recording("books.jsonl.gz", "BTC-USDT")  the messages of a file with a push a line, one after the other
+    replay(book, every=60_000, max_silence=SILENCE)
 
 Levels are [price, size, "0", orders]; sizes are contracts for swaps and futures. `books` sends one snapshot and then
 updates, each with the number of the one before (`prevSeqId`); where nothing changes, about every 60 s an update without
@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qlib.collect.order_book import BookMessage, OrderBook
-from qlib.errors import InputError
+from qlib.errors import InputError, MissingDataError, did_you_mean
 
 SILENCE: Final = 70_000  # ms; a heartbeat comes after 60 s
 _SIGNED: Final = 1 << 31
@@ -85,17 +85,28 @@ def checksum(book: OrderBook, message: BookMessage) -> str | None:
     return None if found == message.checksum else f"the checksum is {found}, but {message.checksum} was sent"
 
 
-def read_recording(path: str | Path) -> dict[str, list[BookMessage]]:
-    """Return the books of a recording: one push a line, as JSON; `.gz` is unpacked.
+def read_recording(path: str | Path, instrument: str) -> Iterator[BookMessage]:
+    """Yield the messages of one book out of a recording: one push a line, as JSON; `.gz` is unpacked.
 
-    A last line that has no end was being written when the recorder died: it is left out.
+    One line is held at a time. A last line that has no end was being written when the recorder died: it is left out.
 
-    Raises InputError, which names the line, for a line that is no push.
+    Raises
+    ------
+    InputError
+        A line is no push; the message names it.
+    MissingDataError
+        The recording, read to its end, has no book of this instrument.
     """
-    found: dict[str, list[BookMessage]] = {}
+    seen: set[str] = set()
     for name, message in _lines(Path(path)):
-        found.setdefault(name, []).append(message)
-    return found
+        seen.add(name)
+        if name == instrument:
+            yield message
+    if instrument not in seen:
+        raise MissingDataError(
+            f"{path}: no book of {instrument}; there are {', '.join(sorted(seen)) or 'none'}"
+            f"{did_you_mean(instrument, seen)}"
+        )
 
 
 def _lines(path: Path) -> Iterator[tuple[str, BookMessage]]:

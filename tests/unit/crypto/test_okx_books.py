@@ -13,7 +13,7 @@ from conftest import shared
 
 from qlib.collect.order_book import BookMessage, OrderBook, replay
 from qlib.crypto.venues.okx_books import SILENCE, checksum, messages, read_recording, snapshot_of
-from qlib.errors import InputError
+from qlib.errors import InputError, MissingDataError
 
 
 def recorded(name: str) -> dict[str, Any]:
@@ -84,8 +84,7 @@ def test_a_recording_is_read_but_for_a_line_that_has_no_end(tmp_path: Path, suff
     text = "".join(json.dumps(line) + "\n" for line in lines) + '{"arg": {"chan'
     path = tmp_path / f"books{suffix}"
     path.write_bytes(gzip.compress(text.encode()) if suffix.endswith("gz") else text.encode())
-    books = read_recording(path)
-    done = replay(books["BTC-USDT"], 60_000, levels=(1,), max_silence=SILENCE)
+    done = replay(read_recording(path, "BTC-USDT"), 60_000, levels=(1,), max_silence=SILENCE)
     assert done.features[["bid", "ask", "messages"]].to_numpy().tolist() == [[99.5, 100.0, 2.0]]
 
 
@@ -96,4 +95,11 @@ def test_a_line_that_is_no_push_is_named(tmp_path: Path, line: str) -> None:
     path = tmp_path / "books.jsonl"
     path.write_text(json.dumps(push(1, -1, 0, "snapshot")) + f"\n{line}\n")
     with pytest.raises(InputError, match="line 2"):
-        read_recording(path)
+        list(read_recording(path, "BTC-USDT"))
+
+
+def test_a_recording_without_the_instrument_says_what_it_has(tmp_path: Path) -> None:
+    path = tmp_path / "books.jsonl"
+    path.write_text(json.dumps(push(1, -1, 0, "snapshot")) + "\n")
+    with pytest.raises(MissingDataError, match="no book of BTC-USDC; there are BTC-USDT; did you mean BTC-USDT?"):
+        list(read_recording(path, "BTC-USDC"))
