@@ -297,6 +297,7 @@ class Coins:
         if interval not in {"", "hourly", "daily", "5m"}:
             raise _refused(400, "invalid interval")
         past, span = self.past.get(name), last - first
+        first = max(first, int(past.ts[0]) if past is not None else last)  # nothing was before
         step = {"": 0, "5m": 5 * MINUTE, "hourly": HOUR, "daily": DAY}[interval]
         step = step or (5 * MINUTE if span <= DAY else HOUR if span <= 90 * DAY else DAY)
         moments = np.arange(-(-first // step) * step, last + 1, step, dtype=np.int64)
@@ -366,9 +367,9 @@ def _unix(params: Params, name: str) -> int:
     if not value:
         raise _refused(422, f"Missing parameter {name}")
     if value.isdecimal():
-        return int(value) * 1000
+        return min(int(value), 1 << 40) * 1000
     try:
         moment = datetime.fromisoformat(value)
     except ValueError:
         raise _refused(400, f"invalid {name}") from None
-    return int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000)
+    return max(0, int((moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() * 1000))

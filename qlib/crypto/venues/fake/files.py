@@ -49,7 +49,7 @@ def listing(view: View, params: Mapping[str, str]) -> list[str]:
     if step not in {"daily", "monthly"}:
         raise Refusal("51000", "Parameter dateAggrType error", 400)
     begin, end = (_needed(params, key) for key in ("begin", "end"))
-    if not (begin.isdecimal() and end.isdecimal() and int(begin) <= int(end)):
+    if not (begin.isdecimal() and end.isdecimal() and int(begin) <= int(end) < 1 << 45):
         raise Refusal("51000", "Parameter begin or end error", 400)
     column = "instIdList" if kind in {"SPOT", "MARGIN"} else "instFamilyList"
     wanted = _needed(params, column).split(",")

@@ -31,6 +31,7 @@ from qlib.crypto.venues.fake.bars import (
 from qlib.crypto.venues.fake.market import TYPES, candle_columns
 from qlib.crypto.venues.fake.view import Refusal, View, dumps
 
+LATEST: Final = 1 << 62  # no number of the venue is larger, and no array holds larger ones
 RECENT: Final = 1440  # bars that /market/candles and its like reach back
 Params = Mapping[str, str]
 
@@ -61,7 +62,7 @@ def _moment(params: Params, name: str) -> int | None:
         return None
     if not value.isdecimal():
         raise _parameter(name)
-    return int(value)
+    return min(int(value), LATEST)
 
 
 def _limit(view: View, path: str, params: Params) -> int:

@@ -162,12 +162,12 @@ class FakeVenue:
     @property
     def connections(self) -> int:
         """How many WebSocket connections are open."""
-        return 0 if self._sockets is None else len(self._sockets.lines)
+        return 0 if self._sockets is None else len(self._sockets.open)
 
     @property
     def subscriptions(self) -> list[dict[str, str]]:
         """Arguments of all subscriptions that stand."""
-        lines = [] if self._sockets is None else list(self._sockets.lines.values())
+        lines = [] if self._sockets is None else [connection.line for connection in list(self._sockets.open)]
         return [subscription.arg for line in lines for subscription in list(line.subscriptions.values())]
 
     def put(self, kind: str, name: str, bar: str, frame: pd.DataFrame) -> None:
@@ -230,7 +230,12 @@ class FakeVenue:
     async def _serve(self, ready: threading.Event) -> None:
         self._loop, self._stopping = asyncio.get_running_loop(), asyncio.Event()
         self._sockets = Sockets(
-            self.desk.view, lambda: self.now, lambda: self._now is None, lambda: self.faults, self._silence
+            self.desk.view,
+            clock=lambda: self.now,
+            runs=lambda: self._now is None,
+            faults=lambda: self.faults,
+            silence=self._silence,
+            failed=self.failures.append,
         )
         runner = web.ServerRunner(web.Server(self._handle, access_log=None), handle_signals=False, shutdown_timeout=0.1)
         await runner.setup()
@@ -239,19 +244,10 @@ class FakeVenue:
             await site.start()
             self.url = self.desk.url = f"http://127.0.0.1:{runner.addresses[0][1]}"
             ready.set()
-            pushing = asyncio.create_task(self._push())
             await self._stopping.wait()
-            pushing.cancel()
             await self._sockets.disconnect(None)
         finally:
             await runner.cleanup()
-
-    async def _push(self) -> None:
-        assert self._sockets is not None
-        try:
-            await self._sockets.run()
-        except Exception as error:
-            self.failures.append(error)
 
     # --- one request
 

@@ -133,6 +133,8 @@ class Line:
         if channel in {"instruments", "status"}:
             return None if channel == "status" or arg.get("instType") in TYPES else wrong
         name = arg.get("instId", "")
+        if not isinstance(name, str):
+            return wrong
         if kind == "index" or channel == "index-tickers":
             return None if name in view.market.indices() else wrong
         return None if name in view.market.instruments and view.market.traded(name, now) else wrong
