@@ -220,7 +220,7 @@ class BarStore:
         with state.busy:
             self._fold(series, state)
             with self._told(series):
-                self._export(series, changed=bool(state.changes.added or state.changes.revised))
+                self._export(series)
             changes, state.changes = state.changes, Changes()
         with self._opening:
             del self._states[series]
@@ -267,9 +267,8 @@ class BarStore:
         """
         folder = self.path(series)
         low, high = (-math.inf if start is None else start), (math.inf if end is None else end)
-        entries = read_journal(
-            folder / "journal", series.kind
-        )  # before the parts: it may be folded into them meanwhile
+        # the journal before the parts: it may be folded into them meanwhile
+        entries = read_journal(folder / "journal", series.kind)
         new = _joined(series.kind, [entry.rows for entry in entries])
         old = [_part(folder / f"{name}.parquet", series.kind) for name in self._names(folder, low, high)]
         rows = _merged(series.kind, _joined(series.kind, old), new)[0]
@@ -372,14 +371,16 @@ class BarStore:
         path = self.path(series) / "revisions.jsonl"
         before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
         new = [json.dumps({"ts": one.ts, "old": _plain(one.old), "new": _plain(one.new)}) for one in revisions]
-        lines = before + [line for line in new if line not in before]  # twice after a kill between here and the part
-        if len(lines) > len(before):
-            replace_file(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
+        lines = list(dict.fromkeys(before + new))  # twice after a kill between here and the part
+        replace_file(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
 
-    def _export(self, series: Series, *, changed: bool) -> None:
-        """Write the CSV file, part by part."""
+    def _export(self, series: Series) -> None:
+        """Write the CSV file, part by part, where it is wanted and older than a part."""
         path, folder = self.csv_path(series), self.path(series)
-        if not (path.exists() and changed) and not (self.format == "csv" and (changed or not path.exists())):
+        written = path.stat().st_mtime_ns if path.exists() else -1
+        if written < 0 and self.format != "csv":
+            return
+        if written >= max((one.stat().st_mtime_ns for one in folder.glob("*.parquet")), default=0):
             return
 
         def write(file: IO[bytes]) -> None:

@@ -12,6 +12,8 @@ stops between two pages.
 
 from __future__ import annotations
 
+import csv
+import io
 import queue
 import threading
 import time
@@ -79,8 +81,8 @@ class Summary:
     def __str__(self) -> str:
         return self.text()
 
-    def text(self, holes: int | None = None) -> str:
-        """Return it in words; with `holes`, of many only the first of each series (`write_holes` has them all)."""
+    def text(self, most: int | None = None) -> str:
+        """Return it in words; of many holes and revisions `most` are named, the files have them all."""
         added = sum(changes.added for changes in self.changes.values())
         withdrawn = {series: changes.withdrawn for series, changes in self.changes.items() if changes.withdrawn}
         lines = [
@@ -88,11 +90,13 @@ class Summary:
         ]
         if self.revised:
             lines.append(f"revised by the venue: {len(self.revised)} (replaced; the old values are in revisions.jsonl)")
-            lines += [f"  {one}" for one in self.revised]
+            lines += [f"  {one}" for one in self.revised[:most]]
+            if most is not None and len(self.revised) > most:
+                lines.append(f"  and {len(self.revised) - most:,} more")
         if withdrawn:
             lines.append("stored, but not shown by the venue any more (kept):")
             lines += [f"  {shown(series)}: {count} rows" for series, count in withdrawn.items()]
-        lines += self._holes(holes)
+        lines += self._holes(most)
         if self.failed:
             lines.append(f"not complete: {len(self.failed)} (run the same command again: it asks for the rest only)")
             lines += [f"  {shown(series)}: {why}" for series, why in self.failed.items()]
@@ -112,13 +116,14 @@ class Summary:
 
     def write_holes(self, path: Path) -> None:
         """Write every hole with its reason as CSV; times are UTC, as text and in ms."""
-        lines = ["symbol,kind,bar,start,end,start_ms,end_ms,bars,reason"]
+        text = io.StringIO()
+        table = csv.writer(text, lineterminator="\n")
+        table.writerow(["symbol", "kind", "bar", "start", "end", "start_ms", "end_ms", "bars", "reason"])
         for series, gaps in self.gaps.items():
             for gap, bars in gaps:
-                words = (series.symbol, series.kind, series.bar or "", time_text(gap.start), time_text(gap.end),
-                         gap.start, gap.end, bars or "", f'"{gap.reason}"')  # fmt: skip
-                lines.append(",".join(map(str, words)))
-        replace_file(path, lambda file: file.write(("\n".join(lines) + "\n").encode()))
+                times = (time_text(gap.start), time_text(gap.end), gap.start, gap.end)
+                table.writerow([series.symbol, series.kind, series.bar, *times, bars or None, gap.reason])
+        replace_file(path, lambda file: file.write(text.getvalue().encode()))
 
 
 def gap_text(series: Series, gap: Gap, bars: int = 0) -> str:

@@ -257,6 +257,21 @@ def test_csv_on_request_holds_every_digit_and_stays_up_to_date(tmp_path: Path):
     pd.testing.assert_frame_equal(read_bars(tmp_path, X.symbol, "1H"), frame(rows), check_exact=True)
 
 
+def test_a_kill_before_the_csv_was_written_is_made_up_for_by_the_next_run(tmp_path: Path, monkeypatch):
+    rows = bars(START + np.arange(50) * HOUR)
+    put(BarStore(tmp_path, "csv"), X, page(START, START + 30 * HOUR, rows))
+    monkeypatch.setattr(BarStore, "_export", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        put(BarStore(tmp_path), X, page(START + 30 * HOUR, START + 50 * HOUR, rows))
+    monkeypatch.undo()
+    put(BarStore(tmp_path), X)
+    path = BarStore(tmp_path).csv_path(X)
+    pd.testing.assert_frame_equal(from_text(path), frame(rows), check_exact=True)
+    before = path.stat().st_mtime_ns
+    put(BarStore(tmp_path, "csv"), X, page(START, START + 50 * HOUR, rows))
+    assert path.stat().st_mtime_ns == before, "nothing has changed"
+
+
 def test_a_part_that_is_taken_away_is_missing_and_a_damaged_one_is_named(tmp_path: Path):
     rows = bars(START + np.arange(30) * 30 * DAY)
     put(BarStore(tmp_path), X, page(START, START + 900 * DAY, rows))

@@ -152,7 +152,7 @@ def test_the_summary_lists_every_hole_with_its_reason(tmp_path: Path):
     ]
     summary.write_holes(tmp_path / "holes.csv")
     assert (tmp_path / "holes.csv").read_text().splitlines()[2] == (
-        f'X,candles,1H,2026-01-01 20:00,2026-01-01 23:00,{START + 20 * HOUR},{START + 23 * HOUR},3,"hole at the venue"'
+        f"X,candles,1H,2026-01-01 20:00,2026-01-01 23:00,{START + 20 * HOUR},{START + 23 * HOUR},3,hole at the venue"
     )
 
 
