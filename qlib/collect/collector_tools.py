@@ -37,33 +37,38 @@ SYMBOLS_VARIABLE: Final = "QLIB_SYMBOLS_"  # + HS, US, IN, BR, EN_FUND
 
 
 # ---------------------------------------------------------------------- lists of symbols
+def text_of(source: str | os.PathLike[str]) -> str:
+    """Return what a file or an address holds, as text.
+
+    Raises InputError where there is no such file, RunError where the server does not answer.
+    """
+    place = str(source)
+    if not re.match(r"https?://", place):
+        path = Path(place).expanduser()
+        if not path.is_file():
+            raise InputError(f"{path} is no file")
+        return path.read_text(encoding="utf-8")
+    patience = Patience()
+
+    def attempt() -> str:
+        with ask(place, patience=patience, trusted=False) as answer:
+            return str(answer.content.decode("utf-8"))
+
+    try:
+        return repeated(attempt, patience=patience, name=shown(place))
+    except AgainError as error:
+        raise RunError(f"{shown(place)}: {error}; given up after {patience.attempts} attempts") from None
+
+
 def symbols_from(source: str | os.PathLike[str]) -> list[str]:
     """Return the symbols of a file or an address: one a line, what follows a comma or a tab is ignored.
 
     Raises InputError where there are none, RunError where the server does not answer.
     """
-    text = str(source)
-    if re.match(r"https?://", text):
-        patience = Patience()
-
-        def attempt() -> str:
-            with ask(text, patience=patience, trusted=False) as answer:
-                return str(answer.content.decode("utf-8"))
-
-        try:
-            content = repeated(attempt, patience=patience, name=shown(text))
-        except AgainError as error:
-            raise RunError(f"{shown(text)}: {error}; given up after {patience.attempts} attempts") from None
-        place = shown(text)
-    else:
-        path = Path(text).expanduser()
-        if not path.is_file():
-            raise InputError(f"symbols: {path} is no file; one with a symbol a line is needed")
-        content, place = path.read_text(encoding="utf-8"), str(path)
-    lines = (re.split(r"[,\t]", line, maxsplit=1)[0].strip() for line in content.splitlines())
+    lines = (re.split(r"[,\t]", line, maxsplit=1)[0].strip() for line in text_of(source).splitlines())
     symbols = sorted({line for line in lines if line and not line.startswith("#")})
     if not symbols:
-        raise InputError(f"symbols: {place} holds none; one a line is needed")
+        raise InputError(f"symbols: {shown(str(source))} holds none; one a line is needed")
     return symbols
 
 

@@ -15,6 +15,7 @@ from qlib.collect.collector_tools import (
     symbol_prefix_to_sufix,
     symbol_suffix_to_prefix,
 )
+from qlib.contrib.collectors.index_lists import get_instruments
 from qlib.contrib.collectors.yahoo import get_calendar_list
 
 __all__ = [
@@ -28,6 +29,7 @@ __all__ = [
     "get_en_fund_symbols",
     "get_hs_stock_symbols",
     "get_in_stock_symbols",
+    "get_instruments",
     "get_trading_date_by_shift",
     "get_us_stock_symbols",
     "symbol_prefix_to_sufix",

@@ -37,6 +37,7 @@ from qlib.collect.collector_tools import (
 )
 from qlib.collect.collectors import BaseCollector, BaseNormalize, BaseRun, Normalize, today
 from qlib.collect.dump import dump_update
+from qlib.contrib.collectors.index_lists import INDICES, get_instruments, variable
 from qlib.data.calendar import read_calendar
 from qlib.data.storage.binary import read_bin
 from qlib.errors import InputError, MissingDataError, RunError, did_you_mean
@@ -602,7 +603,8 @@ class Run(BaseRun):
         exists_skip
             Taken for the sake of Qlib's command lines: a store that is there is always used, and none is downloaded.
 
-        Downloads, normalizes and dumps in folders of its own; `source_dir` and `normalize_dir` stay as they are.
+        Downloads, normalizes and dumps in folders of its own; `source_dir` and `normalize_dir` stay as they are. The
+        market files of the region's indices are written for which QLIB_INDEX_<NAME>_MEMBERS and _CHANGES name lists.
         Raises RunError after the store was updated, where some instruments could not be.
         """
         if self.interval != BaseCollector.INTERVAL_1d:
@@ -638,5 +640,10 @@ class Run(BaseRun):
                 logger.info(f"{qlib_data_1d_dir}: nothing came after {last.date()}")
         finally:
             shutil.rmtree(work, ignore_errors=True)
+        for index in INDICES.get(f"{self.region.lower()}_index", ()):
+            if all(os.environ.get(variable(index, what)) for what in ("members", "changes")):
+                get_instruments(qlib_data_1d_dir, index, market_index=f"{self.region.lower()}_index")
+            else:
+                logger.info(f"{index}: no lists are named, so its market file stays as it is")
         if failed:
             raise RunError(f"{qlib_data_1d_dir} was updated, but not with everything: {'; '.join(failed)}")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +19,7 @@ from qlib.collect.index_files import IndexBase
 from qlib.data.storage.instruments import read_instruments
 from qlib.errors import InputError, MissingDataError
 
+ROOT = Path(__file__).resolve().parents[3]
 DATES = pd.date_range("2024-01-01", periods=30)
 
 
@@ -75,6 +79,36 @@ def test_the_members_of_today_are_a_file_of_their_own(tmp_path: Path):
         Told(tmp_path, ["aaa"], [("aaa", "added", DATES[3])]).parse_instruments()
     with pytest.raises(InputError, match="gave no members"):
         Told(tmp_path, [], []).parse_instruments()
+
+
+def test_the_commands_of_an_index(tmp_path: Path):
+    (tmp_path / "m.txt").write_text("AAA,Company\nCCC\n")
+    (tmp_path / "c.csv").write_text("date,symbol,type\n2024-01-10,AAA,add\n2024-01-09,BBB,remove\n2024-01-02,BBB,add\n")
+    script = ROOT / "scripts" / "data_collector" / "us_index" / "collector.py"
+
+    def call(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, str(script), "--qlib_dir", "store", *words], cwd=tmp_path, check=False,
+            env={**os.environ, "HOME": str(tmp_path), **more}, capture_output=True, text=True,
+        )  # fmt: skip
+
+    lists = {"QLIB_INDEX_SP500_MEMBERS": "m.txt", "QLIB_INDEX_SP500_CHANGES": "c.csv"}
+    assert call("--index_name", "sp500", **lists).returncode == 0
+    file = tmp_path / "store" / "instruments" / "sp500.txt"
+    assert file.read_text() == "AAA\t2024-01-10\t2099-12-31\nBBB\t2024-01-02\t2024-01-09\nCCC\t2024-01-02\t2099-12-31\n"
+    words = ("--members", "m.txt", "--changes", "c.csv", "--start", "2020-01-01", "--freq", "1min")
+    assert call("--index_name", "SP500", *words, "--method", "save_new_companies").returncode == 0
+    lines = file.with_name("sp500_only_new.txt").read_text().splitlines()
+    assert lines[0] == "AAA\t2020-01-01 00:00:00\t2099-12-31 23:59:00"
+    for wrong, said in (
+        (("--index_name", "SP50"), "did you mean SP500"),
+        (("--index_name", "DJIA"), "QLIB_INDEX_DJIA_CHANGES"),
+        (("--index_name", "SP500", *words, "--method", "parse"), "parse_instruments, save_new_companies are allowed"),
+        (("--index_name", "SP500", "--members", "m.txt", "--changes", "m.txt"), "has no column 'symbol'"),
+    ):
+        done = call(*wrong)
+        assert done.returncode == 2, done.stderr
+        assert said in done.stderr
 
 
 def test_dates_count_by_the_witness_of_the_files_that_were_alive(tmp_path: Path):

@@ -79,7 +79,15 @@ def test_from_the_server_to_the_features(tmp_path: Path):
         np.testing.assert_allclose(mine["$change"][traded], change, rtol=1e-4, atol=1e-7)
 
 
-def test_an_update_goes_on_at_the_stored_scale_whatever_was_paid_out_since(tmp_path: Path):
+def test_an_update_goes_on_at_the_stored_scale_whatever_was_paid_out_since(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    lists = tmp_path / "lists"
+    lists.mkdir()
+    (lists / "members.txt").write_text("AAA\nNEW\n")
+    (lists / "changes.csv").write_text("symbol,type,date\nAAA,add,2024-01-02\nNEW,add,2024-03-20\n")
+    monkeypatch.setenv("QLIB_INDEX_SP500_MEMBERS", str(lists / "members.txt"))
+    monkeypatch.setenv("QLIB_INDEX_SP500_CHANGES", str(lists / "changes.csv"))
     raw, dividends = {"AAA": prices(3), "NEW": prices(4)}, {"2024-03-12": 0.05}
     charts = Charts({"AAA": seen_on(raw["AAA"], dividends, "2024-03-05")}, zone=NEW_YORK, now="2024-03-05 17:00")
     store = tmp_path / "store"
@@ -103,7 +111,9 @@ def test_an_update_goes_on_at_the_stored_scale_whatever_was_paid_out_since(tmp_p
     np.testing.assert_allclose(mine["$volume"] * mine["$factor"], raw["AAA"]["volume"], rtol=1e-6)
     np.testing.assert_allclose(mine["$change"].iloc[1:], worth.pct_change().iloc[1:], rtol=1e-3, atol=1e-7)
     assert stored(store, ["NEW"], ["$close"])["$close"].iloc[0] == 1
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["normalize", "source", "store"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["lists", "normalize", "source", "store"]
+    members = D.list_instruments(D.instruments("sp500"), start_time="2024-01-01", end_time="2024-03-29")
+    assert members["NEW"] == [(pd.Timestamp("2024-03-20"), pd.Timestamp("2024-03-29"))]
 
 
 def test_an_instrument_without_a_common_date_is_named_and_the_others_are_stored(tmp_path: Path):
