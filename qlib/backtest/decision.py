@@ -72,9 +72,9 @@ class Order:
             raise InputError(
                 f"direction of an order: received {self.direction!r}; allowed are Order.BUY and Order.SELL"
             )
-        if self.amount < 0:
+        if not self.amount >= 0:
             raise InputError(
-                f"amount of an order: received {self.amount!r} for {self.stock_id}; an amount is never negative, "
+                f"amount of an order: received {self.amount} for {self.stock_id}; a number of at least 0 is allowed, "
                 "the direction says buy or sell"
             )
         self.deal_amount = 0.0

@@ -70,10 +70,16 @@ def load_quotes(
         quote = _with_extra(quote, extra_quote, market, quote_cls)
     if not len(quote.instruments) or not len(quote.times) or np.isnan(quote.fields["$close"]).all():
         raise MissingDataError(
-            f"the exchange has no {freq} close of {_short(codes)} from {start_time} to {end_time}: "
-            "look at provider_uri, codes, freq and the dates"
+            f"the exchange has no {freq} close of {_short(codes)} from {start_time} to {end_time}, and the calendar "
+            f"has bars from {_ends(provider, freq)}: look at provider_uri, codes, freq and the dates"
         )
     return quote
+
+
+def _ends(provider: Any, freq: str) -> str:
+    """First and last bar of the calendar, in words."""
+    bars = provider.locate(freq, False).stamps
+    return f"{bars[0]} to {bars[-1]}" if len(bars) else "nowhere"
 
 
 def _short(codes: Any) -> str:

@@ -66,6 +66,10 @@ ROWS: dict[str, tuple[tuple[Site, ...], tuple[str, ...]]] = {
         (("contrib/strategy/signal_strategy.py", "BaseSignalStrategy._check_signal"),),
         ("scores none of which can be used: other dates, no quotes",),
     ),
+    "useless orders": (
+        (("contrib/strategy/rule_strategy.py", "FileOrderStrategy._check_orders"),),
+        ("a list of orders none of which can be given: other times, no quotes",),
+    ),
     "first bar of a step": (
         (("contrib/strategy/deciding.py", "first_bar"),),
         ("orders of a step that spans several bars (a day in half-hours)",),

@@ -28,7 +28,10 @@ from qlib.contrib.strategy.splitting import (
     nearest_lots,
 )
 from qlib.errors import ConfigError, InputError
+from qlib.log import get_module_logger
 from qlib.strategy.base import BaseStrategy
+
+logger = get_module_logger("strategy")
 
 
 class TWAPStrategy(SplitStrategy):
@@ -299,6 +302,9 @@ class FileOrderStrategy(BaseStrategy):
         "buy", "sell" or a number (above 0 buys).
     trade_range
         Part of the step in which the orders may be executed: a TradeRange, or (first, last) inner step.
+
+    Before the first step ConfigError is raised where no order of the list can be given (under compat="qlib" it is
+    warned of); a part of them at other times, or for instruments without quotes, is warned of.
     """
 
     def __init__(
@@ -318,6 +324,38 @@ class FileOrderStrategy(BaseStrategy):
         orders["amount"] = _amounts(orders)
         self.order_df = orders.set_index(["datetime", "instrument"])
         self.trade_range = trade_range
+
+    def reset(
+        self,
+        level_infra: LevelInfrastructure | None = None,
+        common_infra: CommonInfrastructure | None = None,
+        outer_trade_decision: BaseTradeDecision | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Begin anew with what is given; called before a range of steps."""
+        super().reset(level_infra, common_infra, outer_trade_decision, **kwargs)
+        known = hasattr(self, "common_infra") or self._trade_exchange is not None
+        if level_infra is not None and known and len(self.order_df):
+            self._check_orders()
+
+    def _check_orders(self) -> None:
+        """Raise where no order can be given, and warn of those that cannot."""
+        calendar, exchange = self.trade_calendar, self.trade_exchange
+        starts = [calendar.get_step_time(step)[0] for step in range(calendar.get_trade_len())]
+        times, names = (self.order_df.index.get_level_values(level) for level in ("datetime", "instrument"))
+        for good, what in (
+            (times.isin(starts), f"at a time at which a step starts ({starts[0]} to {starts[-1]})"),
+            (names.astype(str).isin(list(exchange.quote.column)), "of an instrument with quotes"),
+        ):
+            if good.all():
+                continue
+            time, name = self.order_df.index[int(np.argmin(good))]
+            missing, count = int((~good).sum()), len(good)
+            which = f"none of its {count} orders is" if missing == count else f"{missing} of its {count} orders are not"
+            sentence = f"list of orders: {which} {what}, the first of these is {name} at {time}: they are never given"
+            if missing == count and exchange.compat != "qlib":
+                raise ConfigError(sentence)
+            logger.warning(sentence)
 
     def generate_trade_decision(self, execute_result: list[Any] | None = None) -> BaseTradeDecision:  # noqa: ARG002
         """Return the orders listed for the start of this step."""
@@ -343,7 +381,7 @@ def _amounts(orders: pd.DataFrame) -> pd.Series:
     if len(wrong):
         row = orders.iloc[wrong[0]]
         raise InputError(
-            f"list of orders: the amount of {row['instrument']} at {row['datetime']} is {row['amount']!r}; "
+            f"list of orders: the amount of {row['instrument']} at {row['datetime']} is {row['amount']}; "
             "a finite number of at least 0 is allowed, the direction says buy or sell"
         )
     return amounts.astype(float)

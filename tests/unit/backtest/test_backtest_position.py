@@ -180,7 +180,7 @@ def test_a_history_behaves_like_a_dict():
 
 
 def test_orders_check_themselves():
-    with pytest.raises(InputError, match="received -5 for A; an amount is never negative"):
+    with pytest.raises(InputError, match="received -5 for A; a number of at least 0 is allowed"):
         order("A", -5, Order.BUY)
     with pytest.raises(InputError, match="direction of an order: received 2"):
         order("A", 5, 2)
