@@ -45,7 +45,7 @@ from qlib.collect.bar_store import time_text
 from qlib.collect.coverage import union, without
 from qlib.collect.dump_report import DumpReport
 from qlib.collect.dump_run import ALL, Run
-from qlib.collect.kline_bars import NEVER, bars_of, check_whole
+from qlib.collect.kline_bars import NEVER, bars_to_store, check_whole
 from qlib.collect.klines import ALWAYS, Klines, freq_of, inventory, part_range
 from qlib.collect.sources import Part, Reading
 from qlib.data.calendar import always_open_calendar
@@ -202,7 +202,7 @@ def _dump(
 ) -> DumpReport:
     made: dict[str, list[int]] = {}
     parts: list[Part] = [
-        functools.partial(bars_of, now[name], since[name], size, times, made) for name in sorted(since)
+        functools.partial(bars_to_store, now[name], since[name], size, times, made) for name in sorted(since)
     ]
     command = ALL if done.whole else MERGE
     report = Run(command, change, Reading(freq=size), times.astype("M8[ms]").astype("M8[s]")).go(parts, max_workers)

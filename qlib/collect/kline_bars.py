@@ -1,7 +1,7 @@
 """The bars of one symbol as a store keeps them: on the grid, with what was known when each was over.
 
-    [bars] = bars_of(klines, NEVER, Freq("1H"), times, made)          all of it
-    [bars] = bars_of(klines, since, Freq("1H"), times, made)          the bars from `since` (ms) on
+    [bars] = bars_to_store(klines, NEVER, Freq("1h"), times, made)          all of it
+    [bars] = bars_to_store(klines, since, Freq("1h"), times, made)          the bars from `since` (ms) on
 
 What belongs to which bar is told in qlib/collect/convert.py.
 """
@@ -25,8 +25,8 @@ from qlib.utils.time import Freq
 NEVER: Final = -(2**62)  # ms; long before the first bar of all
 
 
-def bars_of(entry: Klines, since: int, size: Freq, times: np.ndarray, made: dict[str, list[int]]) -> list[Bars]:
-    """Return the bars of a symbol from `since` on; bars off the grid are among them.
+def bars_to_store(entry: Klines, since: int, size: Freq, times: np.ndarray, made: dict[str, list[int]]) -> list[Bars]:
+    """Return the bars of a symbol from `since` (ms) on; bars off the grid are among them.
 
     Parameters
     ----------
@@ -37,66 +37,73 @@ def bars_of(entry: Klines, since: int, size: Freq, times: np.ndarray, made: dict
     """
     first, last = entry.note["first"], entry.note["last"]
     step = 1000 * size.seconds + (0 if size.intraday else 3 * 86_400_000)  # months differ
-    start = None if since == NEVER else max(since, first) - step
-    candles = entry.read(entry.candles, start, last + 1)  # a collector may be at work
+    start = None if since == NEVER else max(since, first) - step  # one bar more, for `change`
+    candles = entry.read(entry.candles, start, last + 1)  # not what a collector at work adds meanwhile
     low = times.searchsorted(first if start is None else max(start, first))
     opens = times[low : times.searchsorted(last, "right")]
-    ends = Grid.of().ends(opens.astype("M8[ms]").astype("M8[ns]"), size).astype("M8[ms]").astype(np.int64)
-    ts = candles["ts"].to_numpy()
-    at = opens.searchsorted(ts)
-    on_grid = np.isin(ts, opens)
-    columns = {name: _placed(candles[name].to_numpy(np.float64), at, on_grid, len(opens)) for name in PLAIN}
-    columns["change"] = columns["close"] / np.concatenate([[np.nan], columns["close"][:-1]]) - 1
-    columns["factor"] = np.where(np.isnan(columns["close"]), np.nan, 1.0)
-    columns["paused"] = _placed(1.0 - candles["traded"].to_numpy(np.float64), at, on_grid, len(opens))
-    counted = [len(ts), 0, 0]
-    if entry.others["funding"]:
-        series = entry.others["funding"][0]
+    on_grid = np.isin(candles["ts"].to_numpy(), opens)
+    columns = _prices(candles[on_grid], opens)
+    columns |= _joined(entry, start, opens, _ends(opens, size))
+    count = columns.get("funding_count", np.empty(0))
+    made[entry.symbol] = [len(candles), int(np.nansum(count)), int((count > 1).sum())]
+    off = candles[~on_grid & (candles["ts"] >= since).to_numpy()]
+    check_whole(off["ts"].to_numpy(), entry)
+    here = opens >= since
+    fields = entry.note["fields"]
+    strange = [off[name].to_numpy(np.float64) if name in off else np.full(len(off), np.nan) for name in fields]
+    values = np.array([np.concatenate([columns[name][here], more]) for name, more in zip(fields, strange, strict=True)])
+    moments = np.concatenate([opens[here], off["ts"].to_numpy()]).astype("M8[ms]").astype("M8[s]")
+    where = f"{entry.candles.bar} of {entry.symbol}"
+    return [checked(entry.symbol, where, moments, fields, _single(values, where), size)]
+
+
+def _prices(candles: pd.DataFrame, opens: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the fields that come from candles; NaN at openings without one."""
+    at = opens.searchsorted(candles["ts"].to_numpy())
+    columns = {}
+    for name in (*PLAIN, "traded"):
+        columns[name] = np.full(len(opens), np.nan)
+        columns[name][at] = candles[name].to_numpy(np.float64)
+    close = columns["close"]
+    columns["change"] = close / np.concatenate([[np.nan], close[:-1]]) - 1
+    columns["factor"] = np.where(np.isnan(close), np.nan, 1.0)
+    columns["paused"] = 1.0 - columns.pop("traded")
+    return columns
+
+
+def _joined(entry: Klines, start: int | None, opens: np.ndarray, ends: np.ndarray) -> dict[str, np.ndarray]:
+    """Return the fields that come from other series."""
+    columns = {}
+    for series in entry.others["funding"]:
         paid = entry.read(series, start)
-        stamps, rates = paid["ts"].to_numpy(), paid["rate"].to_numpy()
-        known = entry.known(series) if entry.bar_store else _between(stamps, opens, ends)
-        columns["funding"], columns["funding_count"] = funding_of(stamps, rates, opens, ends, known)
-        counted[1:] = [int(np.nansum(columns["funding_count"])), int((columns["funding_count"] > 1).sum())]
+        ts, rate = paid["ts"].to_numpy(), paid["rate"].to_numpy()
+        known = entry.known(series) if entry.bar_store else _between(ts, opens, ends)
+        columns["funding"], columns["funding_count"] = funding_of(ts, rate, opens, ends, known)
     for name, value in (("mark", "close"), ("oi", "oi_base")):
         if entry.others[name]:
             columns[name] = _at_end(entry, entry.others[name], value, ends, start)
-    made[entry.symbol] = counted
-    if since != NEVER:
-        kept = opens >= since
-        opens, columns = opens[kept], {name: values[kept] for name, values in columns.items()}
-    off = candles[~on_grid]
-    check_whole(off["ts"].to_numpy(), entry)
-    if since != NEVER:
-        off = off[off["ts"] >= since]
-    values = np.array([columns[name] for name in entry.note["fields"]])
-    extra = np.array([_of(off, name) for name in entry.note["fields"]]).reshape(len(values), len(off))
-    seconds = np.concatenate([opens, off["ts"].to_numpy()])
-    values = np.concatenate([values, extra], axis=1)
-    values[np.isnan(values)] = np.nan  # one NaN, bit for bit
+    return columns
+
+
+def _single(values: np.ndarray, where: str) -> np.ndarray:
+    """Return values as a store holds them, with one kind of NaN, bit for bit."""
     with np.errstate(over="ignore"):
-        exact, values = values, values.astype(np.float32)
-    if (np.isinf(values) & np.isfinite(exact)).any():
-        raise InputError(f"{entry.symbol}: a value of {exact[np.isinf(values)][0]:g} is too large for float32")
-    moments = seconds.astype("M8[ms]").astype("M8[s]")
-    return [
-        checked(entry.symbol, f"{entry.candles.bar} of {entry.symbol}", moments, entry.note["fields"], values, size)
-    ]
+        single = values.astype(np.float32)
+    if (lost := np.isinf(single) & np.isfinite(values)).any():
+        raise InputError(f"{where}: a value of {values[lost][0]:g} is too large for float32")
+    single[np.isnan(single)] = np.nan
+    return single
+
+
+def _ends(opens: np.ndarray, size: Freq) -> np.ndarray:
+    """Return when bars are over, int64 ms."""
+    return Grid.of().ends(opens.astype("M8[ms]").astype("M8[ns]"), size).astype("M8[ms]").astype(np.int64)
 
 
 def check_whole(ts: np.ndarray, entry: Klines) -> None:
     """Raise InputError for a bar that opens between two seconds, which no calendar holds."""
     if len(odd := ts[ts % 1000 != 0]):
         raise InputError(f"{entry.symbol}: a bar opens at {odd[0]} ms; bars open at whole seconds")
-
-
-def _of(frame: pd.DataFrame, name: str) -> np.ndarray:
-    return frame[name].to_numpy(np.float64) if name in frame else np.full(len(frame), np.nan)
-
-
-def _placed(values: np.ndarray, at: np.ndarray, on_grid: np.ndarray, length: int) -> np.ndarray:
-    placed = np.full(length, np.nan)
-    placed[at[on_grid]] = values[on_grid]
-    return placed
 
 
 def funding_of(
@@ -150,8 +157,7 @@ def _at_end(entry: Klines, own: list[Series], value: str, ends: np.ndarray, star
         size = freq_of(str(series.bar))
         back = 1000 * size.seconds + (0 if size.intraday else 3 * 86_400_000)
         rows = entry.read(series, None if start is None else start - back)
-        stamps = rows["ts"].to_numpy().astype("M8[ms]").astype("M8[ns]")
-        over = Grid.of().ends(stamps, size).astype("M8[ms]").astype(np.int64)
+        over = _ends(rows["ts"].to_numpy(), size)
         at = over.searchsorted(ends)
         there = (at < len(over)) & np.isnan(found)
         there[there] &= over[at[there]] == ends[there]

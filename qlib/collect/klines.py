@@ -98,7 +98,7 @@ def inventory(folder: Path, bar: str, symbols: Iterable[str] | None) -> dict[str
     if not folder.is_dir():
         raise MissingDataError(f"klines: {folder} does not exist; `qlib collect` makes it")
     stored = BarStore(folder).series()
-    every = stored or _csv_series(folder, bar)
+    every = stored or _csv_series(folder)
     of_symbol: dict[str, list[Series]] = {}
     for series in every:
         of_symbol.setdefault(series.symbol, []).append(series)
@@ -127,7 +127,7 @@ def inventory(folder: Path, bar: str, symbols: Iterable[str] | None) -> dict[str
     return found
 
 
-def _csv_series(folder: Path, bar: str) -> list[Series]:
+def _csv_series(folder: Path) -> list[Series]:
     """Return the series of CSV files that lie where a `BarStore` would write them."""
     found = []
     for path in sorted(folder.glob("*/*.csv")):
