@@ -192,7 +192,7 @@ def _collect(asked: argparse.Namespace, venue: str) -> int:
             raise InputError(f"nothing to collect: there is no {', '.join(kinds)} of these instruments")
         if asked.again or asked.archive is not None:
             for one in series:
-                store.forget_reasons(one)
+                store.forget_holes(one)
         try:
             with _bar(quiet=asked.quiet) as progress:
                 summary = collect(
@@ -252,7 +252,7 @@ def _parser(venue: str) -> argparse.ArgumentParser:
         "--update", action="store_true", help="ask for the last few bars again: the venue may have revised them; "
         "without symbols: all that is stored",
     )  # fmt: skip
-    parser.add_argument("--again", action="store_true", help="ask once more for what the venue could not give")
+    parser.add_argument("--again", action="store_true", help="ask once more for holes: the venue may have mended them")
     parser.add_argument("--workers", type=int, default=4, help="threads; they share the rate limits (default: 4)")
     if okx:
         parser.add_argument("--speed", type=float, default=1.0, help="share of OKX's rate limits to use (default: 1)")
@@ -361,8 +361,8 @@ def _series(instruments: list[Instrument], kinds: list[str], bar: str | None, *,
         print(f"{_some(left_out)}: spot, has no {words}; left out", file=sys.stderr)
     return [
         Series(one.symbol, kind, None if kind in WITHOUT_BAR else bar)
-        for kind in kinds
         for one in instruments
+        for kind in kinds
         if one.kind != "spot" or kind not in _DERIVATIVES
         if one.kind != "futures" or kind != "funding"
     ]

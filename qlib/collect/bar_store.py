@@ -207,12 +207,13 @@ class BarStore:
         with state.busy:
             state.coverage.listed, state.coverage.delisted = listed, delisted
 
-    def forget_reasons(self, series: Series) -> None:
-        """Let ranges that could not be had be missing again."""
+    def forget_holes(self, series: Series) -> None:
+        """Let what the venue did not have, and what could not be had, be missing again; no row goes."""
         state = self._state(series)
         with state.busy:
-            self._fold(series, state)  # the journal may hold reasons, too
+            self._fold(series, state)  # the journal may hold some, too
             state.coverage.unavailable.clear()
+            state.coverage.known = without(state.coverage.known, state.coverage.absent)
 
     def seal(self, series: Series) -> Changes:
         """Put the journal into the parts and return what that changed since the series was opened."""

@@ -223,9 +223,10 @@ class _Run:
             start = max(0, (life.listed or 0) - self._length(series))
         store.set_life(series, life.listed, life.delisted)
         if life.delisted is not None and life.delisted < end and life.gone:
-            store.add(series, Hole(max(start, life.delisted), end, AFTER_DELISTING, forever=True))
+            for low, high in store.missing(series, max(start, life.delisted), end):
+                store.add(series, Hole(low, high, AFTER_DELISTING, forever=True))
         elif AFTER_DELISTING in store.coverage(series).unavailable:  # it is traded again
-            store.forget_reasons(series)
+            store.forget_holes(series)
         ranges = store.missing(series, start, end)
         if self._update and not life.gone and series.kind != "trades" and len(known):
             last = min(int(known[-1, 1]), end)
@@ -286,13 +287,13 @@ class _Run:
             self._summary.changes[series] = changes
 
     def _walk(self, task: _Task, start: int, end: int) -> None:
-        series, top = task.series, end
+        series, top, newest = task.series, end, start
         for page in self._source.walk(series, start, end):
             if not start <= page.start < page.end <= top:
                 raise VenueError(
                     f"asked for [{start}, {top}), received [{page.start}, {page.end}): the pages do not move back"
                 )
-            top = page.start
+            top, newest = page.start, max(newest, page.end)
             if isinstance(page, Hole) and not page.forever:
                 self._fail(series, f"{time_text(page.start)} to {time_text(page.end)}: {page.reason}")
                 continue
@@ -305,6 +306,9 @@ class _Run:
                 self._told(self._progress)
             if self._stop.is_set():
                 return
+        left = self._store.missing(series, start, newest)
+        if left and series not in self._summary.failed:
+            self._fail(series, f"the pages leave out {time_text(left[0][0])} to {time_text(left[0][1])}")
 
     def _bars_of(self, series: Series, page: Page | Hole) -> Any:
         if series.bar is None or isinstance(page, Hole):

@@ -134,7 +134,7 @@ def test_a_killed_command_line_is_gone_on_with_to_the_bytes_of_an_undisturbed_on
         took = time.monotonic() - began
         whole = files(tmp_path / "whole")
         killed = 0
-        for case in range(cases(2, 50)):
+        for case in range(cases(2, 20)):
             folder = tmp_path / str(case)
             child = subprocess.Popen(command(folder), stderr=subprocess.DEVNULL)
             with_store = time.monotonic() + 60

@@ -167,7 +167,7 @@ def test_what_the_venue_has_thrown_away_is_a_hole_with_its_reason_and_not_asked_
     assert source.requests == asked
     store = BarStore(tmp_path)
     with store.lock():
-        store.forget_reasons(HOURS)
+        store.forget_holes(HOURS)
         assert store.missing(HOURS, START, START + 300 * HOUR) == [(START, START + 100 * HOUR)]
 
 
@@ -214,6 +214,34 @@ def test_a_venue_whose_pages_do_not_move_back_is_an_error(tmp_path: Path):
 
     summary = run(Odd({HOURS: bars([])}), tmp_path, [HOURS], START, START + 9 * HOUR)
     assert "the pages do not move back" in summary.failed[HOURS]
+
+
+def test_a_venue_whose_pages_leave_something_out_is_not_complete(tmp_path: Path):
+    class Odd(MemorySource):
+        def walk(self, series, start, end):
+            yield Page(end - HOUR, end, bars([]))
+            yield Page(start + HOUR, start + 2 * HOUR, bars([]))
+
+    summary = run(Odd({HOURS: bars([])}), tmp_path, [HOURS], START, START + 9 * HOUR)
+    assert summary.failed[HOURS] == "the pages leave out 2026-01-01 to 2026-01-01 01:00"
+
+
+def test_holes_that_the_venue_mended_come_when_they_are_asked_for_again(tmp_path: Path):
+    rows = bars(START + np.arange(100) * HOUR)
+    some = np.r_[0:20, 30:60, 61:100]
+    source = MemorySource({HOURS: {name: values[some] for name, values in rows.items()}}, limit=30)
+    assert len(run(source, tmp_path, [HOURS], START, START + 100 * HOUR).gaps[HOURS]) == 2
+    source.truth[HOURS] = rows
+    asked = source.requests
+    store = BarStore(tmp_path)
+    with store.lock():
+        store.forget_holes(HOURS)
+        summary = collect(source, store, [HOURS], START, START + 100 * HOUR)
+    assert source.requests == asked + 2
+    assert not summary.gaps[HOURS]
+    whole = tmp_path / "whole"
+    run(source, whole, [HOURS], START, START + 100 * HOUR)
+    assert files(whole / "X") == files(tmp_path / "X")
 
 
 def test_what_cannot_be_had_just_now_is_not_complete_and_asked_for_again(tmp_path: Path):
