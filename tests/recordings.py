@@ -108,8 +108,14 @@ class Recording:
 
 def listening(venue: FakeVenue, count: int = 1) -> bool:
     """Tell whether so many connections have all that they asked for."""
-    lines = list(venue._sockets.lines.values())
+    lines = [one.line for one in list(venue._sockets.open)]
     return len(lines) == count and all(line.subscriptions for line in lines)
+
+
+def line_id(venue: FakeVenue) -> str:
+    """The id of the only connection."""
+    (one,) = venue._sockets.open
+    return one.line.conn_id
 
 
 def bars_of(market: dict[str, Any], series: Series, start: int, now: int) -> pd.DataFrame:

@@ -260,6 +260,7 @@ class Recorder:
         self._ask: set[Series] = set()  # to be asked about now
         self._last: dict[Series, tuple[Any, ...]] = {}
         self._lives: dict[str, Life] = {}
+        self._work: asyncio.Task[None] | None = None
         self._looked = 0.0
         self._let_go = False  # the source was closed: it was time to end
         self.recorded = Recorded(str(store.folder), len(self._series))
@@ -294,6 +295,11 @@ class Recorder:
             listening.cancel()
             stopping.cancel()
             await asyncio.gather(listening, stopping, return_exceptions=True)
+            if (
+                self._work is not None and not self._work.done()
+            ):  # cancelled: the store has one writer, so it ends first
+                self._source.close()
+                await asyncio.wait({self._work})
             self._seal()
             self.recorded.seconds = time.monotonic() - began
         for one, since in self._starts.items():
@@ -382,7 +388,7 @@ class Recorder:
     def _due(self) -> list[Series]:
         """Return what has to be asked about now."""
         now, due = time.monotonic(), []
-        if not self._ask and now - self._looked < self._tick:
+        if not self._ask & self._starts.keys() and now - self._looked < self._tick:
             return []
         self._looked = now
         for series in self._series:
@@ -407,7 +413,7 @@ class Recorder:
         if not series:
             return
         self._ask.difference_update(series)
-        work = asyncio.create_task(asyncio.to_thread(self._repair, series))
+        self._work = work = asyncio.create_task(asyncio.to_thread(self._repair, series))
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not (await asyncio.wait({work}, timeout=_LAST))[0]:
             self._let_go = True

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from proof import cases
-from recordings import MINUTE, QUICK, Recording, bars_of, listening, same, wait_for
+from recordings import MINUTE, QUICK, Recording, bars_of, line_id, listening, same, wait_for
 
 from qlib.collect.bar_store import BarStore
 from qlib.collect.collecting import collect
@@ -162,9 +162,9 @@ def test_a_venue_that_falls_silent_is_pinged_and_a_dead_line_is_left(market: dic
         Recording(venue, series, tmp_path, quiet=0.15, answer=0.15) as recording,
     ):
         wait_for(lambda: listening(venue))
-        first = next(iter(venue._sockets.lines.values())).conn_id
+        first = line_id(venue)
         time.sleep(1.0)  # longer than the venue bears silence: pings keep the line
-        assert next(iter(venue._sockets.lines.values())).conn_id == first
+        assert line_id(venue) == first
         assert recording.recorded.breaks == 0
         recording.stop()
 
@@ -245,6 +245,24 @@ def test_a_second_run_brings_what_happened_between(market: dict[str, Any], tmp_p
             venue.now += 20 * MINUTE
         venue.now -= 20 * MINUTE
         check(recording, market, venue, START + 200 * MINUTE)
+
+
+def test_cancelled_while_it_asks_it_leaves_a_whole_store_and_no_lock(market: dict[str, Any], tmp_path: Path):
+    series = candles(market)
+    start = START + 10 * MINUTE
+    with venue_at(market, 220, page_limits={"market/candles": 20}, delay=0.01) as venue:
+        with Recording(venue, series, tmp_path, start=start) as recording:
+            wait_for(lambda: recording.recorder._work is not None and len(venue.requests) > 10)
+            recording._loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(recording._loop)])
+            recording._thread.join(30)
+            assert isinstance(recording.error, asyncio.CancelledError)
+        venue.delay = 0
+        with Recording(venue, series, tmp_path, start=start) as recording:
+            wait_for(lambda: listening(venue))
+            venue.now += MINUTE
+            wait_for(lambda: all(recording.last(one) == START + 220 * MINUTE for one in series))
+            recording.stop()
+        check(recording, market, venue, start)
 
 
 def test_connections_stay_below_the_venues_limit(market: dict[str, Any], tmp_path: Path):
