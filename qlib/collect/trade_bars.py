@@ -37,90 +37,21 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from fractions import Fraction
+from collections.abc import Iterable
 from typing import Any, Final
 
 import numpy as np
 import pandas as pd
 
+from qlib.collect.bar_rules import KINDS, Chunk, Ender, Rule, ender_of
 from qlib.collect.decimals import packed, product, roomy, scaled, unscaled
-from qlib.data.grid import Grid
 from qlib.errors import InputError, did_you_mean
-from qlib.utils.time import Freq
+
+__all__ = ["COLUMNS", "KINDS", "Rule", "TradeBars", "bars_of"]
 
 COLUMNS: Final = (
     "ts", "known", "open", "high", "low", "close", "volume", "amount", "vwap", "trades", "buy_volume",
 )  # fmt: skip
-_WEIGHTS: Final = ("tick", "volume", "dollar")
-KINDS: Final = (
-    "time", *_WEIGHTS, *(f"{weight}_imbalance" for weight in _WEIGHTS), *(f"{weight}_run" for weight in _WEIGHTS)
-)  # fmt: skip
-_WINDOW: Final = 256  # trades that are looked at first for the end of a bar of imbalance
-
-
-@dataclass(frozen=True)
-class Rule:
-    """When a bar is over.
-
-    Parameters
-    ----------
-    kind
-        One of KINDS.
-    size
-        A bar size ("1min") for time bars; else a number above 0: trades, base units, quote units. For bars driven by
-        information, the trades of the first bar.
-    alpha
-        Weight of the latest bar in the expectations, 0 < alpha <= 1.
-    limits
-        Least and greatest E[T].
-    """
-
-    kind: str
-    size: Any
-    alpha: float = 0.1
-    limits: tuple[float, float] = (1.0, float("inf"))
-
-    @classmethod
-    def of(cls, text: str, **options: Any) -> Rule:
-        """Read a rule.
-
-        >>> Rule.of("volume:2.5").size, Rule.of("tick_run:100", alpha=0.05).kind
-        (2.5, 'tick_run')
-        """
-        kind, _, size = str(text).partition(":")
-        if kind not in KINDS or not size:
-            raise InputError(
-                f"rule: received {text!r}; a kind and a size such as time:1min or volume:100 are allowed, kinds are "
-                f"{', '.join(KINDS)}{did_you_mean(kind, KINDS)}"
-            )
-        if kind == "time":
-            return cls(kind, size, **options)
-        try:
-            return cls(kind, float(size), **options)
-        except ValueError:
-            raise InputError(f"rule: received {text!r}; {size!r} is no number") from None
-
-    def __post_init__(self) -> None:
-        if self.kind == "time":
-            freq = Freq(self.size)
-            if not freq.intraday and freq != Freq("day"):
-                raise InputError(f"rule: received time:{self.size}; bars of up to a day are made of trades")
-            return
-        whole = self.kind.startswith("tick") or self.informed
-        if not 0 < self.size < float("inf") or (whole and self.size != int(self.size)):
-            raise InputError(
-                f"rule: received {self.kind}:{self.size}; a {'whole ' if whole else ''}number above 0 is allowed"
-            )
-        if not 0 < self.alpha <= 1:
-            raise InputError(f"alpha: received {self.alpha}; more than 0 and at most 1 is allowed")
-        if not 0 < self.limits[0] <= self.limits[1]:
-            raise InputError(f"limits: received {self.limits}; the least and the greatest number of trades are needed")
-
-    @property
-    def informed(self) -> bool:
-        return "_" in self.kind
 
 
 def bars_of(trades: pd.DataFrame | Iterable[pd.DataFrame], rule: str | Rule, *, rest: bool = True) -> pd.DataFrame:
@@ -161,7 +92,7 @@ class TradeBars:
 
     def __init__(self, rule: str | Rule) -> None:
         self.rule = rule if isinstance(rule, Rule) else Rule.of(rule)
-        self._ender = _ender(self.rule)
+        self._ender = ender_of(self.rule)
         self._open: dict[str, Any] | None = None  # the bar that is not over
         self._digits = (0, 0)  # of prices and sizes, never fewer than before
         self._last = -(2**63)
@@ -186,7 +117,7 @@ class TradeBars:
             {name: np.array([value]) for name, value in self._open.items() if name != "digits"}, self._open["digits"]
         )
 
-    def _chunk(self, trades: pd.DataFrame) -> _Chunk | None:
+    def _chunk(self, trades: pd.DataFrame) -> Chunk | None:
         columns = [str(name) for name in trades.columns]
         for name in ("ts", "price", "size"):
             if name not in columns:
@@ -224,23 +155,7 @@ class TradeBars:
         if self._open is not None:
             _rescale(self._open, digits)
         self._ender.rescale(digits)
-        return _Chunk(ts, price, sizes, product(prices, sizes), direction, sided, digits)
-
-
-@dataclass(frozen=True)
-class _Chunk:
-    ts: np.ndarray
-    price: np.ndarray
-    volume: np.ndarray  # whole numbers of 10**-digits["volume"]
-    amount: np.ndarray
-    direction: np.ndarray  # +1 a buy, -1 a sale, 0 unknown
-    sided: bool
-    digits: dict[str, int]
-
-    def weight(self, name: str) -> np.ndarray:
-        if name == "tick":
-            return np.ones(len(self.ts), np.int64)
-        return self.volume if name == "volume" else self.amount
+        return Chunk(ts, price, sizes, product(prices, sizes), direction, sided, digits)
 
 
 def _sides(column: pd.Series, rows: int) -> tuple[np.ndarray, tuple[float, int]]:
@@ -259,181 +174,9 @@ def _tick_rule(price: np.ndarray, last: float, sign: int) -> tuple[np.ndarray, t
     return signs, (float(price[-1]), int(signs[-1]))
 
 
-# ---------------------------------------------------------------------- which trade ends a bar
-class _Ender:
-    """Finds the ends of bars; `cuts` are the rows before which a bar is over, 0 ... len(chunk)."""
-
-    def cuts(self, chunk: _Chunk) -> np.ndarray:
-        raise NotImplementedError
-
-    def rescale(self, digits: dict[str, int]) -> None:
-        """Take note of finer units."""
-
-    def opened(self, ts: np.ndarray) -> np.ndarray:
-        """Return the stamps of bars whose first trades are at `ts`."""
-        return ts
-
-    def known(self, opens: np.ndarray, last: np.ndarray) -> np.ndarray:
-        """Return when bars are known, by their stamps and their last trades."""
-        return last
-
-
-class _ByTime(_Ender):
-    def __init__(self, size: str) -> None:
-        self.freq, self.grid = Freq(size), Grid.of()
-        self.last: int | None = None
-
-    def cuts(self, chunk: _Chunk) -> np.ndarray:
-        opens = self.opened(chunk.ts)
-        before = opens[0] if self.last is None else self.last
-        self.last = int(opens[-1])
-        return np.flatnonzero(np.diff(opens, prepend=before))
-
-    def opened(self, ts: np.ndarray) -> np.ndarray:
-        return _ms(self.grid.opens(ts.astype("M8[ms]").astype("M8[ns]"), self.freq))
-
-    def known(self, opens: np.ndarray, last: np.ndarray) -> np.ndarray:
-        return _ms(self.grid.ends(opens.astype("M8[ms]").astype("M8[ns]"), self.freq))
-
-
-def _ms(times: np.ndarray) -> np.ndarray:
-    return times.astype("M8[ms]").astype(np.int64)
-
-
-class _BySum(_Ender):
-    """Trades, base units or quote units reach a size."""
-
-    def __init__(self, weight: str, size: float) -> None:
-        self.weight = weight
-        self.size = Fraction(str(size))
-        self.digits = 0
-        self.have = 0  # in the open bar
-
-    def rescale(self, digits: dict[str, int]) -> None:
-        wanted = digits.get({"dollar": "amount"}.get(self.weight, self.weight), 0)
-        self.have *= 10 ** (wanted - self.digits)
-        self.digits = wanted
-
-    def cuts(self, chunk: _Chunk) -> np.ndarray:
-        size = -int(-self.size * 10**self.digits // 1)  # upwards
-        total = np.cumsum(roomy(chunk.weight(self.weight), self.have + size))
-        found, base, rows = [], -self.have, len(total)
-        while (row := _reached(total, base + size)) < rows:
-            found.append(row + 1)
-            base = int(total[row])
-        self.have = int(total[-1]) - base
-        return np.array(found, np.int64)
-
-
-def _reached(total: np.ndarray, goal: int, start: int = 0) -> int:
-    """Return the first row from `start` on at which an ascending sum is at least `goal`; else the number of rows."""
-    if total.dtype != object and goal >= 2**63:
-        return len(total)
-    return start + int(np.searchsorted(total[start:], goal))
-
-
-class _Informed(_Ender):
-    """Imbalance or runs go beyond what the bars before let expect."""
-
-    def __init__(self, rule: Rule) -> None:
-        self.weight, self.kind = rule.kind.split("_")
-        self.rule = rule
-        self.digits = 0
-        self.ticks = 0  # of the open bar
-        self.buys = self.sales = 0  # trades of it
-        self.bought = self.sold = 0  # their weights
-        self.expected: dict[str, float] = {}
-
-    def rescale(self, digits: dict[str, int]) -> None:
-        wanted = digits.get({"dollar": "amount"}.get(self.weight, self.weight), 0)
-        self.bought *= 10 ** (wanted - self.digits)
-        self.sold *= 10 ** (wanted - self.digits)
-        self.digits = wanted
-
-    def cuts(self, chunk: _Chunk) -> np.ndarray:
-        weight = roomy(chunk.weight(self.weight), self.bought + self.sold)
-        buy, sale = chunk.direction > 0, chunk.direction < 0
-        bought, sold = _sums(np.where(buy, weight, 0)), _sums(np.where(sale, weight, 0))
-        buys, sales = _sums(buy.astype(np.int64)), _sums(sale.astype(np.int64))
-        found, start, rows = [], 0, len(weight)
-        while (cut := self._end(bought, sold, start)) <= rows:
-            self._count(bought, sold, buys, sales, start, cut)
-            self._learn()
-            found.append(cut)
-            start = cut
-        self._count(bought, sold, buys, sales, start, rows)
-        return np.array(found, np.int64)
-
-    def _count(self, bought: Any, sold: Any, buys: Any, sales: Any, start: int, cut: int) -> None:
-        self.ticks += cut - start
-        self.bought += int(bought[cut] - bought[start])
-        self.sold += int(sold[cut] - sold[start])
-        self.buys += int(buys[cut] - buys[start])
-        self.sales += int(sales[cut] - sales[start])
-
-    def _end(self, bought: np.ndarray, sold: np.ndarray, start: int) -> int:
-        """Return the row before which the bar that goes on at `start` is over; more than there are rows: not yet."""
-        rows = len(bought) - 1
-        if not self.expected:
-            return start + int(self.rule.size) - self.ticks
-        goal = self._goal()
-        if self.kind == "run":
-            high = _reached(bought, int(bought[start]) - self.bought + goal, start + 1)
-            low = _reached(sold, int(sold[start]) - self.sold + goal, start + 1)
-            return min(high, low)
-        window, at = _WINDOW, start
-        before = self.bought - self.sold - (int(bought[start]) - int(sold[start]))
-        while at < rows:
-            upto = min(at + window, rows)
-            balance = np.abs(bought[at + 1 : upto + 1] - sold[at + 1 : upto + 1] + before)
-            there = np.flatnonzero(balance >= goal)
-            if len(there):
-                return at + 1 + int(there[0])
-            at, window = upto, 2 * window
-        return rows + 1
-
-    def _goal(self) -> int:
-        expected = self.expected
-        each = max(expected["buy"], expected["sale"]) if self.kind == "run" else abs(expected["balance"])
-        return -int(-Fraction(expected["ticks"]) * Fraction(each) * 10**self.digits // 1)  # upwards
-
-    def _learn(self) -> None:
-        """Take the bar that is over into the expectations."""
-        unit = 10**self.digits
-        bought, sold = self.bought / unit, self.sold / unit
-        latest = {"ticks": float(self.ticks)}
-        if self.kind == "run":
-            share = self.buys / self.ticks
-            latest |= {"p_buy": share, "p_sale": self.sales / self.ticks}
-            latest |= {"v_buy": bought / self.buys} if self.buys else {}
-            latest |= {"v_sale": sold / self.sales} if self.sales else {}
-        else:
-            latest["balance"] = (self.bought - self.sold) / unit / self.ticks
-        alpha = self.rule.alpha
-        for name, value in latest.items():
-            known = self.expected.get(name, value)
-            self.expected[name] = known + alpha * (value - known)
-        self.expected["ticks"] = min(max(self.expected["ticks"], self.rule.limits[0]), self.rule.limits[1])
-        if self.kind == "run":
-            for side in ("buy", "sale"):
-                self.expected[side] = self.expected[f"p_{side}"] * self.expected.get(f"v_{side}", 0.0)
-        self.ticks = self.buys = self.sales = self.bought = self.sold = 0
-
-
-def _sums(values: np.ndarray) -> np.ndarray:
-    """Return the sums of the first 0, 1, 2 ... values."""
-    return np.concatenate([np.zeros(1, values.dtype), np.cumsum(values)])
-
-
-def _ender(rule: Rule) -> _Ender:
-    if rule.kind == "time":
-        return _ByTime(rule.size)
-    return _Informed(rule) if rule.informed else _BySum(rule.kind, rule.size)
-
-
 # ---------------------------------------------------------------------- bars
 def _reduced(
-    chunk: _Chunk, cuts: np.ndarray, before: dict[str, Any] | None, ender: _Ender
+    chunk: Chunk, cuts: np.ndarray, before: dict[str, Any] | None, ender: Ender
 ) -> tuple[dict[str, Any], dict[str, Any] | None]:
     """Return the bars that are over, and the one that is not."""
     rows = len(chunk.ts)
@@ -452,7 +195,7 @@ def _reduced(
     return done | {"digits": digits}, after if len(starts) > over else None
 
 
-def _bars(chunk: _Chunk, starts: np.ndarray, ender: _Ender) -> dict[str, Any]:
+def _bars(chunk: Chunk, starts: np.ndarray, ender: Ender) -> dict[str, Any]:
     ends = np.append(starts[1:], len(chunk.ts))
     opens, last = ender.opened(chunk.ts[starts]), chunk.ts[ends - 1]
     bought = np.where(chunk.direction > 0, chunk.volume, 0)
@@ -520,9 +263,3 @@ def _frame(bars: dict[str, Any], digits: dict[str, int] | None = None) -> pd.Dat
         "buy_volume": np.where(bars["sided"], bought, np.nan),
     }
     return pd.DataFrame({name: columns[name] for name in COLUMNS})
-
-
-def chunks_of(trades: pd.DataFrame, rows: int = 1 << 20) -> Iterator[pd.DataFrame]:
-    """Cut a frame into chunks of so many rows."""
-    for low in range(0, len(trades), rows):
-        yield trades.iloc[low : low + rows]
