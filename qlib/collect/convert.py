@@ -295,16 +295,18 @@ def _note(now: Mapping[str, Klines], bar: str, size: Freq, times: np.ndarray) ->
 def _write_notes(change: Change, note: dict[str, Any], size: Freq) -> None:
     """Write who was listed when, and what was read."""
     file, spans, ours = _note_file(size), _spans(note), set(note["symbols"])
+    intraday = size.intraday
     for path in sorted(change.old.glob("convert/*.json")) if change.old is not None else []:
         old = _spans(json.loads(path.read_text(encoding="utf-8")))
         ours |= set(old)
         if path.name != Path(file).name:
             spans = joined_spans(spans, old)
+            intraday |= Freq(path.stem).intraday
     listed = None if change.old is None else change.old / "instruments/all.txt"
     if listed is not None and listed.exists():  # and instruments that came from elsewhere
         spans |= {name: own for name, own in read_instruments(listed).items() if name not in ours}
     change.write(file, (json.dumps(note, indent=1, sort_keys=True) + "\n").encode())
-    change.write("instruments/all.txt", instruments_text(dict(sorted(spans.items())), intraday=size.intraday).encode())
+    change.write("instruments/all.txt", instruments_text(dict(sorted(spans.items())), intraday=intraday).encode())
 
 
 def _spans(note: dict[str, Any]) -> Spans:

@@ -275,16 +275,18 @@ def test_only_what_is_new_is_read_again(tmp_path: Path) -> None:
     assert done.bars <= 60
 
 
-def test_several_bar_sizes_lie_side_by_side(tmp_path: Path) -> None:
+@pytest.mark.parametrize("first", [5, 0])
+def test_several_bar_sizes_lie_side_by_side(tmp_path: Path, first: int) -> None:
     klines, store = tmp_path / "klines", tmp_path / "store"
-    hours, days = candles(5, 100), candles(0, 5, step=24 * HOUR)
-    add(klines, SWAP, "candles", "1H", hours, 0, 110)
+    hours, days = candles(first, 97 + first % 2 * 3), candles(0, 5, step=24 * HOUR)  # 97: from midnight to midnight
+    add(klines, SWAP, "candles", "1H", hours, 0, first + len(hours["ts"]))
     add(klines, SWAP, "candles", "1Dutc", days, 0, 120)
     convert(klines, store, "1H")
     convert(klines, store, "1Dutc")
     assert len(bars(store, SWAP, "day", FIELDS)) == 5
-    assert len(bars(store, SWAP, "60min", FIELDS)) == 100
-    assert (store / "instruments/all.txt").read_text() == f"{SWAP}\t2026-01-01 00:00:00\t2026-01-05 08:00:00\n"
+    assert len(bars(store, SWAP, "60min", FIELDS)) == len(hours["ts"])
+    last = "2026-01-05 08:00:00" if first else "2026-01-05 00:00:00"
+    assert (store / "instruments/all.txt").read_text() == f"{SWAP}\t2026-01-01 00:00:00\t{last}\n"
     other = tmp_path / "other"
     convert(klines, other, "1Dutc")
     convert(klines, other, "1H")
