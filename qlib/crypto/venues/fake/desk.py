@@ -131,7 +131,9 @@ class Desk:
         rows = rest.answer(path, params, self.view(now))
         if fault is None or faults is None or fault.kind not in ON_ROWS:
             return rows
-        return revised(params, rows, now) if fault.kind == "revised" else faults.disturb(fault.kind, rows)
+        if fault.kind == "revised":
+            return revised(params, rows, now) if "candles" in path else rows
+        return faults.disturb(fault.kind, rows)
 
     def _refuse(self, fault: Fault, faults: Faults, params: dict[str, str], now: int) -> None:
         """The faults that are answers with an error code."""
@@ -193,11 +195,10 @@ def _unknown(line: str) -> str:
 
 def revised(params: Mapping[str, str], rows: list[str], now: int) -> list[str]:
     """Change the close of the bar that finished last; older bars are not revised by any venue."""
-    unit = size(params.get("bar") or "1m") if "bar" in params or "instId" in params else None
-    for place, line in enumerate(rows[:2] if unit is not None else []):
+    unit = size(params.get("bar") or "1m")
+    for place, line in enumerate(rows[:2]):
         row = json.loads(line)
-        if isinstance(row, list) and len(row) in {6, 9} and row[-1] == "1":
-            assert unit is not None
+        if row[-1] == "1":
             end = unit.end(int(row[0]))
             if not end <= now < unit.end(end):
                 return rows

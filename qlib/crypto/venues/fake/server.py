@@ -25,6 +25,7 @@ from qlib.crypto.venues.fake.faults import Faults
 from qlib.crypto.venues.fake.limits import Limits
 from qlib.crypto.venues.fake.market import Market
 from qlib.crypto.venues.fake.rest import ENDPOINTS, PREFIX
+from qlib.crypto.venues.fake.stream import Line
 from qlib.crypto.venues.fake.view import REACH
 from qlib.errors import InputError, MissingDataError, RunError, did_you_mean
 
@@ -162,13 +163,17 @@ class FakeVenue:
     @property
     def connections(self) -> int:
         """How many WebSocket connections are open."""
-        return 0 if self._sockets is None else len(self._sockets.open)
+        return len(self.lines)
+
+    @property
+    def lines(self) -> list[Line]:
+        """The open WebSocket connections, each with its subscriptions."""
+        return [] if self._sockets is None else [connection.line for connection in list(self._sockets.open)]
 
     @property
     def subscriptions(self) -> list[dict[str, str]]:
         """Arguments of all subscriptions that stand."""
-        lines = [] if self._sockets is None else [connection.line for connection in list(self._sockets.open)]
-        return [subscription.arg for line in lines for subscription in list(line.subscriptions.values())]
+        return [subscription.arg for line in self.lines for subscription in list(line.subscriptions.values())]
 
     def put(self, kind: str, name: str, bar: str, frame: pd.DataFrame) -> None:
         """Set the bars of one series ("candles", "mark" or "index") while the venue runs."""
