@@ -20,9 +20,9 @@ from __future__ import annotations
 
 import datetime as dt
 import gzip
-import io
 import json
 import re
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -40,8 +40,9 @@ NUMBERS: Final = ("rank", "market_cap", "price", "volume_24h")
 DAY_MS: Final = 86_400_000
 SECONDS: Final = 60  # how long a writer waits for another one
 
-_GECKO: Final = {"market_cap_rank": "rank", "current_price": "price", "total_volume": "volume_24h", "timestamp": "ts"}
-_FILE: Final = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2})(\d{2})(\d{2}\.\d{3})Z\.json\.gz")
+_THEIRS: Final = {"rank": "market_cap_rank", "price": "current_price", "volume_24h": "total_volume"}
+_GECKO: Final = {theirs: name for name, theirs in _THEIRS.items()} | {"timestamp": "ts"}
+_FILE: Final = re.compile(r"\d{4}-\d{2}-\d{2}T\d{6}\.\d{3}Z\.json\.gz")
 
 
 # ---------------------------------------------------------------------- tables
@@ -207,13 +208,12 @@ class Archive:
         OSError
             The disk is full or refuses; nothing was written.
         """
-        when = dt.datetime.fromtimestamp(taken / 1000, dt.UTC)
-        name = f"{when:%Y-%m-%dT%H%M%S}.{taken % 1000:03d}Z.json.gz"
-        path = self.folder / f"{when:%Y}" / name
+        name = _name(taken)
+        path = self.folder / name[:4] / name
         kept = [dict(row) for row in rows]
         if not kept:
             raise InputError(f"{path}: a snapshot without coins is not kept")
-        rows_table(kept, taken, str(path))
+        _columns(kept, str(path))
         with locked(self.folder / ".lock", seconds=SECONDS, purpose="keeping a snapshot"):
             old = [one for one in self.files() if one.name[:10] == name[:10]]
             if path in old or (old and not again):
@@ -228,39 +228,52 @@ class Archive:
 
         Raises InputError where there is none, StoreError for a damaged file.
         """
-        tables = [self._table(path) for path in self.files()]
-        if not tables:
+        known: list[int] = []
+        columns: dict[str, list[Any]] = {name: [] for name in (*TEXTS, *NUMBERS)}
+        for path in self.files():
+            taken, rows = _content(path)
+            for name, values in _columns(rows, str(path)).items():
+                columns[name] += values
+            known += [taken] * (len(columns["id"]) - len(known))
+        if not known:
             raise InputError(f"{self.folder} holds no snapshot (<year>/<date>T<time>Z.json.gz)")
-        return pd.concat(tables, ignore_index=True)
+        return _ordered(np.array(known, np.int64), pd.DataFrame(columns), str(self.folder))
 
-    def _table(self, path: Path) -> pd.DataFrame:
-        try:
-            with gzip.open(io.BytesIO(path.read_bytes())) as file:
-                content = json.loads(file.read())
-            taken, rows = int(content["taken"]), content["rows"]
-        except (OSError, EOFError, ValueError, KeyError, TypeError) as error:
-            raise StoreError(f"{path} is damaged: {error}") from None
-        day, hour, minute, second = _FILE.fullmatch(path.name).groups()  # type: ignore[union-attr]
-        if (
-            f"{day} {hour}:{minute}:{second}"
-            != f"{dt.datetime.fromtimestamp(taken / 1000, dt.UTC):%Y-%m-%d %H:%M:%S.%f}"[:-3]
-        ):
-            raise StoreError(f"{path} is damaged: it says that it was taken at {_shown(taken)}")
-        return rows_table(rows, taken, str(path))
+
+def _name(taken: int) -> str:
+    when = dt.datetime.fromtimestamp(taken // 1000, dt.UTC)
+    return f"{when:%Y-%m-%dT%H%M%S}.{taken % 1000:03d}Z.json.gz"
+
+
+def _content(path: Path) -> tuple[int, list[Any]]:
+    """Return when a file of the archive was taken, and its rows."""
+    try:
+        content = json.loads(gzip.decompress(path.read_bytes()))
+        taken, rows = int(content["taken"]), list(content["rows"])
+    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        raise StoreError(f"{path} is damaged: {error}") from None
+    if path.name != _name(taken):
+        raise StoreError(f"{path} is damaged: it says that it was taken at {_shown(taken)}")
+    return taken, rows
 
 
 def rows_table(rows: Iterable[Mapping[str, Any]], taken: int, where: str) -> pd.DataFrame:
     """Return rows as a venue sent them as a snapshot table; of a coin that came twice the first row counts."""
+    columns = _columns(rows, where)
+    return _ordered(np.full(len(columns["id"]), taken, np.int64), pd.DataFrame(columns), where)
+
+
+def _columns(rows: Iterable[Mapping[str, Any]], where: str) -> dict[str, list[Any]]:
     kept: dict[str, Mapping[str, Any]] = {}
     for row in rows:
         if not isinstance(row, Mapping) or not all(isinstance(row.get(name), str) for name in TEXTS):
             raise InputError(f"{where}: a coin needs the texts id, symbol and name; received {str(row)[:80]}")
         kept.setdefault(row["id"], row)
-    names = {"rank": "market_cap_rank", "price": "current_price", "volume_24h": "total_volume"}
-    columns: dict[str, Any] = {name: [row[name] for row in kept.values()] for name in TEXTS}
+    columns: dict[str, list[Any]] = {name: [row[name] for row in kept.values()] for name in TEXTS}
     for name in NUMBERS:
-        columns[name] = [_number(row.get(names.get(name, name)), row["id"], name, where) for row in kept.values()]
-    return _ordered(np.full(len(kept), taken, np.int64), pd.DataFrame(columns), where)
+        theirs = _THEIRS.get(name, name)
+        columns[name] = [_number(row.get(theirs), row["id"], name, where) for row in kept.values()]
+    return columns
 
 
 def _number(value: Any, coin: str, name: str, where: str) -> float:
