@@ -76,7 +76,7 @@ def test_what_is_put_in_is_what_is_read(tmp_path: Path, series: Series):
     assert all(path.resolve().is_relative_to(tmp_path) for path in tmp_path.rglob("*"))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(data=st.data())
 def test_the_bytes_do_not_depend_on_order_pages_or_runs(tmp_path_factory: pytest.TempPathFactory, data: st.DataObject):
     hours = sorted(data.draw(st.sets(st.integers(0, 60), max_size=40)))

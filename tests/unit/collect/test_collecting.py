@@ -61,7 +61,7 @@ def market(rng: np.random.Generator) -> tuple[dict[Series, Rows], int]:
 
 @pytest.mark.parametrize("part", range(4))
 def test_the_store_is_the_venues_truth_and_with_faults_it_is_after_one_rerun(tmp_path: Path, part: int):
-    for case in range(part, cases(48, 1000), 4):
+    for case in range(part, cases(32, 1000), 4):
         rng = np.random.default_rng([6, case])
         truth, born = market(rng)
         start, end = np.sort(START + rng.integers(-100 * HOUR, 1000 * HOUR, 2))
@@ -98,7 +98,7 @@ def test_the_store_is_the_venues_truth_and_with_faults_it_is_after_one_rerun(tmp
 
 
 def test_many_windows_in_any_order_are_one_store(tmp_path: Path):
-    for case in range(cases(6, 100)):
+    for case in range(cases(4, 100)):
         rng = np.random.default_rng([7, case])
         truth, born = market(rng)
         source = MemorySource(truth, listed={"X": born}, limit=37)
@@ -298,7 +298,7 @@ def test_a_kill_at_any_moment_and_a_rerun_give_the_bytes_of_an_undisturbed_run(t
     assert steps > 500
     assert files(tmp_path / "counted") == whole
     rng, lost = np.random.default_rng(0), set()
-    for case in range(cases(16, 50)):
+    for case in range(cases(10, 50)):
         folder = tmp_path / str(case)
         for _ in range(2 if case % 5 == 0 else 1):  # some are killed while they repair
             kill_after(int(rng.integers(1, steps)), folder, truth, start, end)
