@@ -28,13 +28,13 @@ import pandas as pd
 
 from qlib.backtest.decision import Order
 from qlib.backtest.exchange import NO_DEALS, Exchange
-from qlib.backtest.position import BasePosition, Position
+from qlib.backtest.position import SPECIAL, BasePosition, Position
 from qlib.backtest.rules.fee import NOTHING
 from qlib.backtest.rules.short import Short
 from qlib.backtest.trades import Fill
 from qlib.crypto.contracts import Contracts
 from qlib.crypto.fees import FeeTiers, traded_before
-from qlib.crypto.funding import Funding
+from qlib.crypto.funding import Funding, Schedule, stored_payments
 from qlib.crypto.margin import MODES, Tiers, liquidation_price
 from qlib.errors import ConfigError, InputError, did_you_mean
 
@@ -128,7 +128,8 @@ class Perpetuals(Spot):
         (first, lowest, highest) mark price of a bar, formulas. None: only the mark at the end of a bar is looked at,
         and a position that is beyond its liquidation price then is closed at that mark.
     funding
-        See `crypto.funding.Funding.of`; None: this market knows none (dated futures).
+        See `crypto.funding.Funding.of`; "field": the store's own `$funding` (`crypto.funding.stored_payments`); None:
+        this market knows none (dated futures).
     trades_at
         "close" or "open": whether orders are dealt at the end or the beginning of a bar. Left out, the deal price says.
     """
@@ -166,7 +167,7 @@ class Perpetuals(Spot):
             raise ConfigError(
                 f"mark_path: received {mark_path!r}; formulas of the first, lowest and highest are needed"
             )
-        self.funding = Funding.of(funding)
+        self.funding = None if isinstance(funding, str) and funding == "field" else Funding.of(funding)
         deals = str(kwargs.get("deal_price") or "close").lstrip("$")
         self.trades_at = trades_at or deals
         if self.trades_at not in ("open", "close"):
@@ -175,9 +176,13 @@ class Perpetuals(Spot):
                 "orders dealt at the beginning or the end of a bar?"
             )
         self._closed: WeakKeyDictionary[Account, tuple[pd.Timestamp, set[str]]] = WeakKeyDictionary()
+        self._schedule: Schedule | None = None
         kwargs["subscribe_fields"] = [*kwargs.get("subscribe_fields", ()), mark, *(self.mark_path or ())]
         kwargs["carry"] = _Funded(self), _Insured()
         super().__init__(*args, fees=fees, **kwargs)
+        if isinstance(funding, str) and funding == "field":
+            times, names = self.quote.times, self.quote.instruments
+            self.funding = Funding(stored_payments(self.provider, names, times[0], times[-1], self.freq))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_closed": None}
@@ -209,26 +214,40 @@ class Perpetuals(Spot):
         holding = position if trade_account is None else trade_account.current_position
         if not isinstance(holding, Position):
             return super().deal_order(order, trade_account, position, dealt_order_amount)
+        self._complete(holding, order.start_time)
         before = holding.get_stock_amount(order.stock_id)
         value, cost, price = super().deal_order(order, trade_account, position, dealt_order_amount)
         if value > NOTHING:
-            self._book(holding, order.stock_id, before, price)
+            self._book(holding, order.stock_id, before, price, order.start_time)
         return value, cost, price
 
-    def _book(self, position: Position, stock: str, before: float, price: float) -> None:
+    def _book(self, position: Position, stock: str, before: float, price: float, time: pd.Timestamp) -> None:
         held = position.position.get(stock)
         if held is None:
             return
         after, margin = held["amount"], price / self.leverage_of(stock)
         if not before or (before < 0) != (after < 0):
             held["entry"], held["margin"] = price, abs(after) * margin
-            return
-        _complete(held, before, self.leverage_of(stock))
-        if abs(after) > abs(before):
+        elif abs(after) > abs(before):
             held["entry"] = (before * held["entry"] + (after - before) * price) / after
             held["margin"] += abs(after - before) * margin
         else:
             held["margin"] *= after / before
+        self._bound(stock, held, time)
+
+    def _bound(self, stock: str, held: dict[str, Any], time: pd.Timestamp) -> None:
+        """Set the maintenance margin rate and the liquidation price of a holding."""
+        contract = self.contracts.at(stock, time).contract
+        held["mmr"] = self.tiers.of_size(stock, abs(held["amount"]) / contract).mmr
+        held["limit"] = liquidation_price(held["amount"], held["entry"], held["margin"], held["mmr"])
+
+    def _complete(self, position: Position, time: pd.Timestamp) -> None:
+        """Give holdings that were there before trading began their entry and margin: those of their price then."""
+        for name, held in position.position.items():
+            if name not in SPECIAL and "entry" not in held:
+                held["entry"] = held["price"]
+                held["margin"] = abs(held["amount"]) * held["price"] / self.leverage_of(name)
+                self._bound(name, held, time)
 
     def leverage_of(self, stock: str) -> float:
         """Return value / margin of a new position."""
@@ -255,7 +274,6 @@ class Perpetuals(Spot):
         free = position.get_cash(include_settle=True)
         for name in position.get_stock_list():
             held = position.position[name]
-            _complete(held, held["amount"], self.leverage_of(name))
             closed = against and name == stock
             if self.isolated:  # what is gained and not realised is of no use to others
                 free += held["amount"] * (price if closed else held["entry"]) - (0.0 if closed else held["margin"])
@@ -276,9 +294,9 @@ class Perpetuals(Spot):
         """Where orders are dealt at the end of a bar: pay the funding within it, and close by force, before them."""
         if self.trades_at != "close" or not isinstance(account.current_position, Position):
             return []
-        within = self.funding_due(account.current_position, start_time, end_time)
-        if within:
-            account.pay("funding", within)
+        paid = self._due_in_bar(account.current_position, start_time, end_time, within=True, at_end=False)
+        if paid:
+            account.pay("funding", paid)
         return self._forced(account, account.current_position, start_time, end_time)
 
     def liquidate(self, account: Account, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Fill]:
@@ -293,10 +311,43 @@ class Perpetuals(Spot):
             return 0.0
         due = 0.0
         for name in position.get_stock_list():
+            if self.contracts.at(name, after).kind == "spot":
+                continue
             held = position.position[name]
             for payment in self.funding.between(name, after, until):
                 mark = held["price"] if math.isnan(payment.mark) else payment.mark
                 due += held["amount"] * mark * payment.rate
+        return due
+
+    def _due_in_bar(
+        self, position: Position, start: pd.Timestamp, end: pd.Timestamp, *, within: bool, at_end: bool
+    ) -> float:
+        """Do what `funding_due` does for one bar, sooner: the payments within it, or at its very end, or both."""
+        bar = self.bar(start, end)
+        schedule = self._schedule
+        if self.funding is None or bar.hi - bar.lo != 1 or self.quote.times[bar.lo] != start.to_datetime64():
+            return self.funding_due(position, start if within else end, end + SECOND if at_end else end)
+        if schedule is None:
+            schedule = self._schedule = self.funding.schedule(self.quote.times, self.quote.instruments)
+        names = position.get_stock_list()
+        if within and not schedule.all_known[bar.lo]:
+            known = schedule.known[bar.lo]
+            odd = [n for n in names if n not in self._column or not known[self._column[n]]]
+            if odd and any(self.contracts.at(name, start).kind != "spot" for name in odd):
+                return self.funding_due(position, start, end + SECOND if at_end else end)
+        elif not within and not schedule.all_known[bar.lo]:
+            return self.funding_due(position, end, end + SECOND)
+        low, high = schedule.starts[bar.lo], schedule.starts[bar.lo + 1]
+        if low == high:
+            return 0.0
+        holdings, instruments = position.position, self.quote.instruments
+        due = 0.0
+        for k in range(low, high):
+            held = holdings.get(instruments[schedule.column[k]])
+            if held is None or not (at_end if schedule.at_end[k] else within):
+                continue
+            mark = float(schedule.mark[k])
+            due += held["amount"] * (held["price"] if math.isnan(mark) else mark) * float(schedule.rate[k])
         return due
 
     def _forced(
@@ -305,9 +356,7 @@ class Perpetuals(Spot):
         names = position.get_stock_list()
         if not names:
             return []
-        for name in names:
-            held = position.position[name]
-            _complete(held, held["amount"], self.leverage_of(name))
+        self._complete(position, start_time)
         found = self._isolated if self.isolated else self._cross
         closed = found(position, names, start_time, end_time)
         if not closed:
@@ -331,10 +380,6 @@ class Perpetuals(Spot):
         self._closed[account] = (start_time, {name for name, _ in closed})
         return fills
 
-    def _maintenance(self, name: str, held: Mapping[str, float], time: pd.Timestamp) -> float:
-        contract = self.contracts.at(name, time).contract
-        return self.tiers.of_size(name, abs(held["amount"]) / contract).mmr
-
     def _path(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Any]:
         """Return the first, lowest and highest mark of the step by column; the last one only where no path is known."""
         step = self.at(start_time, end_time)
@@ -355,15 +400,15 @@ class Perpetuals(Spot):
             held, place = position.position[name], self._column.get(name)
             if place is None:
                 continue
-            amount = held["amount"]
-            mmr = self._maintenance(name, held, start_time)
-            limit = liquidation_price(amount, held["entry"], held["margin"], mmr)
-            opened, worst = float(first[place]), float(low[place] if amount > 0 else high[place])
-            side = 1.0 if amount > 0 else -1.0
-            if (opened - limit) * side <= 0:  # beyond it at once: at the gap
-                closed.append((name, opened))
-            elif (worst - limit) * side <= 0:
-                closed.append((name, limit))
+            limit = held["limit"]
+            if held["amount"] > 0:
+                opened, beyond = first.item(place), low.item(place) <= limit
+                gapped = opened <= limit
+            else:
+                opened, beyond = first.item(place), high.item(place) >= limit
+                gapped = opened >= limit
+            if gapped or beyond:  # at the gap, where it was beyond the price at once
+                closed.append((name, opened if gapped else limit))
         return closed
 
     def _cross(
@@ -375,13 +420,13 @@ class Perpetuals(Spot):
             worth, needed, priced = position.get_cash(include_settle=True), 0.0, []
             for name in names:
                 held, place = position.position[name], self._column.get(name)
-                mark = math.nan if place is None else float(marks[place])
+                mark = math.nan if place is None else marks.item(place)
                 if math.isnan(mark):
                     mark = held["price"]
                 else:
                     priced.append((name, mark))
                 worth += held["amount"] * mark
-                needed += abs(held["amount"]) * mark * self._maintenance(name, held, start_time)
+                needed += abs(held["amount"]) * mark * held["mmr"]
             if worth <= needed:
                 return priced
         return []
@@ -405,8 +450,8 @@ class _Funded:
         self.at_close = market.trades_at == "close"
 
     def due(self, position: Position, exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp) -> float:
-        after = end if self.at_close else start  # what was due before, open_step has paid
-        return cast("Perpetuals", exchange).funding_due(position, after, end + SECOND)
+        within = not self.at_close  # else open_step has paid it
+        return cast("Perpetuals", exchange)._due_in_bar(position, start, end, within=within, at_end=True)
 
 
 class _Insured:
@@ -436,12 +481,6 @@ def okx_swap(*args: Any, fees: Any = OKX_SWAP_FEES, **kwargs: Any) -> Perpetuals
 def okx_futures(*args: Any, fees: Any = OKX_SWAP_FEES, **kwargs: Any) -> Perpetuals:
     """Return `Perpetuals` without funding: dated futures, with the fees of OKX's regular tier."""
     return Perpetuals(*args, fees=fees, **kwargs)
-
-
-def _complete(held: dict[str, Any], amount: float, leverage: float) -> None:
-    """Give a holding that was there before trading began its entry and margin: its price then."""
-    if "entry" not in held:
-        held["entry"], held["margin"] = held["price"], abs(amount) * held["price"] / leverage
 
 
 def _said(order: Order) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from qlib.backtest.decision import Order, TradeDecisionWO
 from qlib.backtest.executor import SimulatorExecutor
+from qlib.crypto.funding import Funding
 from qlib.crypto.market import Perpetuals, Spot
 from qlib.errors import ConfigError, InputError, MissingDataError
 from qlib.strategy.base import BaseStrategy
@@ -246,6 +247,38 @@ def test_a_policy_for_missing_funding_is_said_by_the_user():
     assert values[-1] == 10_000
     values, _, _ = trade(provider, {0: [("A", 1)]}, funding={"payments": nothing, "missing": 0.0008})
     np.testing.assert_allclose(values[-1], 10_000 - 100 * 0.0001 * (23 + 1 / 3600), atol=1e-9)  # from 01:59:59 on
+
+
+@CASES
+@given(
+    hours=st.sets(st.integers(-30, 90), max_size=40),
+    lost=st.sets(st.integers(-30, 90), max_size=2),
+    bars=st.sampled_from([1, 3, 24]),
+)
+def test_the_payments_by_bar_are_those_of_each_instrument(hours, lost, bars):
+    """Wherever payments stand, and whatever is missing: both ways to ask know the same."""
+    rows = [
+        (name, START + pd.Timedelta(hours=h), math.nan if h in lost else 0.001 + h / 1e6)
+        for name in "AB"
+        for h in hours
+    ]
+    funding = Funding(payments(*rows) if rows else payments(("C", START, 0.1)))
+    times = pd.date_range(START, periods=3 * 24 // bars, freq=f"{bars}h")
+    ends = [*times[1:], times[-1] + (times[1] - times[0])]
+    schedule = funding.schedule(times.to_numpy(), ["A", "D", "B"])
+    assert not schedule.known[:, 1].any()
+    for row, (start, end) in enumerate(zip(times, ends, strict=True)):
+        entries = slice(schedule.starts[row], schedule.starts[row + 1])
+        found = schedule.rate[entries][schedule.column[entries] == 2]
+        try:
+            asked = funding.between("B", start, end)
+        except MissingDataError:
+            assert not schedule.known[row, 2]
+            continue
+        assert schedule.known[row, 2]
+        assert found.tolist() == [payment.rate for payment in asked]
+        last = schedule.at_end[entries][schedule.column[entries] == 2].tolist()
+        assert last == [payment.time == end for payment in asked]
 
 
 def test_a_wrong_order_is_named():
