@@ -11,7 +11,7 @@ from qlib.backtest.exchange import Exchange
 from qlib.backtest.executor import SimulatorExecutor
 from qlib.backtest.sweep import sweep
 from qlib.contrib.strategy import TopkDropoutStrategy
-from qlib.data.distributed import JoblibExecutor
+from qlib.data.distributed import JoblibExecutor, RayExecutor
 from qlib.errors import ConfigError, InputError
 
 DAILY = {
@@ -32,12 +32,24 @@ def last_account(portfolio, indicators) -> float:
     return float(portfolio["1day"][0]["account"].iloc[-1])
 
 
-@pytest.mark.parametrize("workers", [None, "threading", "loky"])
+@pytest.fixture(params=["this process", "threading", "loky", "ray"])
+def workers(request, tmp_path, monkeypatch):
+    if request.param == "this process":
+        yield None
+    elif request.param == "ray":
+        pytest.importorskip("ray", reason='Ray is not installed: pip install "qlib-crypto[distributed]"')
+        monkeypatch.setenv("HOME", str(tmp_path))  # Ray leaves a token there
+        with RayExecutor(num_cpus=2, object_store_memory=100 * 2**20, log_to_driver=False) as cluster:
+            yield cluster
+    else:
+        with JoblibExecutor(2, backend=request.param) as local:
+            yield local
+
+
 def test_every_run_equals_the_back_test_alone(workers):
     runs = {f"top {k}": {"strategy": topk(k)} for k in (1, 2, 3)} | {"small": {"strategy": topk(2), "account": 5e4}}
-    executor = None if workers is None else JoblibExecutor(2, backend=workers)
     exchange = Exchange(provider=PROVIDER)
-    found = sweep(runs, exchange=exchange, executor=DAILY, workers=executor, **SPAN)
+    found = sweep(runs, exchange=exchange, executor=DAILY, workers=workers, **SPAN)
     assert list(found) == list(runs)
     for name, run in runs.items():
         alone, steps = backtest(executor=DAILY, exchange_kwargs={"provider": PROVIDER}, **{**SPAN, **run})
