@@ -13,6 +13,8 @@ import requests
 pytest.importorskip("aiohttp", reason="the fake venue needs aiohttp")
 
 from qlib.crypto.venues.fake import FakeVenue, random_market
+from qlib.crypto.venues.fake.stream import Line
+from qlib.crypto.venues.fake.view import dumps
 
 REAL = Path(__file__).resolve().parents[4] / "shared/realdata"
 pytestmark = pytest.mark.skipif(not REAL.exists(), reason="../shared/realdata is not here")
@@ -62,6 +64,20 @@ def test_candles_marks_and_funding_of_39_swaps_come_back_identical():
             assert [[int(row["fundingTime"]), float(row["realizedRate"])] for row in rows] == [
                 list(row) for row in true[["ts", "rate"]].itertuples(index=False)
             ]
+
+
+@pytest.mark.parametrize(("file", "name"), [("okx_swap_1m_btc_2026", "BTC-USDT-SWAP"), ("xrpeth_1m_2019", "XRP-ETH")])
+def test_minutes_with_and_without_holes_come_back_identical(file: str, name: str):
+    true = pd.read_parquet(REAL / f"{file}.parquet").tail(6000).reset_index(drop=True)
+    true["amount"] = true["volume"] * true["close"]
+    row = swap(name) if name.endswith("SWAP") else {"instId": name, "instType": "SPOT", "listTime": "0"}
+    market = {"instruments": [row], "candles": {(name, "1m"): true}, "now": int(true["ts"].max()) + 60_000}
+    with FakeVenue(**market, limits=False) as venue, requests.Session() as session:
+        rows = walk(session, f"{venue.url}/api/v5/market/history-candles", instId=name, bar="1m", limit=300)
+    place = 6 if name.endswith("SWAP") else 5
+    told = pd.DataFrame([[int(row[0]), *map(float, row[1:5]), float(row[place]), float(row[7])] for row in rows])
+    told.columns = ["ts", *PRICES, "volume", "amount"]
+    pd.testing.assert_frame_equal(told, true[list(told.columns)], check_exact=True)
 
 
 def test_real_trades_come_back_identical():
@@ -119,3 +135,37 @@ def test_rows_have_the_fields_and_types_of_recorded_ones(fixture: str, path: str
         return
     assert set(recorded) <= set(told)
     assert {key: type(told[key]) for key in recorded} == {key: type(value) for key, value in recorded.items()}
+
+
+@pytest.mark.parametrize(
+    ("fixture", "url", "arg"),
+    [
+        ("ws_candle", "business", {"channel": "candle1D", "instId": "BTC-USDT"}),
+        ("ws_trades", "public", {"channel": "trades", "instId": "BTC-USDT"}),
+        ("ws_tickers", "public", {"channel": "tickers", "instId": "BTC-USDT"}),
+        ("ws_books_snapshot", "public", {"channel": "books", "instId": "BTC-USDT"}),
+        ("ws_books_update", "public", {"channel": "books", "instId": "BTC-USDT"}),
+        ("ws_bbo_tbt", "public", {"channel": "bbo-tbt", "instId": "BTC-USDT"}),
+        ("ws_funding_rate", "public", {"channel": "funding-rate", "instId": "BTC-USDT-SWAP"}),
+        ("ws_instruments", "public", {"channel": "instruments", "instType": "SWAP"}),
+    ],
+)
+def test_pushes_have_the_fields_and_types_of_recorded_ones(fixture: str, url: str, arg: dict[str, str]):
+    recorded = json.loads((REAL / f"okx_json/{fixture}.json").read_text())
+    market = random_market(1, 1, 300, "1m", seed=1, trades=100)
+    venue, now = FakeVenue(**market, limits=False), market["now"]
+    line = Line(url, "a4d3ae55", venue.desk.view)
+    ack, *pushes = (
+        json.loads(push.text) for push in line.receive(dumps({"op": "subscribe", "args": [arg]}), now - 60_000)
+    )
+    assert ack["event"] == "subscribe"
+    pushes += [json.loads(push.text) for push in line.advance(now)]
+    told = next(push for push in pushes if push.get("action") == recorded.get("action"))
+    assert set(told) == set(recorded)
+    row, true = told["data"][0], recorded["data"][0]
+    if isinstance(true, list):
+        assert [type(value) for value in row] == [type(value) for value in true]
+        return
+    assert {key: type(row[key]) for key in true} == {key: type(value) for key, value in true.items()}
+    for side in {"asks", "bids"} & set(true):
+        assert {tuple(map(type, level)) for level in row[side]} == {tuple(map(type, level)) for level in true[side]}
