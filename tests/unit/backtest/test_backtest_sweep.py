@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import pytest
 from backtest_market import random_market, random_signal
@@ -59,6 +60,30 @@ def test_every_run_equals_the_back_test_alone(workers):
         for time, position in alone["1day"][1].items():
             assert portfolio["1day"][1][time].position == position.position
         pd.testing.assert_frame_equal(indicators["1day"][1].trades.frame(), steps["1day"][1].trades.frame())
+
+
+class Telling(TopkDropoutStrategy):
+    """Stops at its first step and says where its quotes and its scores lie."""
+
+    def generate_trade_decision(self, execute_result=None):
+        arrays = {"quotes": self.trade_exchange.quote.fields["$close"], "scores": self.signal.signal_cache.to_numpy()}
+        told = []
+        for name, array in arrays.items():
+            while array is not None and not isinstance(array, np.memmap):
+                array = getattr(array, "base", None)
+            told.append(f"{name} {'copied' if array is None else 'mapped'}")
+        raise InputError(", ".join(told))
+
+
+def test_processes_of_a_machine_map_large_quotes_and_scores_instead_of_copying_them():
+    large = random_market(3, bars=1000, names=300)
+    strategy = Telling(signal=random_signal(large), topk=2, n_drop=1)
+    runs = {k: {"strategy": strategy, "account": 1e6 + k} for k in range(2)}
+    with JoblibExecutor(2) as workers:
+        if workers.workers == 1:
+            pytest.skip("a machine of one CPU: joblib computes in this process")
+        with pytest.raises(InputError, match="^quotes mapped, scores mapped"):
+            sweep(runs, exchange=Exchange(provider=large), executor=DAILY, workers=workers, **SPAN)
 
 
 def test_objects_are_copied_for_every_run_and_results_are_reduced_where_they_are_made():
