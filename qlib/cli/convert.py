@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from qlib.cli.collect import guarded
 from qlib.collect.convert import convert as convert_bars
@@ -43,9 +44,10 @@ def run() -> int:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="convert",
+        prog="qlib collect convert" if sys.argv[0].startswith("qlib ") else Path(sys.argv[0]).name,
+        allow_abbrev=False,
         description="Bring what was collected into a store that qlib.init reads.",
-        epilog="Exit codes: 0 done, 1 the disk refused, 2 the input is wrong. Unless it is 0, the store is as it was.",
+        epilog="exit codes: 0 done, 1 the disk refused, 2 the input is wrong; unless it is 0, the store is as it was",
     )
     parser.add_argument("--klines", default="data/klines", help="what was collected (default: data/klines)")
     parser.add_argument("--qlib_dir", default="data/qlib_data", help="the store (default: data/qlib_data)")
