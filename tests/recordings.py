@@ -24,8 +24,8 @@ MINUTE = 60_000
 QUICK = Patience(attempts=8, pause=0.001, longest=0.01, connect=20.0, read=20.0)
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 30.0) -> Any:
-    """Return what is true in the end; AssertionError where that takes too long."""
+def wait_for(what: Callable[[], Any], seconds: float = 120.0) -> Any:
+    """Return what is true in the end; AssertionError where that takes too long (a busy machine may take a nap)."""
     until = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < until, "it did not happen in time"
@@ -77,7 +77,7 @@ class Recording:
     def stop(self) -> Recorded:
         if self._loop is not None and not self._loop.is_closed():
             self._loop.call_soon_threadsafe(self._stop.set)
-        self._thread.join(60)
+        self._thread.join(120)
         assert not self._thread.is_alive()
         self.source.close()
         if self.error is not None:

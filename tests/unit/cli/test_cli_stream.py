@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -32,12 +34,14 @@ def venue(market: dict[str, Any]) -> Iterator[FakeVenue]:
         yield venue
 
 
-def begin(venue: FakeVenue, *words: str, folder: Path) -> subprocess.Popen[str]:
+def begin(venue: FakeVenue, *words: str, folder: Path, room: int = 1 << 40) -> subprocess.Popen[str]:
+    """Start the command; no file may have more than `room` bytes."""
     script = [sys.executable, "-m", "qlib.cli.main", "collect", "stream", *words]
     where = {"OKX_BASE_URL": venue.url, "OKX_WS_URL": venue.ws_url, "HOME": str(folder)}
     return subprocess.Popen(
-        script, cwd=folder, env={**os.environ, **where}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-    )
+        script, cwd=folder, env={**os.environ, **where}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),  # noqa: PLW1509
+    )  # fmt: skip
 
 
 def stored(folder: Path, series: Series) -> int:
@@ -48,7 +52,7 @@ ORDINARY = ("okx", "--symbols", "BTC/USDT,BTC-USDT-SWAP", "--bar", "1m", "--out"
 SERIES = [Series("BTC-USDT", "candles", "1m"), Series("BTC-USDT-SWAP", "candles", "1m")]
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("how", cases([signal.SIGINT], [signal.SIGINT, signal.SIGTERM]))
 def test_it_ends_cleanly_when_told_and_says_what_it_did(
     market: dict[str, Any], venue: FakeVenue, tmp_path: Path, how: signal.Signals
 ):
@@ -57,7 +61,7 @@ def test_it_ends_cleanly_when_told_and_says_what_it_did(
     venue.now += 3 * MINUTE
     wait_for(lambda: all(stored(tmp_path, one) == 13 for one in SERIES))
     process.send_signal(how)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert output.startswith("k: 2 series, ")
     assert " rows pushed, " in output
@@ -76,7 +80,7 @@ def test_killed_at_any_point_the_next_run_leaves_nothing_out(market: dict[str, A
             venue.now += 4 * MINUTE
             wait_for(lambda before=before: stored(tmp_path, SERIES[0]) > before)
         process.send_signal(signal.SIGKILL)
-        process.communicate(timeout=60)
+        process.communicate(timeout=120)
         venue.now += 7 * MINUTE
     process = begin(venue, *ORDINARY, folder=tmp_path)
     wait_for(lambda: listening(venue))
@@ -84,14 +88,34 @@ def test_killed_at_any_point_the_next_run_leaves_nothing_out(market: dict[str, A
     due = (venue.now - START) // MINUTE - 240
     wait_for(lambda: all(stored(tmp_path, one) == due for one in SERIES))
     process.send_signal(signal.SIGINT)
-    assert process.wait(60) == 0
+    assert process.wait(120) == 0
+    for one in SERIES:
+        same(BarStore(tmp_path / "k").read(one), bars_of(market, one, START + 240 * MINUTE, venue.now))
+
+
+def test_a_disk_that_is_full_ends_it_and_the_next_run_goes_on(market: dict[str, Any], venue: FakeVenue, tmp_path: Path):
+    process = begin(venue, *ORDINARY, folder=tmp_path, room=20_000)
+    wait_for(lambda: all(stored(tmp_path, one) == 10 for one in SERIES))
+    while process.poll() is None and venue.now < START + 390 * MINUTE:
+        venue.now += MINUTE
+        time.sleep(0.02)
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "cannot be written: File too large; what was stored before is whole" in errors
+    assert "Traceback" not in errors
+    assert stored(tmp_path, SERIES[0]) >= 10
+    process = begin(venue, *ORDINARY, folder=tmp_path)
+    due = (venue.now - START) // MINUTE - 240
+    wait_for(lambda: all(stored(tmp_path, one) == due for one in SERIES))
+    process.send_signal(signal.SIGINT)
+    assert process.wait(120) == 0
     for one in SERIES:
         same(BarStore(tmp_path / "k").read(one), bars_of(market, one, START + 240 * MINUTE, venue.now))
 
 
 def test_it_ends_by_itself_after_so_many_seconds(venue: FakeVenue, tmp_path: Path):
     process = begin(venue, *ORDINARY, "--seconds", "0.5", folder=tmp_path)
-    output, errors = process.communicate(timeout=60)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 0, errors
     assert "2 series" in output
 

@@ -74,7 +74,7 @@ def test_only_finished_bars_are_stored(market: dict[str, Any], tmp_path: Path):
         check(recording, market, venue, START + 200 * MINUTE)
 
 
-@pytest.mark.parametrize("seed", range(cases(4, 60)))
+@pytest.mark.parametrize("seed", range(cases(3, 60)))
 def test_after_any_number_of_broken_lines_the_store_holds_what_the_venue_has(
     market: dict[str, Any], tmp_path: Path, seed: int
 ):
@@ -211,7 +211,7 @@ def test_what_the_venue_refuses_is_told_at_once(market: dict[str, Any], tmp_path
         stream = OkxStream(source, venue.ws_url)
         name = candles(market)[0].symbol
         with pytest.raises(VenueError, match=f"{name} candles: OKX answers 60018.*doesn't exist"):
-            asyncio.run(asyncio.wait_for(stream.run([Series(name, "candles", "7m")], lambda event: None), 20))
+            asyncio.run(asyncio.wait_for(stream.run([Series(name, "candles", "7m")], lambda event: None), 120))
         source.close()
 
 
@@ -254,7 +254,7 @@ def test_cancelled_while_it_asks_it_leaves_a_whole_store_and_no_lock(market: dic
         with Recording(venue, series, tmp_path, start=start) as recording:
             wait_for(lambda: recording.recorder._work is not None and len(venue.requests) > 10)
             recording._loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(recording._loop)])
-            recording._thread.join(30)
+            recording._thread.join(120)
             assert isinstance(recording.error, asyncio.CancelledError)
         venue.delay = 0
         with Recording(venue, series, tmp_path, start=start) as recording:
