@@ -24,7 +24,7 @@ from typing import Any, Final
 import pandas as pd
 
 from qlib.collect import instrument_history
-from qlib.collect.bar_store import FORMATS, BarStore, time_text
+from qlib.collect.bar_store import FORMATS, BarStore, time_text, to_ms
 from qlib.collect.collecting import Interrupted, Life, Progress, collect, gap_text
 from qlib.collect.coverage import AFTER_DELISTING, BEFORE_LISTING, Gap
 from qlib.collect.source import KINDS, WITHOUT_BAR, Instrument, InstrumentError, Series, Source, VenueError
@@ -403,22 +403,10 @@ def _bar(*, quiet: bool) -> Iterator[Callable[[Progress], None]]:
 def time_of(text: str, name: str) -> int:
     """Return a time in ms UTC: a date, a time, or ms; without a zone it is UTC.
 
-    >>> time_of("2026-01-01", "start"), time_of("2026-01-01T09:00+08:00", "start"), time_of("1767225600000", "start")
-    (1767225600000, 1767229200000, 1767225600000)
+    >>> time_of("1767225600000", "start")
+    1767225600000
     """
-    if re.fullmatch(r"\d{11,14}", text):
-        return int(text)
-    try:
-        if not re.match(r"\d{4}-", text):
-            raise ValueError
-        stamp = pd.Timestamp(text)
-        stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
-        return int(stamp.timestamp() * 1000)
-    except ValueError:
-        raise InputError(
-            f"{name}: received {text!r}; a date such as 2026-01-31, a time such as 2026-01-31T12:00 (both UTC), or ms "
-            "is allowed"
-        ) from None
+    return int(text) if re.fullmatch(r"\d{11,14}", text) else to_ms(text, name)
 
 
 if __name__ == "__main__":

@@ -428,8 +428,8 @@ def read_bars(
     bar: str | None = None,
     kind: str = "candles",
     *,
-    start: int | None = None,
-    end: int | None = None,
+    start: int | str | pd.Timestamp | None = None,
+    end: int | str | pd.Timestamp | None = None,
 ) -> pd.DataFrame:
     """Return what is stored of a series as one sorted DataFrame, whatever the files look like inside.
 
@@ -442,7 +442,7 @@ def read_bars(
     kind
         "candles", "mark", "index", "funding", "oi" or "trades".
     start, end
-        Opening times in ms UTC, [start, end); all by default.
+        Opening times, [start, end): ms UTC, a text or a Timestamp (without a zone: UTC). All by default.
 
     Returns
     -------
@@ -460,6 +460,7 @@ def read_bars(
     0      1767225600000  87521.3  87684.0  ...  8817093.71  87590.101234    True
     """
     store = BarStore(path)
+    low, high = (None if one is None else to_ms(one, name) for one, name in ((start, "start"), (end, "end")))
     if kind not in KINDS:
         raise InputError(f"kind: received {kind!r}; allowed are {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
     if not store.folder.is_dir():
@@ -467,10 +468,10 @@ def read_bars(
     found = [series for series in store.series() if series.symbol == symbol and series.kind == kind]
     wanted = [series for series in found if bar is None or series.bar is None or _same_bar(series.bar, bar)]
     if len(wanted) == 1:
-        return store.read(wanted[0], start, end)
+        return store.read(wanted[0], low, high)
     only_text = store.csv_path(Series(symbol, kind, bar))
     if not wanted and only_text.is_file():
-        return _from_csv(only_text, kind, start, end)
+        return _from_csv(only_text, kind, low, high)
     raise MissingDataError(_not_stored(store, symbol, bar, kind, [str(series.bar) for series in found]))
 
 
@@ -515,6 +516,29 @@ def _frame(kind: str, rows: Rows, low: float, high: float) -> pd.DataFrame:
 def shown(series: Series) -> str:
     """Return a series as people read it: "BTC-USDT-SWAP candles 1H"."""
     return " ".join(word for word in (series.symbol, series.kind, series.bar) if word)
+
+
+def to_ms(when: int | str | pd.Timestamp, name: str) -> int:
+    """Return a time in ms UTC; a text or a Timestamp without a zone is UTC.
+
+    Raises InputError, naming the argument `name`, for what is no time.
+
+    >>> to_ms("2026-01-01", "start"), to_ms("2026-01-01T09:00+08:00", "start"), to_ms(1767225600000, "start")
+    (1767225600000, 1767229200000, 1767225600000)
+    """
+    if isinstance(when, (int, np.integer)) and not isinstance(when, bool):
+        return int(when)
+    try:
+        if isinstance(when, str) and not re.match(r"\d{4}-", when):
+            raise ValueError  # what pandas guesses of "5" or "now" is no date that was meant
+        stamp = pd.Timestamp(when)
+        stamp = stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
+        return int(stamp.value) // 1_000_000
+    except (ValueError, TypeError):
+        raise InputError(
+            f"{name}: received {when!r}; a date such as 2026-01-31, a time such as 2026-01-31T12:00 (both UTC), or ms "
+            "is allowed"
+        ) from None
 
 
 def time_text(ms: int) -> str:

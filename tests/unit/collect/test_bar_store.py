@@ -71,6 +71,12 @@ def test_what_is_put_in_is_what_is_read(tmp_path: Path, series: Series):
     )
     some = BarStore(tmp_path).read(series, START + 200 * HOUR, START + 4000 * HOUR)
     assert some["ts"].tolist() == [ts for ts in rows["ts"] if START + 200 * HOUR <= ts < START + 4000 * HOUR]
+    told = read_bars(
+        tmp_path, series.symbol, kind=series.kind, start="2026-01-10", end=pd.Timestamp("2026-03-01", tz="Asia/Tokyo")
+    )
+    assert told["ts"].tolist() == [ts for ts in rows["ts"] if START + 9 * DAY <= ts < START + 59 * DAY - 9 * HOUR]
+    with pytest.raises(InputError, match="start: received 'now'; a date such as"):
+        read_bars(tmp_path, series.symbol, start="now")
     assert BarStore(tmp_path).series() == [series]
     assert BarStore(tmp_path).rows(series) == 400
     assert all(path.resolve().is_relative_to(tmp_path) for path in tmp_path.rglob("*"))
