@@ -236,9 +236,11 @@ def snapshot(words: Sequence[str]) -> None:
     source = CoinGecko(asked.coingecko_url)
     try:
         listing = source.markets(asked.top)
+        path, written = archive.add(listing.rows, listing.taken, source=listing.source, again=asked.again)
+    except OSError as error:
+        raise RunError(f"{error.filename or asked.archive} cannot be written: {error.strerror}") from error
     finally:
         source.close()
-    path, written = archive.add(listing.rows, listing.taken, source=listing.source, again=asked.again)
     if written:
         print(f"{path}: {len(listing.rows)} coins; {len(archive.days())} days are kept")
     else:

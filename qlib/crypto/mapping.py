@@ -10,8 +10,10 @@
 
 Tickers are not unique: thousands of coins share one, and the same coin changes its own. A coin gets an instrument if
 exactly one has its ticker and a price within `tolerance` of its own; of several coins that claim one instrument, the
-best-ranked, if its market cap is ten times that of the next. Anything less sure is left out and reported. A file of
-overrides is a person's word and decides before all of that.
+best-ranked, if its market cap is ten times that of the next. On a wild day the two prices, taken hours apart, may be
+further apart: a coin that had this instrument in an earlier snapshot keeps it while they are within a factor of two,
+unless another coin claims it. Anything less sure is left out and reported. A file of overrides is a person's word and
+decides before all of that.
 """
 
 from __future__ import annotations
@@ -30,10 +32,12 @@ from qlib.errors import InputError, did_you_mean
 
 TOLERANCE: Final = 0.05  # two venues and a minute apart; a dollar and its stable coin
 CLEARLY: Final = 10.0  # times the market cap of the next
+STILL: Final = 2.0  # how many times apart the prices of a coin may be that had the instrument before
 
 OVERRIDE: Final = "override"
 AGREES: Final = "ticker and price"
 PREFERRED: Final = "ticker, price and rank"
+BEFORE: Final = "as before"
 BY_TICKER: Final = "ticker alone"
 OUT_BY_OVERRIDE: Final = "left out by an override"
 
@@ -100,6 +104,7 @@ def match(
 
     pairs = _pairs(coins[verdict.why == ""], markets)
     _judge(verdict, pairs, tolerance)
+    _keep(verdict)
     verdict.ratio[ruled] = _ratio_of_overrides(coins, markets, verdict.instrument)[ruled]
     _refuse_twice(coins, verdict.instrument)
     return coins.assign(
@@ -117,6 +122,7 @@ class _Verdict:
         self.instrument = np.full(len(coins), None, dtype=object)
         self.why = np.full(len(coins), "", dtype=object)
         self.ratio = np.full(len(coins), np.nan)
+        self.nearest = np.full(len(coins), None, dtype=object)  # whose price disagrees least, of those that disagree
 
 
 def _checked_kinds(left_out: Iterable[str]) -> list[str]:
@@ -180,8 +186,35 @@ def _agreeing(verdict: _Verdict, pairs: pd.DataFrame, tolerance: float) -> pd.Da
     agree = pairs[np.abs(ratio - 1) <= tolerance]
     far = nearest[~nearest["row"].isin(agree["row"])]
     for row, name, times in far[["row", "instrument", "ratio"]].itertuples(index=False):
+        verdict.nearest[row] = name
         verdict.why[row] = f"the price disagrees: {name} x {times:.4g}"
     return agree
+
+
+def _keep(verdict: _Verdict) -> None:
+    """Let coins whose price is off for once keep the instrument that they had in an earlier snapshot."""
+    off = np.maximum(verdict.ratio, 1 / verdict.ratio)
+    doubtful = (verdict.nearest != None) & (off <= STILL)  # noqa: E711  element by element
+    if not doubtful.any():
+        return
+    known, ids = verdict.coins["known"].to_numpy(), verdict.coins["id"].tolist()
+    caps = verdict.coins["market_cap"].fillna(0.0).to_numpy()
+    owner = {(known[row], verdict.instrument[row]): row for row in np.flatnonzero(verdict.instrument != None)}  # noqa: E711
+    before: dict[str, Any] = {}  # coin -> what it had last
+    for row in np.argsort(known, kind="stable"):
+        name = verdict.nearest[row]
+        if doubtful[row] and before.get(ids[row]) == name:
+            rival = owner.get((known[row], name))
+            if rival is None:
+                verdict.instrument[row] = name
+                verdict.why[row] = BEFORE
+                owner[known[row], name] = row
+            elif verdict.why[rival] != OVERRIDE and caps[rival] < CLEARLY * caps[row]:
+                verdict.instrument[rival] = None  # its price agrees, and it was another coin's until now
+                before.pop(ids[rival], None)
+                verdict.why[[row, rival]] = f"ambiguous: {name} could be {ids[row]} as before, or {ids[rival]}"
+        if verdict.instrument[row] is not None:
+            before[ids[row]] = verdict.instrument[row]
 
 
 def _not_taken(verdict: _Verdict, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -238,7 +271,7 @@ def markets_by_name(coins: pd.DataFrame, names: str = "{symbol}") -> pd.DataFram
         raise InputError(
             f"names: received {names!r}; a pattern with {{symbol}} in it, such as {{symbol}}-USDT, is allowed"
         )
-    base = pd.unique(coins["symbol"])
+    base = [one for one in pd.unique(coins["symbol"]) if one.isprintable()]  # a tab would break the instruments file
     return pd.DataFrame(
         {
             "instrument": [names.replace("{symbol}", one) for one in base],

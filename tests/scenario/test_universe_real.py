@@ -110,8 +110,9 @@ def test_prices_of_real_bars_confirm_the_coins_and_the_store_loads_the_universe(
     root = write_store(frames, tmp_path / "store", "day")
     close = pd.concat({name: one["close"] for name, one in frames.items()}, axis=1, sort=True)
     coins = match(table, markets_of_bars(close, table["known"], DAY, "{symbol}-USD"))
-    agreed = coins["instrument"].notna()
+    agreed = coins["why"] == "ticker and price"
     assert agreed.sum() > 1500
+    assert (coins["why"] == "as before").sum() < 0.02 * agreed.sum()
     assert (coins.loc[agreed, "ratio"] - 1).abs().max() <= 0.05
     assert coins.loc[agreed, "ratio"].median() == pytest.approx(1, abs=1e-3)  # the value is the close of its date
 

@@ -104,6 +104,39 @@ def test_the_same_ticker_is_another_coin_at_another_time():
     assert given_to(match(table, swapped)) == {}
 
 
+def test_on_a_wild_day_a_coin_keeps_what_it_had_and_nobody_gets_anything_new():
+    days = [coins(("a", "A", 1.0, 1e9), ("b", "B", 1.0, 1e9), known=day) for day in range(4)]
+    prices = {"A-USDT": [1.0, 0.8, 0.6, 0.4], "B-USDT": [0.8, 1.0, 1.0, 1.0]}  # of one moment in days 0 ... 3
+    rows = [(day, name, name[0], price[day]) for name, price in prices.items() for day in range(4)]
+    there = pd.DataFrame(rows, columns=["known", "instrument", "base", "price"])
+    found = match(pd.concat(days), there)
+    assert found[found["id"] == "a"]["why"].tolist() == [
+        "ticker and price", "as before", "as before", "the price disagrees: A-USDT x 0.4",
+    ]  # fmt: skip
+    assert found[found["id"] == "b"]["why"].tolist() == ["the price disagrees: B-USDT x 0.8"] + ["ticker and price"] * 3
+    rival = pd.concat([*days[:1], coins(("a", "A", 1.0, 1e9), ("rival", "A", 0.8, 1e3), known=1)])
+    found = match(rival, there)
+    assert found["instrument"].notna().tolist() == [True, False, False, False]
+    assert found["why"].tolist()[-2:] == ["ambiguous: A-USDT could be a as before, or rival"] * 2
+
+
+@settings(max_examples=cases(40, 400), deadline=None)
+@given(seed=st.integers(0, 2**32 - 1), cut=st.integers(0, 8))
+def test_no_later_snapshot_changes_who_had_what(seed: int, cut: int):
+    rng = np.random.default_rng(seed)
+    price, cap = ([1.0, 1.04, 1.3, 1.9, 9.0], [1e3, 1e4, 1e9])
+    table = pd.concat(
+        [coins(*((f"c{i}", rng.choice(list("AB")), rng.choice(price), rng.choice(cap)) for i in range(4)), known=day)
+         for day in range(8)]
+    )  # fmt: skip
+    rows = [(day, f"{base}{i}", base, rng.choice(price)) for day in range(8) for base in "AB" for i in range(2)]
+    there = pd.DataFrame(rows, columns=["known", "instrument", "base", "price"])
+    whole = match(table, there)
+    early = match(table[table["known"] < cut], there[there["known"] < cut])
+    pd.testing.assert_frame_equal(whole[whole["known"] < cut], early, check_dtype=False)
+    assert not whole.dropna(subset="instrument").duplicated(["known", "instrument"]).any()
+
+
 @settings(max_examples=cases(60, 600), deadline=None)
 @given(
     rows=st.lists(
@@ -142,6 +175,7 @@ def test_names_by_a_pattern_never_choose_between_two_of_one_ticker():
         "BNX (binaryx-old), 1970-01-01: ambiguous: BNX-USDT-SWAP could be binaryx-old, binaryx",
         "BNX (binaryx), 1970-01-01: ambiguous: BNX-USDT-SWAP could be binaryx-old, binaryx",
     ]
+    assert markets_by_name(pd.DataFrame({"symbol": ["A\tB", "C"]}))["instrument"].tolist() == ["C"]
     with pytest.raises(InputError, match="symbol"):
         markets_by_name(table, "BTC")
 

@@ -150,6 +150,10 @@ def test_a_snapshot_a_day_is_kept_and_a_second_one_is_told(tmp_path: Path, capsy
         words = ("snapshot", "--archive", folder, "--top", 5, "--coingecko_url", venue.coingecko_url)
         assert said(capsys, *words)[0] == 0
         code, told, _ = said(capsys, *words)
+        (tmp_path / "file").write_text("")
+        refused = said(capsys, *words[:2], tmp_path / "file" / "x", *words[3:])
+    assert refused[0] == 1
+    assert "cannot be written: Not a directory" in refused[2]
     assert code == 0
     assert "kept already" in told
     assert Archive(folder).read()["id"].tolist() == [f"c{i}" for i in range(5)]
