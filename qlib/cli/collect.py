@@ -13,11 +13,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import math
 import re
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
@@ -93,6 +95,9 @@ def guarded(name: str, does: Callable[[Sequence[str]], int | None], words: Seque
     except QlibError as error:
         print(f"{name}: {error}", file=sys.stderr)
         return 2 if isinstance(error, InputError) else 1
+    except OSError as error:
+        print(f"{name}: {error.filename or 'a file'}: {error.strerror or error}", file=sys.stderr)
+        return 1
 
 
 def help_text() -> str:
@@ -343,7 +348,7 @@ def _resolved(source: OkxSource | CcxtSource, wanted: list[str], asked: argparse
     if unknown and not (asked.universe is not None and found):
         raise InputError("\n  ".join(["these cannot be collected:", *unknown] if len(unknown) > 1 else unknown))
     if unknown:  # a universe holds the dead, of whom a venue has nothing any more
-        print(f"{len(unknown)} names of the universe cannot be collected: {_some(unknown)}", file=sys.stderr)
+        print(f"of the universe cannot be collected: {len(unknown)} ({'; '.join(unknown[:5])})", file=sys.stderr)
     if pairs and asked.type is None and not asked.quiet:
         print(f"{_some(pairs)}: taken for spot; --type swap means the perpetuals", file=sys.stderr)
     return list(found.values())
@@ -369,8 +374,11 @@ def _series(instruments: list[Instrument], kinds: list[str], bar: str | None, *,
 
 
 def _instrument(row: dict[str, Any]) -> Instrument:
-    names = ("symbol", "kind", "base", "quote", "settle", "inverse", "listed", "delisted", "state")
-    return Instrument(**{name: row[name] for name in names})
+    """Return an instrument as it was seen last."""
+    facts: dict[str, Any] = {one.name: row[one.name] for one in fields(Instrument) if one.name != "raw"}
+    numbers = [one.name for one in fields(Instrument) if one.type == "float"]
+    facts |= {name: math.nan for name in numbers if facts[name] is None}
+    return Instrument(**facts)
 
 
 def _lives(rows: dict[str, dict[str, Any]]) -> dict[str, Life]:

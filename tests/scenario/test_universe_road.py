@@ -45,7 +45,7 @@ def test_the_whole_road(venue: FakeVenue, tmp_path: Path, monkeypatch: pytest.Mo
     Path("wanted.txt").write_text("".join(lines))
     words = "--universe wanted.txt --bar 1H --start 2026-01-01 --end 2026-01-13 --quiet"
     assert main.main(["collect", "okx", *words.split()]) == 0
-    assert "1 names of the universe cannot be collected: DEAD-USDT-SWAP" in capsys.readouterr().err
+    assert "of the universe cannot be collected: 1 (DEAD-USDT-SWAP" in capsys.readouterr().err
     assert main.main(["collect", "convert", "--klines", "data/klines", "--qlib_dir", "store", "--bar", "1H"]) == 0
     build = "--snapshots marketcap --top 2 --qlib_dir store --freq 60min --names {symbol}-USDT-SWAP --market top2"
     assert main.main(["universe", "build", *build.split()]) == 0, capsys.readouterr().err

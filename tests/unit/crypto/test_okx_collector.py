@@ -120,6 +120,11 @@ def test_symbols_come_from_files_in_any_spelling(venue, tmp_path, capsys):
     assert collect("--universe", "alive.txt", "--out", "b", *window) == 0
     assert [one.symbol for one in BarStore("b").series()] == ["BTC-USDT-SWAP"]
     capsys.readouterr()
+    with Path("alive.txt").open("a") as file:
+        file.write("LUNA-USDT-SWAP\t2021-01-01\t2022-05-12\n")
+    assert collect("--universe", "alive.txt", "--out", "b", *window) == 0, "who is dead does not stop the others"
+    said = capsys.readouterr().err
+    assert said.startswith("of the universe cannot be collected: 1 (LUNA-USDT-SWAP: OKX lists no swap LUNA-USDT-SWAP")
     assert collect("--config", "config/top50_symbols.json", "--out", "c", *window[:-1]) == 0
     assert capsys.readouterr().err.startswith("BTC/USDT, ETH/USDT: taken for spot; --type swap means the perpetuals")
     assert [one.symbol for one in BarStore("c").series()] == ["BTC-USDT", "ETH-USDT"]
@@ -337,6 +342,15 @@ def test_the_help_names_every_option_and_the_exit_codes(capsys):
         assert word in said
     assert main(["collect", "--help"]) == 0
     assert "qlib collect COMMAND --help says more" in capsys.readouterr().out
+
+
+def test_a_disk_that_refuses_is_one_sentence(venue, monkeypatch, capsys):
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device", "data/klines/instruments.parquet")
+
+    monkeypatch.setattr("qlib.collect.instrument_history.replace_file", full)
+    assert collect("--symbols", "BTC-USDT-SWAP", "--end", "2026-01-03") == 1
+    assert capsys.readouterr().err == "qlib collect okx: data/klines/instruments.parquet: No space left on device\n"
 
 
 @pytest.mark.parametrize("name", COMMANDS)
