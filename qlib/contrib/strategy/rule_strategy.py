@@ -335,7 +335,8 @@ class FileOrderStrategy(BaseStrategy):
         """Begin anew with what is given; called before a range of steps."""
         super().reset(level_infra, common_infra, outer_trade_decision, **kwargs)
         known = hasattr(self, "common_infra") or self._trade_exchange is not None
-        if level_infra is not None and known and len(self.order_df):
+        inner = hasattr(self, "outer_trade_decision")  # one step of the level above may well have no order
+        if level_infra is not None and known and not inner and len(self.order_df):
             self._check_orders()
 
     def _check_orders(self) -> None:

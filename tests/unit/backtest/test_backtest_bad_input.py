@@ -14,6 +14,7 @@ from backtest_market import random_market, run
 import qlib
 from qlib import session
 from qlib.backtest.decision import Order
+from qlib.backtest.executor import NestedExecutor, SimulatorExecutor
 from qlib.contrib.strategy.rule_strategy import FileOrderStrategy
 from qlib.errors import ConfigError, InputError, MissingDataError
 from qlib.utils.exceptions import LoadObjectError
@@ -224,3 +225,14 @@ def test_by_qlibs_rules_a_list_that_cannot_be_given_trades_nothing(monkeypatch, 
     assert [sentence[:36] for sentence in said] == ["list of orders: none of its 1 orders"]
     with pytest.raises(ConfigError, match="none of its 1 orders"):
         run(random_market(), FileOrderStrategy(listed(time, name, 5.0)))
+
+
+def test_a_list_below_another_strategy_may_have_days_without_orders():
+    hours = random_market(bars=96, freq="60min", region="crypto")
+    inner = FileOrderStrategy(listed("2024-01-03 05:00", "N1", 5.0))
+    executor = NestedExecutor("day", SimulatorExecutor("60min"), inner, generate_portfolio_metrics=True)
+    outer = FileOrderStrategy(pd.concat([listed(f"2024-01-0{day}", "N1", 1.0) for day in (2, 3, 4)]))
+    exchange = {"trade_unit": None, "limit_threshold": None}
+    run(hours, outer, executor=executor, start_time="2024-01-02", end_time="2024-01-04", exchange_kwargs=exchange)
+    found = executor.inner_executor.trade_account.trades.frame()
+    assert found[["time", "amount"]].to_numpy().tolist() == [[pd.Timestamp("2024-01-03 05:00"), 5.0]]
