@@ -153,5 +153,7 @@ def test_a_random_market_has_what_tests_of_collectors_forget():
     assert {8.0} in steps.values()
     assert any({4.0, 1.0} <= found for found in steps.values()), "an interval that changes"
     assert sum(row.get("ctType") == "inverse" for row in market["instruments"]) == 1
+    (future,) = [row for row in random_market(0, 1, 50, "1H", START, n_futures=1)["instruments"] if "expTime" in row]
+    assert (future["instType"], future["instId"]) == ("FUTURES", "BTC-USDT-260202")
     again = random_market(5, 5, 2000, "1m", START, seed=3)
     assert all(again["candles"][key].equals(frame) for key, frame in market["candles"].items())

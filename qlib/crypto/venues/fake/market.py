@@ -162,7 +162,7 @@ class Market:
     def traded(self, name: str, now: int) -> bool:
         """True if the instrument trades at `now`."""
         end = self.ends(name)
-        return name in self.instruments and self.starts(name) <= now and (end is None or now < end)
+        return self.starts(name) <= now and (end is None or now < end)
 
     def listed(self, name: str, now: int) -> bool:
         """True if the instrument stands in the venue's list at `now`, be it announced only."""

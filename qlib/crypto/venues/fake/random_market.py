@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from qlib.crypto.venues.fake.bars import HOUR, MINUTE, PRICES, size
+from qlib.crypto.venues.fake.bars import DAY, HOUR, MINUTE, PRICES, size
 from qlib.errors import InputError
 
 _BASES: Final = (
@@ -34,6 +34,7 @@ def random_market(
     start: int = 1_767_225_600_000,
     seed: int = 0,
     *,
+    n_futures: int = 0,
     trades: int = 0,
 ) -> dict[str, Any]:
     """Make the arguments of a `FakeVenue`.
@@ -46,6 +47,8 @@ def random_market(
         Length of the window in bars of size `bar` (up to a day), from `start` (ms UTC, rounded down to a bar).
     seed
         The same numbers give the same market, byte for byte.
+    n_futures
+        How many futures against USDT; they expire at 08:00 UTC, thirty days after the window.
     trades
         The last so many bars of every instrument are made of trades, and agree with them in all five numbers.
 
@@ -64,7 +67,7 @@ def random_market(
         "instruments": [], "candles": {}, "mark": {}, "index": {}, "funding": {}, "oi": {}, "trades": {},
         "now": int(grid[-1]) + unit.step // 2,
     }  # fmt: skip
-    for number in range(max(n_spot, n_swap)):
+    for number in range(max(n_spot, n_swap, n_futures)):
         base = _BASES[number % len(_BASES)] + ("" if number < len(_BASES) else str(number // len(_BASES)))
         frame, tick = _walk(rng, grid, outage)
         late = number % 3 == 2
@@ -74,7 +77,12 @@ def random_market(
         if number < n_spot:
             _spot(made, rng, base, bar, frame, tick, begin, last)
         if number < n_swap:
-            _swap(made, rng, base, bar, frame, tick, begin, last, inverse=number == 1, short=number % 2 == 1)
+            row = _contract(base, tick, begin, len(made["instruments"]), inverse=number == 1)
+            _derivative(made, rng, row, bar, frame, last)
+            made["funding"][row["instId"]] = _funding(rng, begin, int(frame["ts"].iloc[-1]), short=number % 2 == 1)
+        if number < n_futures:
+            row = _contract(base, tick, begin, len(made["instruments"]), inverse=False)
+            _derivative(made, rng, row | _expiry(row, int(grid[-1])), bar, frame, last)
     return made
 
 
@@ -158,58 +166,63 @@ def _spot(
     made["candles"][name, bar] = frame[there].reset_index(drop=True)
 
 
-def _swap(
+def _contract(base: str, tick: float, begin: int, code: int, *, inverse: bool) -> dict[str, Any]:
+    """The row of a perpetual."""
+    family = f"{base}-{'USD' if inverse else 'USDT'}"
+    return {
+        "instType": "SWAP", "instId": f"{family}-SWAP", "uly": family, "instFamily": family,
+        "settleCcy": base if inverse else "USDT", "ctVal": "10" if inverse else "0.01", "ctMult": "1",
+        "ctValCcy": "USD" if inverse else base, "ctType": "inverse" if inverse else "linear", "listTime": str(begin),
+        "tickSz": tick, "lotSz": "1" if inverse else "0.01", "minSz": "1" if inverse else "0.01", "lever": "100",
+        "maxLmtSz": "100000000", "maxMktSz": "30000", "maxLmtAmt": "20000000", "instIdCode": 10_000 + code,
+    }  # fmt: skip
+
+
+def _expiry(row: dict[str, Any], end: int) -> dict[str, Any]:
+    """What makes a future of a perpetual."""
+    moment = (end // DAY + 30) * DAY + 8 * HOUR
+    name = f"{row['instFamily']}-{np.datetime64(moment, 'ms').item():%y%m%d}"
+    return {"instType": "FUTURES", "instId": name, "alias": "next_month", "expTime": str(moment)}
+
+
+def _derivative(
     made: dict[str, Any],
     rng: np.random.Generator,
-    base: str,
+    row: dict[str, Any],
     bar: str,
     frame: pd.DataFrame,
-    tick: float,
-    begin: int,
     trades: pd.DataFrame | None,
-    *,
-    inverse: bool,
-    short: bool,
 ) -> None:
-    family = f"{base}-{'USD' if inverse else 'USDT'}"
-    name = f"{family}-SWAP"
-    contract = "10" if inverse else "0.01"
-    made["instruments"].append(
-        {
-            "instType": "SWAP", "instId": name, "uly": family, "instFamily": family,
-            "settleCcy": base if inverse else "USDT", "ctVal": contract, "ctMult": "1",
-            "ctValCcy": "USD" if inverse else base, "ctType": "inverse" if inverse else "linear",
-            "listTime": str(begin),
-            "tickSz": tick, "lotSz": "1" if inverse else "0.01", "minSz": "1" if inverse else "0.01", "lever": "100",
-            "maxLmtSz": "100000000", "maxMktSz": "30000", "maxLmtAmt": "20000000",
-            "instIdCode": 10_000 + len(made["instruments"]),
-        }
-    )  # fmt: skip
+    """Bars, trades, mark prices, index and open interest of one perpetual or future."""
+    name, digits = row["instId"], max(0, 1 - int(np.floor(np.log10(row["tickSz"]) + 0.5)))
+    made["instruments"].append(row)
     made["candles"][name, bar] = frame
     if trades is not None:
         made["trades"][name] = trades
-    digits = max(0, 1 - int(np.floor(np.log10(tick) + 0.5)))
-    for kind, where, spread in (("mark", name, 1e-4), ("index", family, 2e-4)):
+    for kind, where, spread in (("mark", name, 1e-4), ("index", row["uly"], 2e-4)):
         shift = 1 + rng.normal(0, spread, len(frame))
         opened, close = (np.round(frame[column].to_numpy() * shift, digits) for column in ("open", "close"))
         high = np.maximum(np.round(frame["high"].to_numpy() * shift, digits), np.maximum(opened, close))
         low = np.minimum(np.round(frame["low"].to_numpy() * shift, digits), np.minimum(opened, close))
         prices = {"ts": frame["ts"].to_numpy(), "open": opened, "high": high, "low": low, "close": close}
         made[kind].setdefault((where, bar), pd.DataFrame(prices))
-    end = int(frame["ts"].iloc[-1])
-    step = 4 * HOUR if short else 8 * HOUR
-    ts = np.arange(-(-begin // step) * step, end + 16 * HOUR, step, dtype=np.int64)
-    if short and len(ts) > 6:  # the interval changes to one hour in the last events
-        ts = np.r_[ts[:-2], np.arange(ts[-3] + HOUR, ts[-1] + 1, HOUR)]
-        ts = np.unique(ts)
-    rate = np.round(rng.normal(1e-4, 2e-4, len(ts)), 10)
-    predicted = np.round(rate + rng.normal(0, 1e-5, len(ts)), 10)
-    made["funding"][name] = pd.DataFrame({"ts": ts, "rate": rate, "predicted_rate": predicted})
     period = bar if size(bar).step >= 5 * MINUTE else "5m"
     on_time = frame[size(period).open(frame["ts"].to_numpy()) == frame["ts"].to_numpy()]
     coins = np.round(rng.lognormal(8, 0.1, len(on_time)), 4)
     dollars = np.round(coins * on_time["close"].to_numpy(), 4)
-    contracts = np.round(dollars / 10 if inverse else coins / 0.01, 4)
+    units = dollars if row["ctType"] == "inverse" else coins
+    contracts = np.round(units / float(row["ctVal"]), 4)
     made["oi"][name, period] = pd.DataFrame(
         {"ts": on_time["ts"].to_numpy(), "oi": contracts, "oi_base": coins, "oi_quote": dollars}
     )
+
+
+def _funding(rng: np.random.Generator, begin: int, end: int, *, short: bool) -> pd.DataFrame:
+    """Payments every eight hours, or (short) every four and in the end every hour; two of them are still to come."""
+    step = 4 * HOUR if short else 8 * HOUR
+    ts = np.arange(-(-begin // step) * step, end + 16 * HOUR, step, dtype=np.int64)
+    if short and len(ts) > 6:
+        ts = np.unique(np.r_[ts[:-2], np.arange(ts[-3] + HOUR, ts[-1] + 1, HOUR)])
+    rate = np.round(rng.normal(1e-4, 2e-4, len(ts)), 10)
+    predicted = np.round(rate + rng.normal(0, 1e-5, len(ts)), 10)
+    return pd.DataFrame({"ts": ts, "rate": rate, "predicted_rate": predicted})
