@@ -252,10 +252,14 @@ class YahooNormalize(BaseNormalize):
         frame.index = pd.DatetimeIndex(pd.to_datetime(df[self._date_field_name]), name=self._date_field_name)
         self._check_basis(frame)
         frame = frame[~frame.index.duplicated(keep="last")].sort_index()
-        # An index has no volume at all; a stock without volume was not traded, whatever price stands there.
-        if "volume" in frame.columns and (frame["volume"] > 0).any():
+        # A stock without volume was not traded, whatever price stands there; an index never has a volume.
+        if "volume" in frame.columns and self._has_volume(frame, df[self._symbol_field_name].iloc[0]):
             frame.loc[~(frame["volume"] > 0)] = np.nan
         return frame
+
+    def _has_volume(self, frame: pd.DataFrame, symbol: str) -> bool:
+        """Tell whether it is traded itself."""
+        return bool((frame["volume"] > 0).any())
 
     def _check_basis(self, frame: pd.DataFrame) -> None:
         """Raise InputError where two downloads are mixed that were adjusted on different days."""
@@ -340,6 +344,10 @@ class YahooNormalize1dExtend(YahooNormalize1d):
         frame = self._on_calendar(frame)
         return self._as_columns(frame[frame.index > stored.index[-1]], df)
 
+    def _has_volume(self, frame: pd.DataFrame, symbol: str) -> bool:
+        """Tell whether it is traded itself, by what is stored: it may pause in all of the new rows."""
+        return super()._has_volume(frame, symbol) or self.old.traded(symbol)
+
     def _check_basis(self, frame: pd.DataFrame) -> None:
         """Mixed downloads do no harm here: the rows after the common date are those of the last one."""
 
@@ -374,10 +382,15 @@ class YahooNormalize1min(YahooNormalize):
         morning, afternoon = REGIONS[self.region].sessions
         minutes = generate_minutes_calendar_from_daily(within.index, "1min", morning, afternoon)
         frame = frame.drop(columns="adjclose", errors="ignore").reindex(frame.index.union(minutes))
-        frame["change"] = frame["close"] / frame["close"].ffill().shift(1) - 1.0
         rows = self._as_columns(frame.rename_axis(self._date_field_name), df)
         factors = within.reset_index(names=self._date_field_name)
-        return calc_adjusted_price(rows, factors, self._date_field_name, self._symbol_field_name)
+        adjusted = calc_adjusted_price(rows, factors, self._date_field_name, self._symbol_field_name)
+        adjusted["change"] = adjusted["close"] / adjusted["close"].ffill().shift(1) - 1.0
+        return adjusted
+
+    def _has_volume(self, frame: pd.DataFrame, symbol: str) -> bool:
+        """Tell whether it is traded itself, by its days."""
+        return super()._has_volume(frame, symbol) or self.days.traded(symbol)
 
     def _on_calendar(self, frame: pd.DataFrame) -> pd.DataFrame:
         return frame
@@ -409,6 +422,10 @@ class _Days:
             return pd.Series([], pd.DatetimeIndex([]), np.float64)
         start, values = read_bin(path, entries=len(self.calendar))
         return pd.Series(values.astype(np.float64), self.calendar[start : start + len(values)])
+
+    def traded(self, symbol: str) -> bool:
+        """Tell whether an instrument ever had a volume."""
+        return bool((self.series(symbol, "volume") > 0).any())
 
 
 # ---------------------------------------------------------------------- one class a region and interval, as in Qlib

@@ -133,6 +133,27 @@ def test_an_instrument_without_a_common_date_is_named_and_the_others_are_stored(
     assert len(stored(store, ["AAA"], ["$close"])) == len(DATES)
 
 
+def test_a_stock_that_pauses_through_a_whole_update_is_nan_and_an_index_is_not(tmp_path: Path):
+    raw = {"AAA": prices(3), "^IDX": prices(4).assign(volume=0.0)}
+    store = tmp_path / "store"
+    charts = Charts({n: seen_on(f, {}, "2024-03-05") for n, f in raw.items()}, zone=NEW_YORK, now="2024-03-05 17:00")
+    with serving(charts) as (url, _):
+        run = Run(str(tmp_path / "source"), str(tmp_path / "normalize"), 1, "1d", "US", url, "AAA,^IDX")
+        run.download_data(delay=0, start="2024-01-01")
+        run.normalize_data()
+        dump_all(tmp_path / "normalize", store, exclude_fields="symbol")
+        raw["AAA"].loc["2024-03-06":, "volume"] = 0
+        charts.days = {name: seen_on(frame, {}, "2024-03-29") for name, frame in raw.items()}
+        charts.now = pd.Timestamp("2024-03-29 17:00")
+        run.update_data_to_bin(str(store), delay=0, end_date="2024-03-30")
+        charts.days["AAA"].loc["2024-02-15":"2024-03-05", "volume"] = 0  # not one traded day in what is downloaded
+        with pytest.raises(RunError, match="AAA.*the scale is unknown"):
+            run.update_data_to_bin(str(store), delay=0, end_date="2024-03-30")
+    found = stored(store, ["AAA", "^IDX"], ["$close"])
+    assert found.loc["AAA"]["$close"].loc["2024-03-06":].isna().all()
+    assert found.loc["^IDX"]["$close"].notna().all()
+
+
 def test_two_downloads_of_different_adjustment_are_not_mixed(tmp_path: Path):
     raw = prices(3)
     charts = Charts({}, zone=NEW_YORK, now="2024-03-29 17:00")
@@ -209,6 +230,7 @@ def test_minutes_stand_in_the_prices_of_the_days_and_say_when_nothing_was_traded
     by_day = factor.reindex(traded.index.normalize()).to_numpy(float)
     np.testing.assert_allclose(traded["close"], fine["close"].reindex(traded.index) * by_day, rtol=1e-12)
     np.testing.assert_allclose(traded["volume"], fine["volume"].reindex(traded.index) / by_day, rtol=1e-12)
+    np.testing.assert_allclose(traded["change"], traded["close"].pct_change(), rtol=1e-9, atol=1e-12)
     by_day = rows.groupby(rows.index.normalize())
     assert list(by_day["paused"].max()) == [0, 0, 0, 0, 1, 1, 0, 0, 0, 0, 0, 0]
     assert list(by_day["paused_num"].max()) == [0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0]
