@@ -216,6 +216,9 @@ class Perpetuals(Spot):
             return super().deal_order(order, trade_account, position, dealt_order_amount)
         self._complete(holding, order.start_time)
         before = holding.get_stock_amount(order.stock_id)
+        opens = order.direction == Order.SELL and order.amount > max(before, 0.0) * (1 + 1e-9)
+        if opens and self.contracts.at(order.stock_id, order.start_time).kind == "spot":
+            raise InputError(f"order {_said(order)}: {before:g} are held, and spot cannot be sold short without borrow")
         value, cost, price = super().deal_order(order, trade_account, position, dealt_order_amount)
         if value > NOTHING:
             self._book(holding, order.stock_id, before, price, order.start_time)

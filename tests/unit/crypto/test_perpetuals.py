@@ -286,6 +286,8 @@ def test_a_wrong_order_is_named():
     inverse = {"A": {"inverse": True, "settle": "BTC"}}
     with pytest.raises(InputError, match="order to buy 1 A at 2024-01-01 01:00:00: an inverse contract"):
         trade(provider, {0: [("A", 1)]}, contracts=inverse)
+    with pytest.raises(InputError, match="order to sell 1 A .*: 0 are held, and spot cannot be sold short without"):
+        trade(provider, {0: [("A", -1)]}, contracts={"A": {"kind": "spot"}})
     with pytest.raises(
         InputError, match="order to buy 200 A .*leverage 50 is above the 20 that a position of 200 contr"
     ):
