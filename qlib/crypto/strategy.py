@@ -31,6 +31,7 @@ Array = np.ndarray[Any, Any]
 PRICE: Final = "$close"
 RETURN: Final = "$close/Ref($close,1)-1"
 NO_CHANGE: Final = 1e-12  # of a weight
+REST: Final = 0.005  # of gross: a holding of no more, which is to be closed, is closed at once
 
 
 class SignedWeightStrategy(BaseStrategy):
@@ -45,7 +46,8 @@ class SignedWeightStrategy(BaseStrategy):
     max_weight
         Largest size of one weight; what is cut is not given to others.
     turnover
-        Largest sum of the changes of all weights in a step: beyond it every change is cut in proportion.
+        Largest sum of the changes of all weights in a step: beyond it the changes are cut in proportion, but small
+        rests of holdings that are given up go first.
     every
         Steps between two decisions.
 
@@ -112,14 +114,24 @@ class SignedWeightStrategy(BaseStrategy):
         movable = np.isfinite(wanted) & (price > 0)
         target = np.where(movable, self._bounded(np.where(movable, wanted, 0.0)), now)
         change = np.where(movable, target - now, 0.0)
-        total = float(np.abs(change).sum())
-        share = 1.0 if self.turnover is None or total <= self.turnover else self.turnover / total
+        change = self._limited(change, now, target)
         delta = np.zeros(len(names))
         moved = np.abs(change) > NO_CHANGE
-        delta[moved] = change[moved] * share * equity / price[moved]
-        closing = moved & (target == 0) & (share == 1.0)
+        delta[moved] = change[moved] * equity / price[moved]
+        closing = moved & (target == 0) & (change == -now)
         delta[closing] = -held[closing]  # all of it, to the last digit
         return TradeDecisionWO(_orders(names, held, delta, start, end), self)
+
+    def _limited(self, change: Array, now: Array, target: Array) -> Array:
+        """Return the changes within `turnover`: what is left of old holdings goes first, the rest in proportion."""
+        if self.turnover is None or np.abs(change).sum() <= self.turnover:
+            return change
+        rest = (target == 0) & (np.abs(now) <= REST * self.gross)
+        room = self.turnover - float(np.abs(change[rest]).sum())
+        if room <= 0:
+            rest, room = np.zeros(len(change), dtype=bool), self.turnover
+        share = min(room / max(float(np.abs(change[~rest]).sum()), 1e-300), 1.0)
+        return np.where(rest, change, change * share)
 
     def _bounded(self, weights: Array) -> Array:
         """Return weights within max_weight and gross."""

@@ -97,6 +97,16 @@ def test_turnover_per_step_and_per_coin_weights_are_bounded():
         assert (weights(positions, provider, bar).abs() <= 0.2 + 1e-9).all()
 
 
+def test_what_is_given_up_does_not_linger_as_ever_smaller_rests():
+    provider = market(3, bars=200, names=30)
+    provider.values["close"][:] = provider.values["mark"][:] = 50.0
+    scores = np.repeat(np.random.default_rng(1).normal(size=(20, 30)), 10, axis=0)  # new ones every ten bars
+    _, positions, account = trade(provider, LongShortStrategy(signal=signal(provider, scores), topk=3, turnover=0.4))
+    assert (account.trades.frame().groupby("time")["value"].sum() <= 0.4 * 10_000 + 1e-6).all()
+    for bar in range(20, 200, 10):  # ten bars after the scores changed
+        assert len(weights(positions, provider, bar)) == 6
+
+
 @CASES
 @given(seed=st.integers(0, 1000), topk=st.integers(2, 4))
 def test_neutral_weights_have_no_money_and_no_beta(seed, topk):
