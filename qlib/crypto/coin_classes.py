@@ -86,6 +86,8 @@ def unlisted_pegs(coins: pd.DataFrame) -> list[str]:
 
 def kinds(coins: pd.DataFrame) -> np.ndarray:
     """Return `kind_of` of every row of a snapshot table."""
+    if not len(coins):
+        return np.empty(0, dtype=object)
     pairs = pd.MultiIndex.from_arrays([coins["symbol"], coins["id"]])
     codes, known = pairs.factorize()
-    return np.array([kind_of(symbol, coin) for symbol, coin in known] or [""], dtype=object)[codes]
+    return np.array([kind_of(symbol, coin) for symbol, coin in known], dtype=object)[codes]
