@@ -57,8 +57,8 @@ docs: $(STAMP)  ## Build docs/_build/html; a warning is an error
 	@echo "open docs/_build/html/index.html"
 
 lock:  ## Export the pinned requirement files anew (needs uv)
-	uv pip compile -q --no-header --python-version 3.11 pyproject.toml -o requirements.txt
-	uv pip compile -q --no-header --python-version 3.11 --extra dev --extra distributed pyproject.toml -c requirements.txt -o requirements-dev.txt
+	uv pip compile -q --no-header --python-version 3.11 --extra dev --extra distributed pyproject.toml -o requirements-dev.txt
+	uv pip compile -q --no-header --python-version 3.11 pyproject.toml -c requirements-dev.txt -o requirements.txt
 	uv pip compile -q --no-header --python-version 3.11 --extra docs pyproject.toml -c requirements-dev.txt -o requirements-docs.txt
 	uv pip compile -q --no-header --python-version 3.11 --extra dev --extra distributed --resolution lowest-direct pyproject.toml -o requirements-lowest.txt
 
