@@ -272,6 +272,24 @@ def test_a_lost_push_leaves_a_gap_in_the_sequence_and_a_drop_breaks_the_line():
     talk("public", what, faults=Faults(plan=plan))
 
 
+def test_the_opening_of_a_connection_may_fail_too():
+    plan = [
+        Fault("html", path="/public"),
+        Fault("reset", path="/public", nth=2, times=2),
+    ]  # aiohttp asks twice by itself
+
+    async def what(client: Client, venue: FakeVenue) -> None:
+        venue.faults = Faults(plan=plan)
+        async with aiohttp.ClientSession() as session:
+            with pytest.raises(aiohttp.WSServerHandshakeError, match="502"):
+                await session.ws_connect(f"{venue.ws_url}/public")
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await session.ws_connect(f"{venue.ws_url}/public")
+            await (await session.ws_connect(f"{venue.ws_url}/public")).close()
+
+    talk("business", what)
+
+
 def test_with_the_real_clock_pushes_come_by_themselves():
     import time
 

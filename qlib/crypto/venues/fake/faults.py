@@ -43,6 +43,7 @@ KINDS: Final = (
 )  # fmt: skip
 PUSHES: Final = ("lost", "twice", "drop")
 REQUESTS: Final = tuple(kind for kind in KINDS if kind not in PUSHES)
+HANDSHAKE: Final = ("timeout", "reset", "html")  # what may strike the opening of a WebSocket
 ON_ROWS: Final = ("duplicate", "disorder", "revised", "short")
 
 

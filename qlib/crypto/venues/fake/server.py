@@ -21,7 +21,7 @@ import pandas as pd
 
 from qlib.crypto.venues.fake.coingecko import Coins
 from qlib.crypto.venues.fake.desk import Desk, Question, Reply
-from qlib.crypto.venues.fake.faults import Faults
+from qlib.crypto.venues.fake.faults import HANDSHAKE, Faults
 from qlib.crypto.venues.fake.limits import Limits
 from qlib.crypto.venues.fake.market import Market
 from qlib.crypto.venues.fake.rest import ENDPOINTS, PREFIX
@@ -283,8 +283,13 @@ class FakeVenue:
         assert self._sockets is not None
         fits = self.desk.limits.allows((SOCKETS,), 3, 1.0, at)
         known = request.path.removeprefix(SOCKETS) in {"public", "business", "private"}
-        status = 101 if fits and known else 404 if fits else 429
-        self.requests.append(Asked(request.path, dict(request.query), status, "", "", at))
+        faults = self.faults
+        fault = faults.draw(request.path, dict(request.query), HANDSHAKE) if faults is not None else None
+        kind = fault.kind if fault is not None else ""
+        status = 502 if kind == "html" else 101 if fits and known else 404 if fits else 429
+        self.requests.append(Asked(request.path, dict(request.query), status, "", kind, at))
+        if faults is not None and kind in {"timeout", "reset"}:
+            await self._break(request, kind, Reply(status, "", b""), faults.hold)
         if status != 101:
             return web.Response(status=status)
         try:
