@@ -206,8 +206,12 @@ def _processors(handler: Any) -> list[Any]:
 
 
 def _fit_end(processor: Any) -> pd.Timestamp | None:
+    """Return the last moment that a processor learns from: a date as text is the whole day, as in a slice of rows."""
     end = getattr(processor, "fit_end_time", None)
-    return None if end is None else pd.Timestamp(end)
+    if end is None:
+        return None
+    whole_day = isinstance(end, str) and ":" not in end
+    return pd.Timestamp(end) + (pd.Timedelta(days=1) - pd.Timedelta(1, "ns") if whole_day else pd.Timedelta(0))
 
 
 def _fit_windows(dataset: Any) -> Iterator[Finding]:
@@ -225,7 +229,7 @@ def _fit_windows(dataset: Any) -> Iterator[Finding]:
                 "fit window", name, f"it learns from all data, segment {segment} among them (fit_end_time is not set)"
             )
         elif end >= low:
-            why = f"it learns up to {_day(end)}, segment {segment} begins on {_day(low)}"
+            why = f"it learns up to {_day(processor.fit_end_time)}, segment {segment} begins on {_day(low)}"
             yield Finding("fit window", name, why)
 
 
@@ -316,7 +320,7 @@ def _cut_days(views: Mapping[str, pd.DataFrame], handler: Any, cuts: int, horizo
     assert frame is not None
     days = frame.index.get_level_values(LEVELS[0]).unique().sort_values()
     ends = [end for processor in _processors(handler) if (end := _fit_end(processor)) is not None]
-    first = int(days.searchsorted(max(ends), side="left")) if ends else len(days) // 5
+    first = max(int(days.searchsorted(max(ends), side="right")) - 1, 0) if ends else len(days) // 5
     last = len(days) - 2
     if first > last:
         return []
