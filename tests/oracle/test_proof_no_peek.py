@@ -74,7 +74,7 @@ STRATEGIES: dict[str, Any] = {
     "enhanced": lambda world: EnhancedIndexingStrategy(
         signal=world.scores, riskmodel_root=world.risk, market="index", optimizer_kwargs={"b_dev": 0.1, "delta": 2.0}
     ),
-    "random": lambda world: RandomOrderStrategy(sample_ratio=0.25, volume_ratio=0.6, direction=Order.BUY, seed=3),  # noqa: ARG005
+    "random": lambda world: RandomOrderStrategy(sample_ratio=0.125, volume_ratio=0.6, direction=Order.BUY, seed=3),  # noqa: ARG005
     "file": lambda world: FileOrderStrategy(world.orders),
 }
 SOLVED = ("enhanced",)  # each step solves a problem: fewer cases
@@ -83,7 +83,9 @@ SOLVED = ("enhanced",)  # each step solves a problem: fewer cases
 def seeds_of(strategy: str, region: str, compat: str | None = None) -> range:
     """Cases of a strategy; in an ordinary run two in one market, one in the others, and hardly any of what is slow."""
     if strategy in SOLVED:
-        return range(cases(int(region == "cn" and not compat), 3))
+        if cases(region != "cn" or compat, False):
+            pytest.skip("each step solves a problem: in one market here, in all of them in make proof")
+        return range(cases(1, 3))
     place = list(REGIONS).index(region)
     return cases(range(place, place + 1 + (region == "cn")), range(40))
 
@@ -162,6 +164,8 @@ def two_worlds(now: MemoryProvider, other: MemoryProvider, scores: pd.Series, st
 
 def market_rules(strategy: str, compat: str | None) -> dict[str, Any]:
     """Arguments of the exchange that a strategy cannot do without."""
+    if strategy == "file" and compat:  # Qlib's lots add a tenth of a share, and so may sell more than is held
+        return {"trade_unit": None}
     return {"short": {"leverage": 3.0, "borrow": 0.0001}} if strategy == "weights_short" and not compat else {}
 
 
@@ -216,6 +220,7 @@ def same(one: list[tuple[Any, ...]], two: list[tuple[Any, ...]]) -> None:
 )
 @pytest.mark.parametrize("region", REGIONS)
 def test_what_comes_after_a_bar_changes_no_fill_at_or_before_it(strategy, compat, region, risks):
+    differ = 0
     for seed in seeds_of(strategy, region, compat):
         now = a_market(seed, bars=BARS, gaps=0.1, region=region, compat=compat)
         scores = random_signal(now, seed + 1, missing=0.1)
@@ -226,7 +231,8 @@ def test_what_comes_after_a_bar_changes_no_fill_at_or_before_it(strategy, compat
         worlds = two_worlds(now, other_future(now, until + 1), scores, now.clock.times, last, risks)
         fills = [dealt(world.market, STRATEGIES[strategy](world), exchange_kwargs=exchange) for world in worlds]
         same(*(told(made, last) for made in fills))
-        assert told(fills[0], later) != told(fills[1], later)
+        differ += told(fills[0], later) != told(fills[1], later)
+    assert differ, "the worlds are not the same"
 
 
 def at_the_open(strategy: str, region: str, compat: str | None, limit: Any, risks: Any) -> list[list[tuple[Any, ...]]]:
@@ -289,7 +295,7 @@ def test_a_day_that_is_executed_in_hours_does_not_know_its_evening(strategy, spl
     limit = REGIONS[region].limit_threshold
     for seed in seeds_of(strategy, region):
         now = a_market(seed, bars=24 * 9, gaps=0.05, freq="60min", region="crypto")
-        until = 24 * 5 + 3 + 5 * seed
+        until = 24 * 5 + 3 + 5 * seed % 80
         last = now.clock.times[until]
         midnights = MemoryProvider(now.clock.times[::24], now.names, {}, region="crypto")
         daily = random_signal(midnights, seed, missing=0.1)
