@@ -107,6 +107,26 @@ def test_a_payment_is_made_on_the_mark_price_of_its_moment():
     np.testing.assert_allclose(found, [0.106, 0.107 + 0.108 + 0.109, 0.110 + 0.111 + 0.112], atol=1e-12)
 
 
+@CASES
+@given(
+    rate=st.floats(-0.001, 0.001), fee=st.sampled_from([0.0, 0.0005]), size=st.floats(0.1, 40),
+    prices=st.lists(st.floats(50, 150), min_size=24, max_size=24),
+)  # fmt: skip
+def test_a_delta_neutral_pair_earns_its_payments_less_its_fees(rate, fee, size, prices):
+    """P22: n payments of f on the notional at their mark, whatever the price does between them."""
+    closes = np.array([100.0, 100.0, *prices, 100.0])
+    closes[[8, 16, 24]] = 100.0  # hours 8, 16 and 24 are paid at the mark at the end of bars 7, 15 and 23
+    closes[[7, 15, 23]] = 100.0
+    provider = market(PERP=closes, SPOT=closes)
+    values, _, _ = trade(
+        provider, {0: [("SPOT", size), ("PERP", -size)], 25: [("SPOT", -size), ("PERP", size)]}, leverage=2,
+        margin="cross", mmr=0.0, fees=fee, funding=every_8_hours(["PERP"], [rate] * 5),
+        contracts={"SPOT": {"kind": "spot"}, "PERP": {"kind": "swap"}},
+    )  # fmt: skip
+    notional = size * 100
+    np.testing.assert_allclose(values[-1] - 10_000, 3 * rate * notional - 4 * fee * notional, atol=1e-7)
+
+
 def test_a_partial_close_and_a_flip_through_zero():
     """Buy 4 at 100, sell 1 at 110 (+10), sell 5 at 120 (+60, short 2 from 120), buy 2 at 90 (+60): 10,130."""
     provider = market(A=[100, 100, 110, 120, 90, 90])
