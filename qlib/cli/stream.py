@@ -68,7 +68,10 @@ async def _record(recorder: Recorder, asked: argparse.Namespace) -> Recorded:
     loop = asyncio.get_running_loop()
 
     def end() -> None:
-        print("ending: what is still missing is asked for, for 20 s at most", file=sys.stderr)
+        if stop.is_set():
+            recorder.hurry()
+            return
+        print("ending: what is still missing is asked for, for 20 s at most (Ctrl-C: not even that)", file=sys.stderr)
         stop.set()
 
     for one in (signal.SIGINT, signal.SIGTERM):

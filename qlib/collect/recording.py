@@ -298,7 +298,7 @@ class Recorder:
             if (
                 self._work is not None and not self._work.done()
             ):  # cancelled: the store has one writer, so it ends first
-                self._source.close()
+                self.hurry()
                 await asyncio.wait({self._work})
             self._seal()
             self.recorded.seconds = time.monotonic() - began
@@ -306,6 +306,11 @@ class Recorder:
             if one in self._horizon and (ranges := self._store.missing(one, since, self._horizon[one])):
                 self.recorded.behind[one] = ranges
         return self.recorded
+
+    def hurry(self) -> None:
+        """Ask for nothing any more: who waits for the end cannot wait; what is missing stays unknown."""
+        self._let_go = True
+        self._source.close()
 
     # ------------------------------------------------------------------ what is told
     async def _hear(self, listening: asyncio.Task[None], stopping: asyncio.Task[Any]) -> None:
@@ -416,8 +421,7 @@ class Recorder:
         self._work = work = asyncio.create_task(asyncio.to_thread(self._repair, series))
         await asyncio.wait({work, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not (await asyncio.wait({work}, timeout=_LAST))[0]:
-            self._let_go = True
-            self._source.close()
+            self.hurry()
         await work
         now = time.monotonic()
         for one in series:

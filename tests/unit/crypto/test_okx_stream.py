@@ -253,6 +253,20 @@ def test_a_second_run_brings_what_happened_between(market: dict[str, Any], tmp_p
         check(recording, market, venue, START + 200 * MINUTE)
 
 
+def test_told_to_hurry_it_ends_at_once_and_says_what_is_unknown(market: dict[str, Any], tmp_path: Path):
+    series = candles(market)[0]
+    with venue_at(market, 300, page_limits={"market/candles": 1}) as venue:
+        with Recording(venue, [series], tmp_path, start=START + 10 * MINUTE) as recording:
+            wait_for(lambda: series in recording.recorder._horizon and len(venue.requests) > 20)
+            recording._loop.call_soon_threadsafe(recording._stop.set)
+            recording._loop.call_soon_threadsafe(recording.recorder.hurry)
+            done = recording.stop()
+        assert done.behind[series][0][0] == START + 10 * MINUTE
+        assert "the next run" in str(done)
+        found = BarStore(tmp_path).read(series)  # newest first: what came is there
+        same(found, bars_of(market, series, int(found["ts"].min()), int(found["ts"].max()) + MINUTE))
+
+
 def test_cancelled_while_it_asks_it_leaves_a_whole_store_and_no_lock(market: dict[str, Any], tmp_path: Path):
     series = candles(market)
     start = START + 10 * MINUTE
