@@ -33,11 +33,13 @@ class MemorySource:
         limit: int = 100,
         now: int = 1 << 62,
         kept_since: int | None = None,
+        forgets: bool = False,  # nobody knows how far back it tells
         faults: Iterable[int] = (),
         gone: Iterable[str] = (),
     ) -> None:
         self.truth, self.listed, self.limit, self.now = dict(truth), dict(listed or {}), limit, now
         self.kept_since, self.faults, self.gone = kept_since, set(faults), set(gone)
+        self.forgets = forgets
         self.requests = 0
         self.asked: list[tuple[Series, int]] = []
         self._lock = threading.Lock()
@@ -71,7 +73,7 @@ class MemorySource:
         reach = Reach(
             settled,
             lambda _: step,
-            kept_since=self.kept_since,
+            kept_since=1 << 61 if self.forgets else self.kept_since,
             why="too old",
             born=self.listed.get(series.symbol),
             tardy=step,

@@ -22,8 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from qlib.collect.bar_store import BarStore, Changes, Revision, shown, time_text
-from qlib.collect.coverage import AFTER_DELISTING, NO_BARS, NOT_AT_VENUE, Gap, bars_in, union
+from qlib.collect.coverage import AFTER_DELISTING, NO_BARS, NOT_AT_VENUE, Gap, bars_in, inside, union
 from qlib.collect.source import WITHOUT_BAR, Hole, InstrumentError, Page, Series, Source, VenueError
 from qlib.utils.paths import replace_file
 
@@ -232,6 +234,9 @@ class _Run:
             last = min(int(known[-1, 1]), end)
             tail = max(last - AGAIN * self._length(series), int(known[-1, 0]), start)
             ranges = [(int(a), int(b)) for a, b in union(ranges, [[tail, last]])]
+        # one row that is known comes along: a venue's oldest row proves more where it is seen than where it is not
+        known = store.coverage(series).known
+        ranges = [(low, high + int(inside(known, np.array([high]))[0])) for low, high in ranges]
         task = _Task(series, ranges[::-1], life)
         self._tasks.put(task)
         self._progress.total += sum(self._expected(task, *one) for one in ranges)

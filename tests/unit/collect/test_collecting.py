@@ -117,7 +117,7 @@ def test_only_missing_ranges_are_asked_for(tmp_path: Path):
     source = MemorySource(truth, limit=100)
     run(source, tmp_path, [HOURS], START + 200 * HOUR, START + 400 * HOUR)
     source.asked.clear()
-    run(source, tmp_path, [HOURS], START + 100 * HOUR, START + 600 * HOUR)
+    run(source, tmp_path, [HOURS], START + 110 * HOUR, START + 600 * HOUR)
     cursors = [(cursor - START) // HOUR for _, cursor in source.asked]
     assert cursors == [600, 500, 200]
 
@@ -224,6 +224,19 @@ def test_a_venue_whose_pages_leave_something_out_is_not_complete(tmp_path: Path)
 
     summary = run(Odd({HOURS: bars([])}), tmp_path, [HOURS], START, START + 9 * HOUR)
     assert summary.failed[HOURS] == "the pages leave out 2026-01-01 to 2026-01-01 01:00"
+
+
+def test_what_an_oldest_row_proves_it_proves_after_an_interruption_too(tmp_path: Path):
+    truth = {HOURS: bars(START + np.arange(60) * HOUR)}
+    for place, listed in (("near", START - HOUR), ("far", START - 9 * HOUR)):
+        for fault in ((), (2,), (3,), (4,), (5,)):
+            source = MemorySource(truth, listed={"X": listed}, limit=20, forgets=True, faults=fault)
+            folder = tmp_path / f"{place}{fault}"
+            if run(source, folder, [HOURS], START - 20 * HOUR, START + 60 * HOUR).failed:
+                assert not run(source, folder, [HOURS], START - 20 * HOUR, START + 60 * HOUR).failed
+            assert files(folder) == files(tmp_path / f"{place}()"), (place, fault)
+    reasons = {gap.reason for gap in BarStore(tmp_path / "far()").gaps(HOURS)}
+    assert reasons == {"too old", "before the venue's first bar"}
 
 
 def test_holes_that_the_venue_mended_come_when_they_are_asked_for_again(tmp_path: Path):
