@@ -11,6 +11,9 @@ mapping.py       which coin is which instrument: by ticker, price and rank
 universe.py      which coins were the top when, known then
 survivorship.py  how much a list of today flatters the past
 top.py           the list of today
+features.py      Crypto158: tables of formulas, windows in hours and days; handler.py brings them to models
+listing.py       when a coin is too young, or about to go: filters
+spot.py          the price at the spot market, as a field of the perpetual
 
     read_bars("data/klines", "BTC-USDT-SWAP", "1H")     what was collected, as one sorted DataFrame
     read_instruments("data/klines")                     every row of the venue's list, and since when it was known

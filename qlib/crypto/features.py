@@ -205,6 +205,9 @@ BASIS: Final = (
     Family("BASIS", "$mark/$close-1", "mark price above the last trade", "He, Manela, Ross, von Wachter 2022: deviation of the perpetual"),
     Family("BASISM", "Mean($mark/$close-1,{n})", "its mean", "as BASIS", ("8h", "1d", "7d")),
     Family("BASISZ", "($mark/$close-1-Mean($mark/$close-1,{n}))/Std($mark/$close-1,{n})", "against its own past", "z-score of BASIS", ("1d", "7d"), 5),
+    Family("SBASIS", "$close/$spot-1", "perpetual above its spot market", "Alexander, Choi, Park, Sohn 2020: basis; $spot by qlib.crypto.spot"),
+    Family("SBASISM", "Mean($close/$spot-1,{n})", "its mean", "as SBASIS", ("8h", "1d", "7d")),
+    Family("SBASISZ", "($close/$spot-1-Mean($close/$spot-1,{n}))/Std($close/$spot-1,{n})", "against its own past", "z-score of SBASIS", ("1d", "7d"), 5),
 )  # fmt: skip
 
 INTEREST: Final = (
@@ -421,6 +424,16 @@ def feature_table(freq: str = "60min", **options: object) -> pd.DataFrame:
         if family.name in made
     ]
     return pd.DataFrame(rows)
+
+
+def feature_markdown(freq: str = "60min") -> str:
+    """Return the table as the documentation shows it."""
+    head = ["group", "family", "formula", "windows", "says", "source"]
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    for row in feature_table(freq).to_dict("records"):
+        cells = [f"`{row[name]}`" if name in ("family", "formula") else str(row[name]) for name in head]
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def _of_family(family: Family, group: str, freq: str, asked: Sequence[str] | None, leader: str) -> Iterable[Column]:

@@ -63,7 +63,7 @@ class CryptoLoader(QlibDataLoader):
     def load(self, instruments: Any = None, start_time: Any = None, end_time: Any = None) -> pd.DataFrame:
         frame = super().load(self._universe(instruments), start_time, end_time)
         if isinstance(self.freq, Mapping):
-            pairs = [(str(group).split("@")[0], name) for group, name in frame.columns]
+            pairs = [(str(column[0]).split("@")[0], column[1]) for column in frame.columns]
             order = sorted(range(len(pairs)), key=lambda i: pairs[i][0] != FEATURE)
             frame = frame.iloc[:, order] if order != sorted(order) else frame
             frame.columns = pd.MultiIndex.from_tuples([pairs[i] for i in order])
