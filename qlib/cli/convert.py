@@ -15,6 +15,7 @@ from pathlib import Path
 
 from qlib.cli.collect import guarded
 from qlib.collect.convert import convert as convert_bars
+from qlib.crypto.actions import Actions
 
 __all__ = ["convert", "run"]
 
@@ -23,6 +24,7 @@ def convert(words: Sequence[str]) -> None:
     """Do what the words of a command line say, and print what was done."""
     asked = _parser().parse_args(words)
     symbols = asked.symbols and [name for name in asked.symbols.split(",") if name]
+    actions = Actions.read(asked.actions) if asked.actions else None
     for bar in asked.bar.split(","):
         done = convert_bars(
             asked.klines,
@@ -33,6 +35,7 @@ def convert(words: Sequence[str]) -> None:
             full=asked.full,
             dry_run=asked.dry_run,
             max_workers=asked.workers,
+            actions=actions,
         )
         print(done)
 
@@ -54,6 +57,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--bar", required=True, help="bar sizes as the venue spells them: 1H, or 15m,1H,1Dutc")
     parser.add_argument("--freq", help="what a bar size is called in the store, where its name does not say it: 24h")
     parser.add_argument("--symbols", help="only these, with commas: BTC-USDT-SWAP,ETH-USDT-SWAP (default: all)")
+    parser.add_argument("--actions", metavar="FILE", help="renames, redenominations, ...: CSV or Parquet")
     parser.add_argument("--full", action="store_true", help="read everything, not only what is new")
     parser.add_argument("--dry_run", action="store_true", help="say what would be done, and write nothing")
     parser.add_argument("--workers", type=int, default=4, help="threads that read (default: 4)")

@@ -26,6 +26,9 @@ was delisted or, before that, until the end of what the venue was asked for: a h
 
 `convert/<freq>.json` in the store remembers which files were read (SHA-256). The next run reads what has changed, and
 ends in the same bytes as a conversion of everything. Each run happens whole or not at all.
+
+With `actions` (`qlib.crypto.actions`) what happened to names and units is applied to the numbers as they were read:
+`factor` is adjusted price / price as traded then. Anything new has everything converted anew.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ from qlib.collect.bar_store import time_text
 from qlib.collect.coverage import union, without
 from qlib.collect.dump_report import DumpReport
 from qlib.collect.dump_run import ALL, Run
-from qlib.collect.kline_bars import NEVER, bars_to_store, check_whole
+from qlib.collect.kline_bars import NEVER, Actions, acted_bars, bars_to_store, check_whole
 from qlib.collect.klines import ALWAYS, Klines, freq_of, inventory, part_range
 from qlib.collect.sources import Part, Reading
 from qlib.data.calendar import always_open_calendar
@@ -83,6 +86,8 @@ class Converted:
     calendar: tuple[str, str, int] = ("", "", 0)
     quarantined: dict[str, list[str]] = field(default_factory=dict)
     empty: list[str] = field(default_factory=list)  # symbols that were asked for, and have not one bar
+    acted: list[str] = field(default_factory=list)  # symbols of which the table of actions says something
+    strangers: list[str] = field(default_factory=list)  # instruments of that table that are not here
     dry_run: bool = False
 
     def __str__(self) -> str:
@@ -95,6 +100,10 @@ class Converted:
             lines += [f"  {name:<14}{count} instruments" for name, count in self.fields.items() if name not in ALWAYS]
         if self.settlements:
             lines.append(f"  payments     {self.settlements:,} of funding, {self.shared:,} bars with several")
+        if self.acted:
+            lines.append(f"  actions      applied to {', '.join(self.acted)}")
+        if self.strangers:
+            lines.append(f"  actions      of what is not here: {', '.join(self.strangers)}")
         if self.empty:
             lines.append(f"  without bars {', '.join(self.empty)}")
         if self.quarantined:
@@ -116,6 +125,7 @@ def convert(
     full: bool = False,
     dry_run: bool = False,
     max_workers: int = 4,
+    actions: Actions | None = None,
 ) -> Converted:
     """Bring what was collected at one bar size into a store.
 
@@ -138,6 +148,8 @@ def convert(
         Prepare everything, change nothing.
     max_workers
         Threads that read.
+    actions
+        What happened to names and units: a `qlib.crypto.actions.Actions`.
 
     Raises
     ------
@@ -155,7 +167,11 @@ def convert(
     if max_workers < 1:
         raise InputError(f"workers: received {max_workers}; 1 or more is allowed")
     now = inventory(Path(klines).expanduser(), bar, symbols)
+    groups = [] if actions is None else actions.groups(now)
+    acted = {"digest": actions.digest, "of": sum(groups, [])} if actions is not None and groups else None
     before = None if full else _remembered(root, size)
+    if before is not None and _acted(before) != acted:
+        before = None
     since = None if before is None else _changed(before, now)
     old = {} if before is None or since is None else before["symbols"]
     for name, entry in now.items():
@@ -168,18 +184,25 @@ def convert(
     times = _grid(now, size)
     if before is not None and not np.isin(min(one["first"] for one in before["symbols"].values()), times):
         since = None  # the grid begins at another hour
+    note = _note(now, bar, size, times)
+    if acted is not None:
+        note["actions"] = acted | {"spans": before["actions"]["spans"] if before is not None else {}}
+        if since or before != note:
+            since = None  # what is new may be of any asset: everything is converted anew
     done = Converted(root, bar, str(size), since is None, len(now), empty=empty)
+    if actions is not None:
+        done.acted, done.strangers = sorted(sum(groups, [])), actions.strangers(now)
     since = {name: NEVER if since is None else since[name] for name in now if since is None or name in since}
     done.touched = {name: None if start == NEVER else start for name, start in since.items()}
     since = {name: start for name, start in since.items() if start <= now[name].note["last"]}
-    note = _note(now, bar, size, times)
     if not since and before == note:
         return done
     report = None
     try:
         with replacing(root, dry_run=dry_run) as change:
             if since:
-                report = _dump(change, now, since, size, times, done, max_workers)
+                together = [[now[name] for name in group if name in now] for group in groups]
+                report = _dump(change, now, since, size, times, done, max_workers, actions, together, note)
             _write_notes(change, note, size)
     except OSError as error:
         raise RunError(f"{root} is as it was: {error.strerror or error} ({error.filename})") from error
@@ -199,13 +222,25 @@ def _dump(
     times: np.ndarray,
     done: Converted,
     max_workers: int,
+    actions: Actions | None,
+    together: list[list[Klines]],
+    note: dict[str, Any],
 ) -> DumpReport:
     made: dict[str, list[int]] = {}
+    spans: dict[str, tuple[int, int]] = {}
+    grouped = {entry.symbol for group in together for entry in group}
     parts: list[Part] = [
-        functools.partial(bars_to_store, now[name], since[name], size, times, made) for name in sorted(since)
+        functools.partial(bars_to_store, now[name], since[name], size, times, made)
+        for name in sorted(since)
+        if name not in grouped
     ]
+    if actions is not None:
+        parts += [functools.partial(acted_bars, own, size, times, made, actions, spans) for own in together if own]
     command = ALL if done.whole else MERGE
     report = Run(command, change, Reading(freq=size), times.astype("M8[ms]").astype("M8[s]")).go(parts, max_workers)
+    if "actions" in note:
+        note["actions"]["spans"] = {name: list(spans[name]) for name in sorted(spans)}
+        done.instruments = len(_spans(note))
     done.bars, done.settlements, done.shared = (sum(one[place] for one in made.values()) for place in range(3))
     for entry in now.values():
         for name in entry.note["fields"]:
@@ -310,7 +345,15 @@ def _write_notes(change: Change, note: dict[str, Any], size: Freq) -> None:
 
 
 def _spans(note: dict[str, Any]) -> Spans:
+    acted = note.get("actions", {"of": [], "spans": {}})
+    lives = {name: (one["first"], one["listed_until"]) for name, one in note["symbols"].items()}
+    lives = {name: life for name, life in lives.items() if name not in acted["of"]} | acted["spans"]
     return {
-        name: [(pd.Timestamp(one["first"], unit="ms"), pd.Timestamp(one["listed_until"], unit="ms"))]
-        for name, one in note["symbols"].items()
+        name: [(pd.Timestamp(first, unit="ms"), pd.Timestamp(last, unit="ms"))]
+        for name, (first, last) in sorted(lives.items())
     }
+
+
+def _acted(note: dict[str, Any]) -> dict[str, Any] | None:
+    """Return which table of actions a note is of, and to which symbols it was applied."""
+    return {name: note["actions"][name] for name in ("digest", "of")} if "actions" in note else None

@@ -8,14 +8,15 @@ What belongs to which bar is told in qlib/collect/convert.py.
 
 from __future__ import annotations
 
-from typing import Final
+from collections.abc import Iterable
+from typing import Final, Protocol
 
 import numpy as np
 import pandas as pd
 
 from qlib.collect.coverage import inside, union
 from qlib.collect.decimals import roomy, scaled, unscaled
-from qlib.collect.klines import PLAIN, Klines, freq_of
+from qlib.collect.klines import ALWAYS, PLAIN, Klines, freq_of
 from qlib.collect.source import Series
 from qlib.collect.sources import Bars, checked
 from qlib.data.grid import Grid
@@ -35,6 +36,69 @@ def bars_to_store(entry: Klines, since: int, size: Freq, times: np.ndarray, made
     made
         Gets [bars read, payments of funding, bars with several] under the symbol.
     """
+    opens, columns, off = _columns(entry, since, size, times, made)
+    here = opens >= since
+    fields = entry.note["fields"]
+    strange = [off[name].to_numpy(np.float64) if name in off else np.full(len(off), np.nan) for name in fields]
+    values = np.array([np.concatenate([columns[name][here], more]) for name, more in zip(fields, strange, strict=True)])
+    return [_checked(entry, entry.symbol, np.concatenate([opens[here], off["ts"].to_numpy()]), fields, values, size)]
+
+
+class Actions(Protocol):
+    """What happened to names and units, told by a layer that knows such things (`qlib.crypto.actions`)."""
+
+    @property
+    def digest(self) -> str: ...
+
+    def groups(self, symbols: Iterable[str]) -> list[list[str]]: ...
+
+    def strangers(self, symbols: Iterable[str]) -> list[str]: ...
+
+    def apply(self, bars: pd.DataFrame, *, freq: Freq, until: int) -> pd.DataFrame: ...
+
+
+def acted_bars(
+    entries: list[Klines],
+    size: Freq,
+    times: np.ndarray,
+    made: dict[str, list[int]],
+    actions: Actions,
+    spans: dict[str, tuple[int, int]],
+) -> list[Bars]:
+    """Return all bars of symbols that share assets, by asset; bars off the grid under the symbols that they came with.
+
+    `spans` gets, for each asset, its first bar and until when it was listed, ms.
+    """
+    frames, strange = [], []
+    for entry in entries:
+        opens, columns, off = _columns(entry, NEVER, size, times, made)
+        index = pd.MultiIndex.from_product([[entry.symbol], opens.astype("M8[ms]")], names=["instrument", "datetime"])
+        frames.append(pd.DataFrame({name: columns[name] for name in entry.note["fields"]}, index))
+        if len(off):
+            fields = [name for name in entry.note["fields"] if name in off]
+            values = off[fields].to_numpy(np.float64).T
+            strange.append(_checked(entry, entry.symbol, off["ts"].to_numpy(), fields, values, size))
+    fields = [name for name in dict.fromkeys(name for frame in frames for name in frame)]
+    found = actions.apply(pd.concat(frames)[fields], freq=size, until=int(times[-1]))
+    bars = []
+    for name, own in found.groupby(level="instrument", sort=True):
+        ts = own.index.get_level_values("datetime").to_numpy("M8[ms]").astype(np.int64)
+        last = [entry.note["listed_until"] for entry in entries if entry.note["last"] == ts[-1]]
+        spans[str(name)] = int(ts[0]), max(last, default=int(ts[-1]))
+        there = [one for one in fields if one in ALWAYS or own[one].notna().any()]
+        bars.append(_checked(entries[0], str(name), ts, there, own[there].to_numpy(np.float64).T, size))
+    return bars + strange
+
+
+def _checked(entry: Klines, name: str, ts: np.ndarray, fields: list[str], values: np.ndarray, size: Freq) -> Bars:
+    where = f"{entry.candles.bar} of {name}"
+    return checked(name, where, ts.astype("M8[ms]").astype("M8[s]"), fields, _single(values, where), size)
+
+
+def _columns(
+    entry: Klines, since: int, size: Freq, times: np.ndarray, made: dict[str, list[int]]
+) -> tuple[np.ndarray, dict[str, np.ndarray], pd.DataFrame]:
+    """Return openings, fields in float64, and the candles off the grid, from one bar before `since` on."""
     first, last = entry.note["first"], entry.note["last"]
     step = 1000 * size.seconds + (0 if size.intraday else 3 * 86_400_000)  # months differ
     start = None if since == NEVER else max(since, first) - step  # one bar more, for `change`
@@ -48,13 +112,7 @@ def bars_to_store(entry: Klines, since: int, size: Freq, times: np.ndarray, made
     made[entry.symbol] = [len(candles), int(np.nansum(count)), int((count > 1).sum())]
     off = candles[~on_grid & (candles["ts"] >= since).to_numpy()]
     check_whole(off["ts"].to_numpy(), entry)
-    here = opens >= since
-    fields = entry.note["fields"]
-    strange = [off[name].to_numpy(np.float64) if name in off else np.full(len(off), np.nan) for name in fields]
-    values = np.array([np.concatenate([columns[name][here], more]) for name, more in zip(fields, strange, strict=True)])
-    moments = np.concatenate([opens[here], off["ts"].to_numpy()]).astype("M8[ms]").astype("M8[s]")
-    where = f"{entry.candles.bar} of {entry.symbol}"
-    return [checked(entry.symbol, where, moments, fields, _single(values, where), size)]
+    return opens, columns, off
 
 
 def _prices(candles: pd.DataFrame, opens: np.ndarray) -> dict[str, np.ndarray]:
