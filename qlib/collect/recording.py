@@ -303,7 +303,9 @@ class Recorder:
             self._seal()
             self.recorded.seconds = time.monotonic() - began
         for one, since in self._starts.items():
-            if one in self._horizon and (ranges := self._store.missing(one, since, self._horizon[one])):
+            # Who broke off before anything was pushed does not know how late it is, but by this machine's clock.
+            until = self._horizon.get(one, int(time.time() * _MS) if self._let_go else since)
+            if ranges := self._store.missing(one, since, until):
                 self.recorded.behind[one] = ranges
         return self.recorded
 

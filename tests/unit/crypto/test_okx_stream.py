@@ -255,9 +255,9 @@ def test_a_second_run_brings_what_happened_between(market: dict[str, Any], tmp_p
 
 def test_told_to_hurry_it_ends_at_once_and_says_what_is_unknown(market: dict[str, Any], tmp_path: Path):
     series = candles(market)[0]
-    with venue_at(market, 300, page_limits={"market/candles": 1}) as venue:
+    with venue_at(market, 300, page_limits={"market/candles": 1}, delay=0.03) as venue:
         with Recording(venue, [series], tmp_path, start=START + 10 * MINUTE) as recording:
-            wait_for(lambda: series in recording.recorder._horizon and len(venue.requests) > 20)
+            wait_for(lambda: recording.recorder._work is not None and len(venue.requests) > 20)
             recording._loop.call_soon_threadsafe(recording._stop.set)
             recording._loop.call_soon_threadsafe(recording.recorder.hurry)
             done = recording.stop()
