@@ -205,6 +205,8 @@ BASIS: Final = (
     Family("BASIS", "$mark/$close-1", "mark price above the last trade", "He, Manela, Ross, von Wachter 2022: deviation of the perpetual"),
     Family("BASISM", "Mean($mark/$close-1,{n})", "its mean", "as BASIS", ("8h", "1d", "7d")),
     Family("BASISZ", "($mark/$close-1-Mean($mark/$close-1,{n}))/Std($mark/$close-1,{n})", "against its own past", "z-score of BASIS", ("1d", "7d"), 5),
+    Family("PREM", "$mark/$index-1", "mark price above the index of spot markets", "He, Manela, Ross, von Wachter 2022"),
+    Family("PREMM", "Mean($mark/$index-1,{n})", "its mean", "as PREM", ("8h", "1d", "7d")),
     Family("SBASIS", "$close/$spot-1", "perpetual above its spot market", "Alexander, Choi, Park, Sohn 2020: basis; $spot by qlib.crypto.spot"),
     Family("SBASISM", "Mean($close/$spot-1,{n})", "its mean", "as SBASIS", ("8h", "1d", "7d")),
     Family("SBASISZ", "($close/$spot-1-Mean($close/$spot-1,{n}))/Std($close/$spot-1,{n})", "against its own past", "z-score of SBASIS", ("1d", "7d"), 5),

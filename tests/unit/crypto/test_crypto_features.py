@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import shared
 
 import qlib
 from qlib.contrib.data.alpha158 import ROLLING
@@ -69,6 +70,7 @@ def market(seed: int = 1, hours: pd.DatetimeIndex = HOURS, coins: int = 4) -> pd
                 "funding": np.where(count > 0, 1e-4 + 2e-4 * rng.normal(size=n), np.nan),
                 "funding_count": count,
                 "mark": close * np.exp(0.0008 * rng.normal(size=n)),
+                "index": close * np.exp(0.0006 * rng.normal(size=n)),
                 "spot": close * np.exp(0.001 * rng.normal(size=n) - 0.0005),
                 "oi": 3e5 / close[0] * np.exp(np.cumsum(0.01 * rng.normal(size=n))),
             }
@@ -198,6 +200,10 @@ def naive(family: str, coin: pd.DataFrame, lead: pd.Series, n: int, window: str)
             return mean(premium, n)
         case "BASISZ":
             return (premium - mean(premium, n)) / over(premium, n, "std", 2)
+        case "PREM":
+            return coin["mark"] / coin["index"] - 1
+        case "PREMM":
+            return mean(coin["mark"] / coin["index"] - 1, n)
         case "SBASIS":
             return c / coin["spot"] - 1
         case "SBASISM":
@@ -362,6 +368,7 @@ def days_of(bars: pd.DataFrame, freq: str = "D") -> pd.DataFrame:
         "low": "min",
         "close": "last",
         "mark": "last",
+        "index": "last",
         "spot": "last",
         "oi": "last",
     }
@@ -458,7 +465,7 @@ def test_windows_are_the_same_hours_at_every_bar_size():
 def test_columns_are_the_same_in_any_unit(price, amount):
     bars = market(7)
     other = bars.copy()
-    other[["open", "high", "low", "close", "vwap", "mark", "spot"]] *= price
+    other[["open", "high", "low", "close", "vwap", "mark", "index", "spot"]] *= price
     other[["volume", "oi"]] *= amount
     made = columns("60min", leaders=LEAD)
     formulas, names = [column.formula for column in made.values()], list(made)
@@ -557,7 +564,8 @@ def test_it_runs_on_the_sample_market_and_knows_no_future(sample, config):
 def test_a_field_that_nobody_has_is_named_or_left_out_on_request(sample):
     qlib.init(provider_uri=str(sample), region="crypto", logging_level=logging.ERROR)
     with pytest.raises(
-        MissingDataError, match=r"no instrument has \$funding_count, \$mark, \$oi, \$spot at day, which 27 columns"
+        MissingDataError,
+        match=r"no instrument has \$funding_count, \$index, \$mark, \$oi, \$spot at day, which 29 columns",
     ):
         Crypto158(freq="day")
     handler = Crypto158(freq="day", missing="leave out", start_time="2021-05-01")
@@ -721,6 +729,51 @@ def test_the_table_has_every_family_once_with_a_formula_and_a_source():
 def test_the_page_of_the_documentation_has_the_table_of_the_code():
     page = Path(__file__).resolve().parents[3] / "docs" / "component" / "crypto_features.md"
     assert feature_markdown("60min") in page.read_text()
+
+
+# ------------------------------------------------------------ real bars
+def test_real_perpetuals_with_real_funding_and_mark_prices():
+    """39 swaps of OKX, 30 days of hours: four and eight hours between payments."""
+    halves = pd.read_parquet(shared("realdata/okx_swap_30m_2026.parquet"))
+    marks = pd.read_parquet(shared("realdata/okx_mark_1h_2026.parquet"))
+    rates = pd.read_parquet(shared("realdata/okx_funding_2026.parquet"))
+    for frame in (halves, marks, rates):
+        stamps = pd.to_datetime(frame["ts"], unit="ms").dt.as_unit("ns")
+        frame["datetime"] = stamps.dt.floor("h")
+    hours = halves.groupby(["symbol", "datetime"]).agg(
+        open=("open", "first"),
+        high=("high", "max"),
+        low=("low", "min"),
+        close=("close", "last"),
+        volume=("volume", "sum"),
+    )
+    hours["vwap"] = hours[["high", "low", "close"]].mean(axis=1)
+    hours["mark"] = marks.set_index(["symbol", "datetime"])["close"]
+    paid = rates.groupby(["symbol", "datetime"])["rate"].agg(["sum", "count"])
+    hours["funding"], hours["funding_count"] = paid["sum"], paid["count"]
+    hours["funding_count"] = hours["funding_count"].fillna(0)
+    opened(hours.reset_index().rename(columns={"symbol": "instrument"}))
+    handler = Crypto158(
+        leaders={"BTC": "BTC-USDT-SWAP", "ETH": "ETH-USDT-SWAP"}, missing="leave out", listing="15d", horizon="4h"
+    )
+    frame = handler.fetch(col_set="feature", data_key="raw")
+    assert set(handler.left_out.values()) == {"$oi", "$spot", "$index"}
+    assert len(frame) > 39 * 24 * 14
+    assert not np.isinf(frame.to_numpy()).any()
+    late = frame[frame.index.get_level_values("datetime") >= "2026-06-24"]
+    there = late.notna().mean()
+    assert set(there[there < 0.9].index) <= {
+        n for n in there.index if n.endswith(("_30d", "_14d")) or n.startswith("FUNDC_7d")
+    }
+    for coin in ("BTC-USDT-SWAP", "ENA-USDT-SWAP"):
+        row = frame.xs(coin, level="instrument").loc["2026-06-25 12:00"]
+        own = rates[rates["symbol"] == coin].set_index("datetime")["rate"]
+        week = own[(own.index > "2026-06-18 12:00") & (own.index <= "2026-06-25 12:00")]
+        assert len(week) == (21 if coin.startswith("BTC") else 42)
+        assert row["FUND_7d"] == pytest.approx(week.sum(), rel=1e-5)
+        assert row["FRATE_7d"] == pytest.approx(week.mean(), rel=1e-5)
+    assert frame["MBETA_BTC_7d"].xs("ETH-USDT-SWAP", level="instrument").between(0.5, 2).all()
+    assert frame["BASIS"].abs().max() < 0.05
 
 
 # ------------------------------------------------------------ the spot market beside the perpetual
