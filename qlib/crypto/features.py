@@ -81,12 +81,13 @@ class Family:
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: its formula in the language of the engine, the family, the group, and the window ("" for none)."""
+    """One column: its formula in the language of the engine, the family, the group, the window and the leader or ""."""
 
     formula: str
     family: Family
     group: str
     window: str
+    leader: str
 
 
 ROLLING: Final = ("rolling",)  # stands for SHORT or LONG
@@ -440,11 +441,11 @@ def feature_markdown(freq: str = "60min") -> str:
 
 def _of_family(family: Family, group: str, freq: str, asked: Sequence[str] | None, leader: str) -> Iterable[Column]:
     if not family.windows:
-        yield Column(_written(family.formula, freq, 0, leader), family, group, "")
+        yield Column(_written(family.formula, freq, 0, leader), family, group, "", leader)
     elif group == "running":
         for size in family.windows if asked is None else asked:
             if bar_seconds(freq) * family.least <= Freq(size).seconds:
-                yield Column(_written(family.formula, freq, 0, leader, size), family, group, size)
+                yield Column(_written(family.formula, freq, 0, leader, size), family, group, size, leader)
             elif asked is not None:
                 raise ConfigError(f"windows: {family.name} needs {family.least} bars of {freq} in {size!r}")
     else:
@@ -457,7 +458,7 @@ def _of_family(family: Family, group: str, freq: str, asked: Sequence[str] | Non
                 raise ConfigError(
                     f"windows: {family.name} needs at least {family.least} bars, {window!r} has {n} of {freq}"
                 )
-            yield Column(_written(family.formula, freq, n, leader), family, group, window_name(window))
+            yield Column(_written(family.formula, freq, n, leader), family, group, window_name(window), leader)
 
 
 _TOKEN = re.compile(r"\{(\w+)\}")

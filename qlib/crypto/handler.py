@@ -144,6 +144,11 @@ class Crypto158(_FeatureSet):
         parts = {"": (freq, columns(freq, **own))}  # type: ignore[arg-type]
         for size, families in (coarse or {}).items():
             parts[str(size)] = (str(size), _coarse(str(size), freq, families, windows, leaders))
+        if coarse and active_provider().settings["compat"] == "qlib":
+            raise ConfigError(
+                "coarse: with compat='qlib' bars of several sizes are joined by their stamps, so that an hour sees the "
+                "day that has only begun; leave compat out, or coarse"
+            )
         self.left_out: dict[str, str] = {}
         config: dict[str, Any] = {}
         for size, (bars, made) in parts.items():
@@ -175,6 +180,9 @@ class Crypto158(_FeatureSet):
         self, made: Mapping[str, Column], instruments: Any, freq: str, size: str, missing: str
     ) -> dict[str, Column]:
         """Return the columns whose fields are there, and note the others in `left_out`; raise for them if asked to."""
+        for column in made.values():
+            if column.leader and "close" not in _fields([column.leader], freq, {"close"}):
+                raise MissingDataError(f"leaders: {column.leader} has no $close at {freq}")
         needs = {name: set(build_plan([column.formula]).reads) for name, column in made.items()}
         there = _fields(instruments, freq, set().union(*needs.values()) if needs else set())
         lacking = {name: sorted(fields - there) for name, fields in needs.items() if fields - there}

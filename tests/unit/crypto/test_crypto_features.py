@@ -403,6 +403,19 @@ def test_the_past_stands_still_when_the_future_is_another():
     pd.testing.assert_frame_equal(one, short, check_exact=True)
 
 
+def test_bars_that_come_in_one_by_one_give_the_same_bits():
+    bars, groups = market(11), [group for group in GROUPS if group not in ("running", "leaders")]
+    opened(bars)
+    formulas, names = feature_config("60min", groups=groups)
+    whole_frame = computed("60min", formulas, names)
+    engine = D.engine(sorted(bars["instrument"].unique()), formulas, end_time=HOURS[700], freq="60min")
+    for hour in HOURS[701:712]:
+        bar = bars[bars["datetime"] == hour].set_index("instrument").reindex(engine.instruments)
+        row = engine.append({field: bar[field].to_numpy() for field in bar.columns if field != "datetime"})
+    expected = whole_frame.xs(HOURS[711], level="datetime").reindex(engine.instruments)
+    np.testing.assert_array_equal(np.asarray(row, dtype=np.float32), expected.to_numpy().T)
+
+
 SAME_AT_EVERY_SIZE = [
     "ROC",
     "MAX",
@@ -576,6 +589,27 @@ def test_a_field_that_nobody_has_is_named_or_left_out_on_request(sample):
     }  # fmt: skip
     with pytest.raises(MissingDataError, match="no column is left"):
         Crypto158(freq="day", groups=["basis", "interest"], missing="leave out")
+
+
+def test_a_leader_that_is_not_there_is_named(sample):
+    qlib.init(provider_uri=str(sample), region="crypto", logging_level=logging.ERROR)
+    with pytest.raises(MissingDataError, match=r"leaders: BTC-USDT has no \$close at day"):
+        Crypto158(freq="day", leaders={"BTC": "BTC-USDT"}, missing="leave out")
+
+
+def test_days_beside_hours_are_refused_where_qlibs_rules_would_look_ahead(sample):
+    qlib.init(provider_uri=str(sample), region="crypto", compat="qlib", logging_level=logging.ERROR)
+    with pytest.raises(ConfigError, match="an hour sees the day that has only begun"):
+        Crypto158(freq="60min", coarse={"day": ["RV"]}, missing="leave out")
+
+
+def test_a_saved_handler_comes_back(sample, tmp_path):
+    qlib.init(provider_uri=str(sample), region="crypto", logging_level=logging.ERROR)
+    handler = Crypto158(freq="day", start_time="2021-05-01", missing="leave out", coarse=None, leaders={"M": "MARKET"})
+    handler.to_pickle(str(tmp_path / "handler"), dump_all=True)
+    again = Crypto158.load(str(tmp_path / "handler"))
+    pd.testing.assert_frame_equal(again.fetch(data_key="learn"), handler.fetch(data_key="learn"), check_exact=True)
+    assert (again.left_out, again.label_horizon) == (handler.left_out, handler.label_horizon)
 
 
 def test_groups_families_and_windows_can_be_chosen(sample):
