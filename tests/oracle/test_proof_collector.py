@@ -133,7 +133,7 @@ def test_a_killed_command_line_is_gone_on_with_to_the_bytes_of_an_undisturbed_on
         needed = len(venue.requests)
         whole = files(tmp_path / "whole")
         killed = 0
-        for case in range(cases(2, 20)):
+        for case in range(cases(2, 50)):
             folder = tmp_path / str(case)
             child = subprocess.Popen(command(folder), stderr=subprocess.DEVNULL)
             last = len(venue.requests) + rng.integers(1, needed)  # requests, not seconds: the machine may be busy
