@@ -14,6 +14,7 @@ A bar [t, t + size) is stamped t and holds what was known when it was over, at t
     funding                  sum of the rates paid at moments ts with t <= ts < t + size; NaN where none was paid
     funding_count            how many; 0: it is known that none was; NaN: it is not known
     mark                     mark price at t + size: the close of the mark bar that ends there
+    index                    index price of the spot markets at t + size, in the same way
     oi                       open interest, base units: of the period that ends at t + size
 
 So a decision at t + size never knows a payment, a mark price or an open interest of later. A payment at 08:00 is in the

@@ -137,7 +137,7 @@ def _joined(entry: Klines, start: int | None, opens: np.ndarray, ends: np.ndarra
         ts, rate = paid["ts"].to_numpy(), paid["rate"].to_numpy()
         known = entry.known(series) if entry.bar_store else _between(ts, opens, ends)
         columns["funding"], columns["funding_count"] = funding_of(ts, rate, opens, ends, known)
-    for name, value in (("mark", "close"), ("oi", "oi_base")):
+    for name, value in (("mark", "close"), ("index", "close"), ("oi", "oi_base")):
         if entry.others[name]:
             columns[name] = _at_end(entry, entry.others[name], value, ends, start)
     return columns

@@ -27,6 +27,7 @@ from qlib.utils.time import Freq
 
 PLAIN: Final = ("open", "high", "low", "close", "volume", "amount", "vwap")
 ALWAYS: Final = (*PLAIN, "change", "factor", "paused")  # the fields that every instrument gets
+OTHERS: Final = ("funding", "mark", "index", "oi")  # series beside the candles
 _BAR = re.compile(r"(\d*)([A-Za-z]+?)(?:utc)?")
 
 
@@ -54,7 +55,7 @@ class Klines:
     folder: Path
     symbol: str
     candles: Series
-    others: dict[str, list[Series]]  # funding, mark, oi
+    others: dict[str, list[Series]]  # funding, mark, index, oi
     bar_store: bool
     note: dict[str, Any] = field(default_factory=dict)
     journals: dict[str, int] = field(default_factory=dict)  # series -> first ms of what waits in its journal
@@ -106,7 +107,7 @@ def inventory(folder: Path, bar: str, symbols: Iterable[str] | None) -> dict[str
     for symbol, own in of_symbol.items():
         candles = next((one for one in own if one.kind == "candles" and one.bar == bar), None)
         if candles is not None:
-            others = {kind: [one for one in own if one.kind == kind] for kind in ("funding", "mark", "oi")}
+            others = {kind: [one for one in own if one.kind == kind] for kind in OTHERS}
             found[symbol] = Klines(folder, symbol, candles, others, bool(stored))
     if not found:
         bars = sorted({str(series.bar) for series in every if series.kind == "candles"})

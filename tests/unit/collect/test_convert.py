@@ -35,7 +35,7 @@ FIELDS = ["open", "high", "low", "close", "volume", "amount", "vwap", "change", 
 def bars(store: Path, symbol: str, freq: str = "60min", fields: list[str] | None = None) -> pd.DataFrame:
     """Return what a user reads: rows by time, columns without the dollar."""
     provider = Provider(build_settings(provider_uri=str(store), region="crypto"))
-    names = [f"${name}" for name in fields or [*FIELDS, "funding", "funding_count", "mark", "oi"]]
+    names = [f"${name}" for name in fields or [*FIELDS, "funding", "funding_count", "mark", "index", "oi"]]
     frame = provider.features([symbol], names, freq=freq).droplevel("instrument")
     return frame.rename(columns=lambda name: name.removeprefix("$"))
 
@@ -47,6 +47,7 @@ def swap(
     add(folder, symbol, "candles", "1H", rows, first, last)
     add(folder, symbol, "funding", None, funding(-(-first // 8) * 8, last, 8, seed), first, last)
     add(folder, symbol, "mark", "1H", marks(first, last - first, seed), first, last)
+    add(folder, symbol, "index", "1H", marks(first, last - first, seed + 50), first, last)
     add(folder, symbol, "oi", "1H", open_interest(first, last - first, seed), first, last)
     return rows
 
@@ -68,6 +69,7 @@ def test_what_is_read_back_is_what_was_collected(tmp_path: Path) -> None:
     assert found["paused"].dropna().eq(0).all()
     mark, oi = marks(0, 48)["close"], open_interest(0, 48)["oi_base"]
     np.testing.assert_array_equal(found["mark"], mark.astype(np.float32))
+    np.testing.assert_array_equal(found["index"], marks(0, 48, 50)["close"].astype(np.float32))
     np.testing.assert_array_equal(found["oi"], oi.astype(np.float32))
     paid = funding(0, 48)
     assert found["funding"].dropna().index.tolist() == [pd.Timestamp(ts, unit="ms") for ts in paid["ts"]]
@@ -349,7 +351,9 @@ def test_csv_files_are_read_like_the_store(tmp_path: Path) -> None:
     with store.lock():
         for series in store.series():
             store.seal(series)
-    shutil.copytree(klines, plain, ignore=shutil.ignore_patterns("candles_*", "funding", "mark_*", "oi_*", ".lock"))
+    shutil.copytree(
+        klines, plain, ignore=shutil.ignore_patterns("candles_*", "funding", "mark_*", "index_*", "oi_*", ".lock")
+    )
     assert all(path.suffix == ".csv" for path in plain.rglob("*") if path.is_file())
     convert(klines, tmp_path / "one", "1H")
     convert(plain, tmp_path / "two", "1H")
