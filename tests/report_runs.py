@@ -11,6 +11,7 @@ import pandas as pd
 
 from qlib.backtest.decision import Order
 from qlib.backtest.indicator import Indicator
+from qlib.backtest.position import Position, PositionHistory
 
 
 class FakeRecorder:
@@ -178,6 +179,54 @@ def portfolio(report: pd.DataFrame, freq: str = "1day", fills: int = 3, slippage
         f"portfolio_analysis/indicators_normal_{freq}.pkl": indicators,
         **log,
     }
+
+
+def signed_positions(
+    report: pd.DataFrame, names: int = 6, *, own_limits: bool = True, seed: int = 2
+) -> PositionHistory:
+    """Long and short holdings with a margin, and a limit each or (NaN) none of their own; every fifth step is empty."""
+    random = np.random.default_rng(seed)
+    history = PositionHistory()
+    for k, (time, account) in enumerate(report["account"].items()):
+        held = {}
+        for name in range(0 if k % 5 == 4 else names):
+            value, price = float(random.normal(0, account / names)), float(random.uniform(1, 100))
+            apart = random.uniform(-0.05, 0.6)
+            limit = price * (1 - np.sign(value) * apart) if own_limits else np.nan
+            held[f"C{name:02d}"] = {
+                "amount": value / price, "price": price, "margin": abs(value) / 3, "mmr": 0.01, "limit": limit,
+            }  # fmt: skip
+        history.record(time, Position(cash=0.0, position_dict=held, short=True))
+    return history
+
+
+def attribution(report: pd.DataFrame, seed: int = 4, **scales: float) -> pd.DataFrame:
+    """Where the money of every step went, with what holding cost by name: `attribution(report, borrow=0.001)`."""
+    random = np.random.default_rng(seed)
+    account = report["account"]
+    change = account - account.shift(
+        fill_value=account.iloc[0] / (1 + report["return"].iloc[0] - report["cost"].iloc[0])
+    )
+    carry = {name: account * random.normal(scale / 5, scale, len(report)) for name, scale in scales.items()}
+    parts = {"account": account, "change": change, "price": change, "fee": 0.0, "impact": 0.0}
+    return pd.DataFrame({**parts, **carry, "stale": 0, "stale_value": 0.0})
+
+
+def sides(report: pd.DataFrame, freq: str = "1day", *, own_limits: bool = True, fills: int = 3) -> dict[str, Any]:
+    """The artifacts of a backtest with shorts, margin, holding costs and two forced closes."""
+    made = portfolio(report, freq, fills)
+    made[f"portfolio_analysis/positions_normal_{freq}.pkl"] = signed_positions(report, own_limits=own_limits)
+    made[f"portfolio_analysis/attribution_normal_{freq}.pkl"] = attribution(
+        report, payments=0.0004, borrow=0.0001, unused=0.0
+    )
+    log = made[f"portfolio_analysis/indicators_normal_{freq}_obj.pkl"]
+    dealt = []
+    for name in ("C00", "C01"):
+        order = Order(name, 1.0, Order.SELL, report.index[-1], report.index[-1])
+        order.deal_amount, order.reason = 1.0, "liquidation"
+        dealt.append((order, 100.0, 0.05, 100.0))
+    log.update_order_indicators(dealt, report.index[-1])
+    return made
 
 
 def run(folder: Path, *, local: bool = True, **changes: Any) -> FakeRecorder:

@@ -25,6 +25,11 @@ FIRST = ("price", "fee", "impact")
 LAST = ("stale", "stale_value")
 
 
+def carry_names(frame: pd.DataFrame) -> list[str]:
+    """Return the columns of an attribution that holding was paid for with, in the order of the market's rules."""
+    return [str(name) for name in frame.columns if name not in ("account", "change", *FIRST, *LAST)]
+
+
 class Attribution:
     """Sums at the end of every step; `frame()` returns their changes.
 

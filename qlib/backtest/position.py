@@ -522,6 +522,80 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
             position.position[name] = {key: kind(number) for key, kind, number in zip(keys, kinds, row, strict=True)}
         return position
 
+    def columns(self, *names: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Return every holding of every step at once, packed ones without building a Position.
+
+        Parameters
+        ----------
+        names
+            What is kept per instrument: "amount", "price", or a number that a market added.
+
+        Returns
+        -------
+        steps, values
+            Per holding, in the order of the steps: the number of its step (0 is the first), and by name its numbers;
+            NaN where a holding has none of that name. An object that is no Position counts as one without holdings.
+
+        >>> history = PositionHistory()
+        >>> for day, amount in enumerate([0.0, 2.0, -3.0]):
+        ...     held = {"A": {"amount": amount, "price": 10.0}} if amount else {}
+        ...     history.record(pd.Timestamp(2024, 1, 1 + day), Position(cash=5.0, position_dict=held, short=True))
+        >>> steps, values = history.columns("amount", "limit")
+        >>> steps.tolist(), values["amount"].tolist(), values["limit"].tolist()
+        ([1, 2], [2.0, -3.0], [nan, nan])
+        """
+        packs: dict[tuple[str, ...], tuple[list[int], list[int], list[bytes]]] = {}  # steps, holdings and numbers
+        for step, kept in enumerate(self._kept.values()):
+            if isinstance(kept, tuple):
+                _, _, held, keys, numbers = kept
+                parts = [(keys, len(held), numbers)]
+            else:
+                table = getattr(kept, "position", {})
+                rows = [one for key, one in table.items() if key not in SPECIAL] if isinstance(table, Mapping) else []
+                parts = [(names, 1, pack(f"{len(names)}d", *(one.get(name, np.nan) for name in names))) for one in rows]
+            for keys, count, numbers in parts:
+                if not count:
+                    continue
+                steps, counts, texts = packs.setdefault(keys, ([], [], []))
+                steps.append(step)
+                counts.append(count)
+                texts.append(numbers)
+        tables = []
+        for keys, (steps, counts, texts) in packs.items():
+            found = np.frombuffer(b"".join(texts)).reshape(-1, len(keys))
+            picked = [found[:, keys.index(name)] if name in keys else np.full(len(found), np.nan) for name in names]
+            tables.append(np.column_stack([np.repeat(steps, counts), *picked]))
+        table = np.concatenate([np.empty((0, 1 + len(names))), *tables])
+        table = table[np.argsort(table[:, 0], kind="stable")]
+        return table[:, 0].astype(np.int64), {name: table[:, 1 + k] for k, name in enumerate(names)}
+
+    def holdings(self, fields: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return all that was ever held: number of the step, instrument (object), and (row, field) numbers.
+
+        A field that a holding lacks is NaN. Rows are ordered by step, and there as they were bought.
+        """
+        steps, names, tables = [np.empty(0, np.int64)], [np.empty(0, object)], [np.empty((0, len(fields)))]
+        places: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
+        for number, kept in enumerate(self._kept.values()):
+            if not isinstance(kept, tuple):
+                own = {key: held for key, held in kept.position.items() if key not in SPECIAL}
+                rows = [[held.get(one, math.nan) for one in fields] for held in own.values()]
+                table, held_names = np.array(rows, np.float64).reshape(-1, len(fields)), (*own,)
+            else:
+                _, _, held_names, keys, numbers = kept
+                if not held_names:
+                    continue
+                if keys not in places:
+                    there = [at for at, one in enumerate(fields) if one in keys]
+                    places[keys] = there, [keys.index(fields[at]) for at in there]
+                to, of = places[keys]
+                table = np.full((len(held_names), len(fields)), math.nan)
+                table[:, to] = np.frombuffer(numbers).reshape(len(held_names), len(keys))[:, of]
+            steps.append(np.full(len(held_names), number, np.int64))
+            names.append(np.array(held_names, dtype=object))
+            tables.append(table)
+        return np.concatenate(steps), np.concatenate(names), np.concatenate(tables)
+
     def __getitem__(self, time: Any) -> Any:
         kept = self._kept[time if isinstance(time, pd.Timestamp) else pd.Timestamp(time)]
         return self._unpack(kept) if isinstance(kept, tuple) else kept

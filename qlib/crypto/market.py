@@ -239,10 +239,12 @@ class Perpetuals(Spot):
         self._bound(stock, held, time)
 
     def _bound(self, stock: str, held: dict[str, Any], time: pd.Timestamp) -> None:
-        """Set the maintenance margin rate and the liquidation price of a holding."""
+        """Set the maintenance margin rate and the liquidation price of a holding; cross has none (NaN) of its own."""
         contract = self.contracts.at(stock, time).contract
         held["mmr"] = self.tiers.of_size(stock, abs(held["amount"]) / contract).mmr
-        held["limit"] = liquidation_price(held["amount"], held["entry"], held["margin"], held["mmr"])
+        held["limit"] = math.nan
+        if self.isolated:
+            held["limit"] = liquidation_price(held["amount"], held["entry"], held["margin"], held["mmr"])
 
     def _complete(self, position: Position, time: pd.Timestamp) -> None:
         """Give holdings that were there before trading began their entry and margin: those of their price then."""

@@ -20,6 +20,7 @@ from qlib.analysis.ic import calc_ic
 from qlib.analysis.risk import periods_per_year, risk_analysis
 from qlib.analysis.trades import indicator_analysis
 from qlib.backtest import backtest
+from qlib.backtest.attribution import carry_names
 from qlib.backtest.executor import BaseExecutor
 from qlib.config import active_settings
 from qlib.data.active import active_provider
@@ -30,7 +31,7 @@ from qlib.log import get_module_logger
 from qlib.utils.data import deepcopy_basic_type
 from qlib.utils.exceptions import LoadObjectError
 from qlib.utils.nested import fill_placeholder, flatten_dict
-from qlib.utils.objects import class_casting, get_callable_kwargs
+from qlib.utils.objects import class_casting, get_callable_kwargs, init_instance_by_config
 from qlib.utils.time import Freq
 from qlib.workflow.recorder import Recorder
 
@@ -341,7 +342,9 @@ class PortAnaRecord(ACRecordTemp):
         pred = self.load("pred.pkl")
         values = {"<PRED>": pred}
         strategy = fill_placeholder(self.strategy_config, values)
-        executor = fill_placeholder(self.executor_config, values)
+        executor: BaseExecutor = init_instance_by_config(
+            fill_placeholder(self.executor_config, values), accept_types=BaseExecutor
+        )
         portfolio, indicators = backtest(executor=executor, strategy=strategy, **self._backtest_arguments(pred))
 
         made: dict[str, Any] = {}
@@ -349,6 +352,7 @@ class PortAnaRecord(ACRecordTemp):
             made |= {f"report_normal_{freq}.pkl": report, f"positions_normal_{freq}.pkl": positions}
         for freq, (frame, indicator) in indicators.items():
             made |= {f"indicators_normal_{freq}.pkl": frame, f"indicators_normal_{freq}_obj.pkl": indicator}
+        made |= _attributions(executor)
         for kind in self.trade_log:  # one log for all levels
             self.recorder.save_file(self.get_path(f"trades.{kind}"), indicator.trades.save)
         for freq in self.risk_analysis_freq:
@@ -411,6 +415,18 @@ class PortAnaRecord(ACRecordTemp):
         names = [f"{kind}_normal_{freq}.pkl" for freq in self.all_freq for kind in ("report", "positions")]
         names += [f"port_analysis_{freq}.pkl" for freq in self.risk_analysis_freq]
         return names + [f"indicator_analysis_{freq}.pkl" for freq in self.indicator_analysis_freq]
+
+
+def _attributions(executor: BaseExecutor) -> dict[str, pd.DataFrame]:
+    """Return where the money of every step went, for each level with a report, where holding costs something."""
+    found = {}
+    for level in executor.get_all_executors():
+        if level.trade_account.is_port_metr_enabled():
+            frame = level.trade_account.get_attribution()
+            if carry_names(frame):
+                count, base = Freq.parse(level.time_per_step)
+                found[f"attribution_normal_{count}{base}.pkl"] = frame
+    return found
 
 
 TRADE_LOGS = ("parquet", "csv")

@@ -106,6 +106,22 @@ def test_labels_of_an_axis_do_not_lie_upon_each_other(browser, tmp_path, freq, p
         assert page.run("document.documentElement.scrollWidth") <= width
 
 
+@pytest.mark.parametrize("own_limits", [True, False])
+def test_sides_and_margin_fit_the_screen_and_can_be_read(browser, tmp_path, own_limits):
+    recorder = report_runs.run(tmp_path)
+    recorder.objects |= report_runs.sides(report_runs.backtest(), own_limits=own_limits)
+    address = write_report(recorder, settings=build_settings(region="crypto")).as_uri()
+    for width in WIDTHS.values():
+        for dark in (False, True):
+            page = browser.open(address, width=width, dark=dark)
+            assert page.problems == []
+            assert page.run("document.documentElement.dataset.charts") == "14"  # 13 figures, growth on two scales
+            assert page.run(BROKEN_PATHS) == []
+            assert page.run(POOR_CONTRAST) == []
+            assert page.run(OVERLAPPING_LABELS) == []
+            assert page.run("document.documentElement.scrollWidth") <= width
+
+
 def test_the_warnings_stand_before_the_first_figure(browser, address):
     page = browser.open(address)
     codes = page.run("[...document.querySelectorAll('.caveats li')].map(e => e.dataset.code)")

@@ -26,7 +26,7 @@ class Portfolio:
 
     `report` has one row per step (columns account, return, turnover, cost, value, cash, bench); `positions` maps the
     start of a step to the position after it; `trades` has one row per fill, of all levels of execution, and
-    `trade_files` names the artifacts that hold them.
+    `trade_files` names the artifacts that hold them. `attribution` is there where holding cost or earned something.
     """
 
     freq: str
@@ -35,6 +35,7 @@ class Portfolio:
     indicators: pd.DataFrame | None = None
     analysis: pd.DataFrame | None = None
     trades: pd.DataFrame | None = None
+    attribution: pd.DataFrame | None = None
     trade_files: tuple[str, ...] = ()
     other_freqs: tuple[str, ...] = ()
 
@@ -148,6 +149,7 @@ def _portfolio(names: set[str], load: Any) -> Portfolio | None:
         indicators=load(f"{folder}/indicators_normal_{freq}.pkl"),
         analysis=load(f"{folder}/port_analysis_{freq}.pkl"),
         trades=_trades(load(f"{folder}/indicators_normal_{freq}_obj.pkl")),
+        attribution=load(f"{folder}/attribution_normal_{freq}.pkl"),
         trade_files=tuple(sorted(name for name in names if name.startswith(f"{folder}/trades."))),
         other_freqs=tuple(others),
     )

@@ -126,6 +126,10 @@ def _of_portfolio(twin: dict[str, Any]) -> Iterator[Caveat]:
         yield "no_trades", "caution", "The backtest never traded: its figures are those of cash."
     elif not trading["cost_total"]:
         yield "no_cost", "caution", "Trading was free in this backtest. No real market is."
+    forced = (held["sides"] or {}).get("forced_closes")
+    if forced:
+        closed = plural(forced, "holding was", "holdings were")
+        yield "forced_closes", "caution", f"{closed} closed by force because the margin was used up."
     yield from _stuck(held["stuck"])
     yield from _other_year(twin, held)
     if held["returns_missing"]:

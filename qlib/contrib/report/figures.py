@@ -9,12 +9,24 @@ the pointer reads out: for each drawn moment the text of every series, again wit
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from itertools import cycle
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from qlib.contrib.report.drawing import Scale, area, bars, line, padded, thin, time_ticks, unit, value_ticks
+from qlib.contrib.report.drawing import (
+    MOST_POINTS,
+    Scale,
+    area,
+    bars,
+    line,
+    padded,
+    thin,
+    time_ticks,
+    unit,
+    value_ticks,
+)
 from qlib.contrib.report.words import plural, show
 
 LOG_FROM = 1.5  # largest over smallest equity from which a logarithmic scale is offered
@@ -102,6 +114,7 @@ def figures(twin: dict[str, Any]) -> dict[str, Figure]:
         if held["series"]["holdings"]:
             words = "Number of instruments held after each step."
             found["holdings"] = _level(held, "holdings", "count", "Holdings", words)
+        found |= _sides(held)
     return found
 
 
@@ -505,4 +518,115 @@ def _level(held: dict[str, Any], key: str, kind: str, title: str, words: str) ->
         legend=[Key("net", "mean", f"/portfolio/{key}/mean", "percent" if kind == "percent" else "decimal")],
         **_moments(axis, series["time"], rows),
         readouts=[_read(title.lower(), f"/portfolio/series/{key}", kind, series[key], rows)],
+    )
+
+
+def _sides(held: dict[str, Any]) -> dict[str, Figure]:
+    """Exposure by side, margin, distance to a forced close, and holding costs; those that the run has."""
+    found: dict[str, Figure] = {}
+    sides, carry = held["sides"], held["carry"]
+    if sides and sides["short"]["lowest"] < 0:
+        found["sides"] = _curves(
+            held,
+            "Exposure by side",
+            "Value of what was held after each step, as a share of the account. Net is long less short; gross is both "
+            "together: the leverage.",
+            [
+                (style, name, f"/portfolio/sides/{key}/mean", f"/portfolio/sides/series/{key}", sides["series"][key])
+                for style, name, key in SIDES
+            ],
+            f"Long {show(sides['long']['mean'], 'percent')} and short {show(sides['short']['mean'], 'percent')} of the "
+            f"account on average; at most {show(sides['gross']['highest'], 'percent')} together.",
+            mean=True,
+        )
+    if carry:
+        found["carry"] = _curves(
+            held,
+            "Holding costs so far",
+            "Paid for what was held, by name, as a share of the account, added up. Below zero: earned.",
+            [
+                (style, name, f"/portfolio/carry/share/{k}", f"/portfolio/carry/series/{k}", carry["series"][k])
+                for k, (style, name) in enumerate(zip(cycle(CARRY_STYLES), carry["names"], strict=False))
+            ],
+            "Paid for holding: "
+            + ", ".join(
+                f"{name} {show(part, 'percent')}" for name, part in zip(carry["names"], carry["share"], strict=True)
+            )
+            + " of the account.",
+        )
+    if sides and sides["margin"]:
+        found["margin"] = _curves(
+            held,
+            "Margin in use",
+            "Margin of all holdings after each step, as a share of the account.",
+            [
+                (
+                    "net",
+                    "mean",
+                    "/portfolio/sides/margin/mean",
+                    "/portfolio/sides/series/margin",
+                    sides["series"]["margin"],
+                )
+            ],
+            f"At most {show(sides['margin']['highest'], 'percent')} of the account.",
+        )
+    if sides and sides["distance"]:
+        found["distance"] = _curves(
+            held,
+            "Distance to a forced close",
+            DISTANCE_WORDS[sides["distance_of"]],
+            [
+                (
+                    "down",
+                    "nearest",
+                    "/portfolio/sides/distance/lowest",
+                    "/portfolio/sides/series/distance",
+                    sides["series"]["distance"],
+                )
+            ],
+            f"At the nearest {show(sides['distance']['lowest'], 'percent')}.",
+        )
+    return found
+
+
+SIDES = (("net", "Long", "long"), ("down", "Short", "short"), ("rolling", "Net", "net"), ("gross", "Gross", "gross"))
+CARRY_STYLES = ("net", "down", "bench", "rolling", "gross")
+DISTANCE_WORDS = {
+    "each": "Of the holding that was nearest: how far its price was from where it is closed by force. No line: nothing "
+    "was held.",
+    "together": "How far all prices would have had to move against the holdings at once until the account was closed "
+    "by force. No line: nothing was held.",
+}
+
+
+def _curves(
+    held: dict[str, Any],
+    title: str,
+    words: str,
+    parts: list[tuple[str, str, str, str, list[float | None]]],
+    spoken: str,
+    *,
+    mean: bool = False,
+) -> Figure:
+    """Shares over time; a part is style, name, pointer to the legend's number, pointer to the series, its values."""
+    times = held["series"]["time"]
+    axis = _Time(times)
+    columns = [_array(values) for *_, values in parts]
+    rows = np.unique(np.concatenate([thin(column, MOST_POINTS // len(columns)) for column in columns]))
+    scale = Scale(*_range(*columns), up=True)
+    low = min(float(np.nanmin(column)) for column in columns)
+    scale = Scale(scale.low if low < 0 else 0.0, scale.high, up=True)
+    grid, labels = _value_axis(scale, "percent")
+    lines = [
+        Shape(f"line {style}", line(axis.x[rows], scale(column[rows])))
+        for (style, *_), column in zip(parts, columns, strict=True)
+    ]
+    return Figure(
+        title=title,
+        words=words,
+        plots=[Plot([*grid, _zero(scale), *reversed(lines)], labels, axis.ticks())],
+        spoken=spoken,
+        legend=[Key(style, f"{name}, mean" if mean else name, at, "percent") for style, name, at, _, _ in parts],
+        **_moments(axis, times, rows),
+        readouts=[_read(name.lower(), at, "percent", values, rows) for _, name, _, at, values in parts],
     )

@@ -44,6 +44,13 @@ PORTFOLIO_TILES = (
     ("turnover", "/portfolio/trading/turnover_mean"),
     ("cost", "/portfolio/trading/cost_annual"),
 )
+# Those of a run with shorts or margin.
+SIDE_TILES = (
+    ("leverage", "/portfolio/sides/gross/highest"),
+    ("margin", "/portfolio/sides/margin/highest"),
+    ("distance", "/portfolio/sides/distance/lowest"),
+    ("forced_closes", "/portfolio/sides/forced_closes"),
+)
 # What takes the place of a yearly figure that would be stretched from less than half a year.
 WHOLE_PERIOD = {
     "annual_net": ("total_net", "/portfolio/net/total"),
@@ -121,7 +128,8 @@ def render(twin: dict[str, Any]) -> str:
         said=_said,
         terms=TERMS,
         signal_tiles=SIGNAL_TILES,
-        portfolio_tiles=[WHOLE_PERIOD.get(tile[0], tile) if short else tile for tile in PORTFOLIO_TILES],
+        portfolio_tiles=[WHOLE_PERIOD.get(tile[0], tile) if short else tile for tile in PORTFOLIO_TILES]
+        + [tile for tile in SIDE_TILES if pointed(twin, tile[1]) is not None],
         return_rows=RETURN_ROWS,
         return_columns=[column for column in RETURN_COLUMNS if (twin["portfolio"] or {}).get(column[1])],
         months=MONTHS,

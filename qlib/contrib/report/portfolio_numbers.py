@@ -17,6 +17,7 @@ import pandas as pd
 from qlib.analysis.risk import risk_analysis
 from qlib.analysis.trades import indicator_analysis
 from qlib.contrib.report.artifacts import Portfolio
+from qlib.contrib.report.exposure_numbers import carry_numbers, exposure_numbers
 from qlib.contrib.report.signal_numbers import DAY, bar_means, stamp, stamps, standard_error
 
 WORST_DRAWDOWNS = 3
@@ -65,6 +66,8 @@ def portfolio_numbers(portfolio: Portfolio, year: float, pred: pd.Series | None 
         "drawdowns": worst_drawdowns(fall, stamps(pd.DatetimeIndex([times[0] - step, *times]))),
         "trading": {**_trading(portfolio, year), **optimism(portfolio.trades, report, net)},
         "exposure": _spread((report["value"] / report["account"]).astype(float)),
+        "sides": exposure_numbers(portfolio),
+        "carry": carry_numbers(portfolio),
         "holdings": None,
         "stuck": stuck_holdings(portfolio.positions, pred),
         "monthly": monthly(net, times),

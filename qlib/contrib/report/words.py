@@ -111,6 +111,26 @@ TERMS: dict[str, Term] = {
         "percent",
         "Fees and other trading costs divided by the account, a year.",
     ),
+    "leverage": Term(
+        "Highest leverage",
+        "ratio",
+        "Value of all holdings, long and short together, divided by the account.",
+    ),
+    "margin": Term(
+        "Most margin in use",
+        "percent",
+        "Margin of all holdings divided by the account.",
+    ),
+    "distance": Term(
+        "Nearest to a forced close",
+        "percent",
+        "Smallest move of prices against the holdings, after any step, that would have closed one by force.",
+    ),
+    "forced_closes": Term(
+        "Forced closes",
+        "count",
+        "Fills by which the market closed a holding whose margin was used up.",
+    ),
 }
 
 

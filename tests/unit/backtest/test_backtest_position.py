@@ -166,6 +166,25 @@ def test_a_history_gives_back_what_was_recorded(steps):
             assert time in past
 
 
+@given(st.lists(st.tuples(HOLDINGS, st.booleans()), max_size=6))
+def test_the_columns_of_a_history_are_those_of_its_positions(steps):
+    history, wanted = PositionHistory(), []
+    for day, (holdings, counted) in enumerate(steps):
+        held = Position(position_dict=holdings)
+        if counted:
+            held.add_count_all("day")
+        elif holdings:
+            held.update_stock_count(next(iter(holdings)), "day", 3)  # holdings of unequal kinds
+        history.record(DAY + pd.Timedelta(days=day), held)
+        wanted += [(day, one["price"], one.get("count_day", np.nan), one["amount"], np.nan) for one in held.holdings()]
+    history.record(DAY - pd.Timedelta(days=1), InfPosition())  # holds no instrument that could be listed
+    for past in (history, pickle.loads(pickle.dumps(history))):
+        rows, values = past.columns("price", "count_day", "amount", "limit")
+        assert rows.dtype == np.int64 and list(values) == ["price", "count_day", "amount", "limit"]
+        found = np.column_stack([rows, *values.values()])
+        np.testing.assert_array_equal(found, np.array(wanted, dtype=float).reshape(-1, 5))
+
+
 def test_a_history_behaves_like_a_dict():
     history = PositionHistory()
     history.record(DAY, Position(cash=3.0))

@@ -410,3 +410,10 @@ def test_what_comes_later_changes_no_fill_before_it(seed, deal, at):
         log = account.trades.frame(fills_only=False)
         logs.append(log[log["time"] < START + pd.Timedelta(hours=at)].reset_index(drop=True))
     pd.testing.assert_frame_equal(*logs)
+
+
+def test_only_an_isolated_position_has_a_liquidation_price_of_its_own():
+    provider = market(A=[100.0] * 4)
+    for kind, limit in (("isolated", 100 * (1 - 1 / 5) / (1 - 0.005)), ("cross", math.nan)):
+        _, positions, _ = trade(provider, {0: [("A", 4)]}, leverage=5, margin=kind)
+        np.testing.assert_allclose(positions.columns("limit")[1]["limit"], limit)

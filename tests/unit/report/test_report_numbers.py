@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,7 @@ from qlib.analysis.ic import calc_ic
 from qlib.analysis.risk import risk_analysis
 from qlib.backtest.decision import Order
 from qlib.backtest.indicator import Indicator
+from qlib.backtest.position import Position, PositionHistory
 from qlib.config import build_settings
 from qlib.contrib.report import fills
 from qlib.contrib.report.artifacts import read_artifacts
@@ -438,6 +440,139 @@ def test_fills_at_the_undisturbed_price_have_no_gap_and_a_run_without_fills_none
     twin = twin_of(recorder)
     assert twin["portfolio"]["trading"]["optimism_gap"] is None
     assert twin["trades"] is None
+
+
+# ------------------------------------------------------------------------------------------- sides, margin and carry
+def naive_sides(report, positions):
+    rows = []
+    for time, account in report["account"].items():
+        held = [one for one in positions[time].position.values() if isinstance(one, dict)]
+        values = [one["amount"] * one["price"] for one in held]
+        limits = [(one["amount"], one["price"], one["limit"]) for one in held if one["limit"] > 0]
+        near = [max((p - limit) / p if amount > 0 else (limit - p) / p, 0.0) for amount, p, limit in limits]
+        rows.append(
+            {
+                "long": sum(value for value in values if value > 0) / account,
+                "short": sum(value for value in values if value < 0) / account,
+                "net": sum(values) / account,
+                "gross": sum(map(abs, values)) / account,
+                "margin": sum(one["margin"] for one in held) / account,
+                "distance": min(near, default=np.nan),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def test_exposure_margin_and_distance_are_those_of_a_walk_through_the_positions(tmp_path):
+    report = report_runs.backtest(60)
+    recorder = report_runs.run(tmp_path)
+    recorder.objects |= report_runs.sides(report)
+    sides = twin_of(recorder)["portfolio"]["sides"]
+    naive = naive_sides(report, report_runs.signed_positions(report))
+    for name, column in naive.items():
+        np.testing.assert_allclose(np.array(sides["series"][name], float), column, rtol=1e-12, atol=1e-15, err_msg=name)
+        spread = {"mean": column.mean(), "lowest": column.min(), "highest": column.max()}
+        assert sides[name] == pytest.approx(spread, abs=1e-12), name
+    assert naive["distance"].isna().sum() == 12, "steps without holdings"
+    assert (sides["distance_of"], sides["forced_closes"]) == ("each", 2)
+
+
+@pytest.mark.parametrize("kind", [dict, "pickled", "unequal"])
+def test_positions_of_any_kind_give_the_same_exposure(tmp_path, kind):
+    report = report_runs.backtest(20)
+    history = report_runs.signed_positions(report)
+    if kind is dict:
+        given = {time: history[time] for time in history}
+    elif kind == "pickled":
+        given = pickle.loads(pickle.dumps(history))
+    else:
+        given = type(history)()
+        for time in reversed(list(history)):  # in another order, and one holding knows more than the others
+            position = history[time]
+            for name in position.get_stock_list()[:1]:
+                position.position[name]["more"] = 1.0
+            given.record(time, position)
+    twins = []
+    for number, positions in enumerate((history, given)):
+        recorder = report_runs.run(tmp_path / str(number))
+        recorder.objects |= report_runs.sides(report)
+        recorder.objects["portfolio_analysis/positions_normal_1day.pkl"] = positions
+        twins.append(twin_of(recorder)["portfolio"]["sides"])
+    assert twins[0]["series"].keys() == twins[1]["series"].keys()
+    for name, column in twins[0]["series"].items():
+        np.testing.assert_allclose(
+            np.array(column, float), np.array(twins[1]["series"][name], float), rtol=1e-13, atol=1e-16
+        )
+
+
+def test_one_account_for_all_is_closed_when_all_prices_have_moved_by_the_distance(tmp_path):
+    report = report_runs.backtest(40)
+    recorder = report_runs.run(tmp_path)
+    recorder.objects |= report_runs.sides(report, own_limits=False)
+    sides = twin_of(recorder)["portfolio"]["sides"]
+    assert sides["distance_of"] == "together"
+    positions = report_runs.signed_positions(report, own_limits=False)
+    for (time, account), x in zip(report["account"].items(), sides["series"]["distance"], strict=True):
+        held = [one for one in positions[time].position.values() if isinstance(one, dict)]
+        assert (x is None) == (not held)
+        if held:
+            moved = [one["price"] * (1 - np.sign(one["amount"]) * x) for one in held]
+            lost = sum(one["amount"] * (price - one["price"]) for one, price in zip(held, moved, strict=True))
+            needed = sum(abs(one["amount"]) * price * one["mmr"] for one, price in zip(held, moved, strict=True))
+            assert account + lost == pytest.approx(needed, abs=1e-6 * account)
+
+
+def test_four_days_of_one_long_and_one_short_worked_out_by_hand(tmp_path):
+    """Account 1000: long 5 at 100 with margin 100, closed at 80; short 2 at 50, closed at 60; then nothing."""
+    report = pd.DataFrame(
+        {
+            "account": 1000.0, "return": 0.0, "total_turnover": 0.0, "turnover": 0.0, "total_cost": 0.0, "cost": 0.0,
+            "value": [500.0, 400.0, -100.0, 0.0], "cash": [500.0, 600.0, 1100.0, 1000.0], "bench": 0.0,
+        },
+        index=pd.date_range("2024-01-01", periods=4, name="datetime"),
+    )  # fmt: skip
+    long = {"amount": 5.0, "price": 100.0, "margin": 100.0, "mmr": 0.01, "limit": 80.0}
+    short = {"amount": -2.0, "price": 50.0, "margin": 50.0, "mmr": 0.01, "limit": 60.0}
+    history = PositionHistory()
+    for time, held in zip(report.index, ({"A": long}, {"A": long, "B": short}, {"B": short}, {}), strict=True):
+        history.record(time, Position(cash=0.0, position_dict=held, short=True))
+    costs = pd.DataFrame(
+        {"account": 1000.0, "change": 0.0, "price": 0.0, "fee": 0.0, "impact": 0.0, "borrow": [0.0, 2, 1, 0],
+         "payments": [1.0, -3, 0, 0], "stale": 0, "stale_value": 0.0},
+        index=report.index,
+    )  # fmt: skip
+    recorder = report_runs.run(
+        tmp_path, portfolio_analysis__report_normal_1day=report, portfolio_analysis__positions_normal_1day=history,
+        portfolio_analysis__attribution_normal_1day=costs,
+    )  # fmt: skip
+    held = twin_of(recorder)["portfolio"]
+    assert held["sides"]["series"] == {
+        "long": [0.5, 0.5, 0.0, 0.0],
+        "short": [0.0, -0.1, -0.1, 0.0],
+        "net": [0.5, 0.4, -0.1, 0.0],
+        "gross": [0.5, 0.6, 0.1, 0.0],
+        "margin": [0.1, pytest.approx(0.15), 0.05, 0.0],
+        "distance": [pytest.approx(0.2), pytest.approx(0.2), pytest.approx(0.2), None],
+    }
+    assert held["sides"]["forced_closes"] == 0
+    assert held["carry"]["names"] == ["borrow", "payments"]
+    assert held["carry"]["paid"] == [3.0, -2.0]
+    np.testing.assert_allclose(held["carry"]["series"], [[0, 0.002, 0.003, 0.003], [0.001, -0.002, -0.002, -0.002]])
+    assert held["carry"]["share"] == [column[-1] for column in held["carry"]["series"]]
+
+
+def test_a_run_without_shorts_and_margin_has_no_sides_and_one_that_paid_nothing_for_holding_no_carry(tmp_path, twin):
+    assert (twin["portfolio"]["sides"], twin["portfolio"]["carry"]) == (None, None)
+    report = report_runs.backtest(10)
+    history = PositionHistory()
+    for time in report.index:
+        history.record(time, Position(cash=1.0, position_dict={"A": {"amount": 1.0, "price": 2.0}}))
+    recorder = report_runs.run(tmp_path)
+    recorder.objects |= report_runs.portfolio(report)
+    recorder.objects["portfolio_analysis/positions_normal_1day.pkl"] = history
+    recorder.objects["portfolio_analysis/attribution_normal_1day.pkl"] = report_runs.attribution(report, borrow=0.0)
+    held = twin_of(recorder)["portfolio"]
+    assert (held["sides"], held["carry"]) == (None, None)
 
 
 # ---------------------------------------------------------------------------------------------------- the trade log

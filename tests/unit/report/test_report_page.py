@@ -145,6 +145,20 @@ def with_slippage(folder):
     return recorder
 
 
+def with_sides(folder):
+    recorder = report_runs.run(folder)
+    recorder.objects |= report_runs.sides(report_runs.backtest())
+    return recorder
+
+
+def one_account_for_all(folder):
+    pred, label = report_runs.signal(days=3000, names=6, freq="h")
+    recorder = report_runs.run(folder, pred=pred, label=label)
+    recorder.objects = {name: value for name, value in recorder.objects.items() if "1day" not in name}
+    recorder.objects |= report_runs.sides(report_runs.backtest(3000, freq="h"), "60min", own_limits=False)
+    return recorder
+
+
 RUNS = [
     whole,
     signal_only,
@@ -156,6 +170,8 @@ RUNS = [
     never_dealt,
     no_log,
     with_slippage,
+    with_sides,
+    one_account_for_all,
 ]
 
 
@@ -221,6 +237,25 @@ def test_every_figure_of_a_whole_run_is_drawn(report):
             *("turnover", "cost", "exposure", "holdings"),
         )
     }
+
+
+def test_sides_margin_and_holding_costs_are_drawn_where_the_run_has_them(tmp_path, report):
+    text, _ = written(with_sides(tmp_path))
+    drawn, plain = Reader(text), Reader(report[0])
+    assert set(drawn.hover) - set(plain.hover) == {"fig-sides", "fig-carry", "fig-margin", "fig-distance"}
+    assert set(plain.hover) - set(drawn.hover) == {"fig-exposure"}, "the net line of fig-sides says it"
+    at = {number[0] for number in drawn.numbers} - {number[0] for number in plain.numbers}
+    assert {
+        "/portfolio/sides/gross/highest",
+        "/portfolio/sides/margin/highest",
+        "/portfolio/sides/distance/lowest",
+        "/portfolio/sides/forced_closes",
+        "/portfolio/carry/paid/0",
+        "/portfolio/carry/paid/1",
+    } <= at
+    assert not any("/sides" in number[0] or "/carry" in number[0] for number in plain.numbers)
+    assert "2 holdings were closed by force because the margin was used up." in drawn.texts
+    assert "closed by force" not in report[0]
 
 
 def test_the_growth_of_an_account_that_doubles_can_be_seen_on_a_logarithmic_scale(report):

@@ -8,6 +8,7 @@ import pytest
 
 import qlib
 from qlib import session
+from qlib.backtest.attribution import carry_names
 from qlib.config import REGIONS
 from qlib.errors import ConfigError, InputError
 from qlib.utils.exceptions import LoadObjectError
@@ -195,6 +196,15 @@ def test_hourly_bars_without_a_benchmark_are_traded_and_annualised_by_the_market
             text.assign(time=pd.to_datetime(text["time"])), trades, check_exact=True, check_dtype=False
         )
         assert trades["fee"].sum() == pytest.approx(report["total_cost"].iloc[-1])
+
+        config["backtest"]["exchange_kwargs"] = {"short": {"borrow": 0.001}}
+        PortAnaRecord(run, config).generate()
+        parts = run.load_object("portfolio_analysis/attribution_normal_60min.pkl")
+        assert carry_names(parts) == ["borrow"]
+        report = run.load_object("portfolio_analysis/report_normal_60min.pkl")
+        assert parts["account"].equals(report["account"])
+        spent = parts[["fee", "impact", "borrow"]].sum(axis=1)
+        np.testing.assert_allclose(parts["change"], parts["price"] - spent, atol=1e-6)
     finally:
         session.close()
 
