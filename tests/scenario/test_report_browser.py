@@ -115,7 +115,7 @@ def test_sides_and_margin_fit_the_screen_and_can_be_read(browser, tmp_path, own_
         for dark in (False, True):
             page = browser.open(address, width=width, dark=dark)
             assert page.problems == []
-            assert page.run("document.documentElement.dataset.charts") == "14"  # 13 figures, growth on two scales
+            assert page.run("document.documentElement.dataset.charts") == "13"
             assert page.run(BROKEN_PATHS) == []
             assert page.run(POOR_CONTRAST) == []
             assert page.run(OVERLAPPING_LABELS) == []

@@ -16,6 +16,8 @@ that must be covered, and no limit, the whole account answers for all, and the d
 have to move against their holdings at once ("together"):
 
     account - x sum |value| = sum mmr |value| (1 -+ x)          - for a long, + for a short one
+
+Beyond x = 1 the long ones are worth nothing, and only the short ones lose more.
 """
 
 from __future__ import annotations
@@ -90,11 +92,17 @@ def _distance(
         np.minimum.at(nearest, steps[bounded], apart)
         return np.where(np.isfinite(nearest), nearest, np.nan), "each"
     together = np.isnan(limit) & np.isfinite(mmr)
-    size, rate = np.abs(value), np.nan_to_num(mmr)
-    needed = np.bincount(steps, np.where(together, rate * size, 0.0), len(account))
-    slope = np.bincount(steps, np.where(together, size - rate * value, 0.0), len(account))
+    size, rate = np.where(together, np.abs(value), 0.0), np.where(together, mmr, 0.0)
+
+    def by_step(parts: np.ndarray) -> np.ndarray:
+        return np.bincount(steps, parts, len(account))
+
+    long, short = size * (value > 0), size * (value < 0)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(slope > 0, np.maximum((account - needed) / slope, 0.0), np.nan), "together"
+        x = (account - by_step(rate * size)) / by_step(long * (1 - rate) + short * (1 + rate))
+        beyond = (account - by_step(long + rate * short)) / by_step(short * (1 + rate))
+    x = np.where(x > 1, beyond, np.maximum(x, 0.0))
+    return np.where(np.isfinite(x), x, np.nan), "together"
 
 
 def _spread(column: np.ndarray | None) -> dict[str, float] | None:

@@ -538,6 +538,7 @@ def _sides(held: dict[str, Any]) -> dict[str, Figure]:
             f"Long {show(sides['long']['mean'], 'percent')} and short {show(sides['short']['mean'], 'percent')} of the "
             f"account on average; at most {show(sides['gross']['highest'], 'percent')} together.",
             mean=True,
+            ticks=7,
         )
     if carry:
         found["carry"] = _curves(
@@ -593,9 +594,9 @@ SIDES = (("net", "Long", "long"), ("down", "Short", "short"), ("rolling", "Net",
 CARRY_STYLES = ("net", "down", "bench", "rolling", "gross")
 DISTANCE_WORDS = {
     "each": "Of the holding that was nearest: how far its price was from where it is closed by force. No line: nothing "
-    "was held.",
+    "could be.",
     "together": "How far all prices would have had to move against the holdings at once until the account was closed "
-    "by force. No line: nothing was held.",
+    "by force. No line: nothing could be.",
 }
 
 
@@ -607,6 +608,7 @@ def _curves(
     spoken: str,
     *,
     mean: bool = False,
+    ticks: int = 5,
 ) -> Figure:
     """Shares over time; a part is style, name, pointer to the legend's number, pointer to the series, its values."""
     times = held["series"]["time"]
@@ -616,7 +618,7 @@ def _curves(
     scale = Scale(*_range(*columns), up=True)
     low = min(float(np.nanmin(column)) for column in columns)
     scale = Scale(scale.low if low < 0 else 0.0, scale.high, up=True)
-    grid, labels = _value_axis(scale, "percent")
+    grid, labels = _value_axis(scale, "percent", value_ticks(scale.low, scale.high, ticks))
     lines = [
         Shape(f"line {style}", line(axis.x[rows], scale(column[rows])))
         for (style, *_), column in zip(parts, columns, strict=True)

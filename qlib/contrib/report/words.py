@@ -124,7 +124,7 @@ TERMS: dict[str, Term] = {
     "distance": Term(
         "Nearest to a forced close",
         "percent",
-        "Smallest move of prices against the holdings, after any step, that would have closed one by force.",
+        "Smallest move of prices against what was held, after any step, that would have led to a forced close.",
     ),
     "forced_closes": Term(
         "Forced closes",

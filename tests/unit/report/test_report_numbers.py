@@ -505,18 +505,23 @@ def test_positions_of_any_kind_give_the_same_exposure(tmp_path, kind):
         )
 
 
-def test_one_account_for_all_is_closed_when_all_prices_have_moved_by_the_distance(tmp_path):
+@pytest.mark.parametrize("richer", [1.0, 3.0])
+def test_one_account_for_all_is_closed_when_all_prices_have_moved_by_the_distance(tmp_path, richer):
     report = report_runs.backtest(40)
+    positions = report_runs.signed_positions(report, own_limits=False)
+    report["account"] *= richer  # the larger one can lose all that is long
     recorder = report_runs.run(tmp_path)
     recorder.objects |= report_runs.sides(report, own_limits=False)
+    recorder.objects["portfolio_analysis/positions_normal_1day.pkl"] = positions
     sides = twin_of(recorder)["portfolio"]["sides"]
     assert sides["distance_of"] == "together"
-    positions = report_runs.signed_positions(report, own_limits=False)
+    found = [x for x in sides["series"]["distance"] if x is not None]
+    assert max(found) > 1 if richer > 1 else min(found) < 1
     for (time, account), x in zip(report["account"].items(), sides["series"]["distance"], strict=True):
         held = [one for one in positions[time].position.values() if isinstance(one, dict)]
         assert (x is None) == (not held)
         if held:
-            moved = [one["price"] * (1 - np.sign(one["amount"]) * x) for one in held]
+            moved = [max(one["price"] * (1 - np.sign(one["amount"]) * x), 0.0) for one in held]
             lost = sum(one["amount"] * (price - one["price"]) for one, price in zip(held, moved, strict=True))
             needed = sum(abs(one["amount"]) * price * one["mmr"] for one, price in zip(held, moved, strict=True))
             assert account + lost == pytest.approx(needed, abs=1e-6 * account)
