@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import shared
+from proof import cases
 
 import qlib
 from qlib.contrib.data.alpha158 import ROLLING
@@ -272,10 +273,12 @@ def by_coin(bars: pd.DataFrame) -> dict[str, pd.DataFrame]:
 OWN = [group for group in GROUPS if group not in ALPHA158]
 
 
-def test_every_formula_is_its_naive_definition_on_a_market_with_holes():
-    bars = market()
+@pytest.mark.parametrize("seed", range(1, cases(2, 30)))
+def test_every_formula_is_its_naive_definition_on_a_market_with_holes(seed):
+    bars = market(seed)
     opened(bars)
-    known = {"FUND": ["8h", "1d", "7d"], "FUNDV": ["7d"]}  # with these holes no month of payments is known
+    # With these holes no week of payments is known.
+    known = {"FUND": ["8h", "1d", "3d"], "FUNDC": ["1d"], "FUNDV": ["3d"], "RKFUND": ["8h", "1d"]}
     made = columns("60min", groups=OWN, leaders=LEAD, windows=known)
     frame = computed("60min", [column.formula for column in made.values()], list(made))
     coins = by_coin(bars)
@@ -301,7 +304,9 @@ def test_every_formula_is_its_naive_definition_on_a_market_with_holes():
             if column.family.name == "ROLL":  # a root enlarges what is next to 0
                 got, right = got**2, right**2
             noise = 1e-3 * np.std(right[finite]) + 1e-9  # of returns in float32
-            np.testing.assert_allclose(got[finite], right[finite], rtol=2e-4, atol=noise, err_msg=f"{name} {coin}")
+            off = ~np.isclose(got[finite], right[finite], rtol=2e-4, atol=noise)
+            # Returns are float32: a near tie may rank the other way, and two of them may cancel in a window of two.
+            assert off.sum() <= 2, f"{name} {coin}: {got[finite][off]}, expected {right[finite][off]}"
         assert rows > 40, name
 
 
@@ -389,9 +394,10 @@ def whole(bars: pd.DataFrame, **options) -> pd.DataFrame:
     return handler.fetch(col_set="feature", data_key="raw")
 
 
-def test_the_past_stands_still_when_the_future_is_another():
-    bars, other = market(4, HOURS[: 24 * 33]), market(5, HOURS[: 24 * 33])
-    cut = HOURS[24 * 31 + 13]
+@pytest.mark.parametrize("seed", range(4, cases(5, 30)))
+def test_the_past_stands_still_when_the_future_is_another(seed):
+    bars, other = market(seed, HOURS[: 24 * 33]), market(seed + 100, HOURS[: 24 * 33])
+    cut = HOURS[24 * 31 + 9 + seed]
     mixed = pd.concat([bars[bars["datetime"] <= cut], other[other["datetime"] > cut]]).sort_values(
         ["instrument", "datetime"]
     )
@@ -683,7 +689,13 @@ def test_a_wrong_argument_is_one_sentence(sample, kwargs, text):
 def test_a_coin_counts_from_the_declared_time_after_its_first_bar():
     bars = market(8, HOURS[: 24 * 12])
     late = bars[bars["instrument"] == "COIN3"]["datetime"].min()
-    for instruments in ("all", ["LEAD", "COIN3"], {"COIN3": [("2026-01-01", "2026-03-01")], "LEAD": [(None, None)]}):
+    market_of_all = {"market": "all", "filter_pipe": []}
+    for instruments in (
+        "all",
+        market_of_all,
+        ["LEAD", "COIN3"],
+        {"COIN3": [("2026-01-01", "2026-03-01")], "LEAD": [(None, None)]},
+    ):
         opened(bars)
         handler = Crypto158(instruments, groups=["ranks"], listing="2d", leaders=LEAD, learn_processors=[])
         first = handler.fetch(data_key="raw").reset_index().groupby("instrument")["datetime"].min()
