@@ -569,32 +569,20 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         table = table[np.argsort(table[:, 0], kind="stable")]
         return table[:, 0].astype(np.int64), {name: table[:, 1 + k] for k, name in enumerate(names)}
 
-    def holdings(self, fields: Sequence[str]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return all that was ever held: number of the step, instrument (object), and (row, field) numbers.
+    def instruments(self) -> np.ndarray:
+        """Return the instrument (object) of every holding of every step, in the order of `columns`.
 
-        A field that a holding lacks is NaN. Rows are ordered by step, and there as they were bought.
+        >>> history = PositionHistory()
+        >>> history.record(pd.Timestamp("2024-01-01"), Position(position_dict={"A": {"amount": 2.0, "price": 10.0}}))
+        >>> history.instruments().tolist()
+        ['A']
         """
-        steps, names, tables = [np.empty(0, np.int64)], [np.empty(0, object)], [np.empty((0, len(fields)))]
-        places: dict[tuple[str, ...], tuple[list[int], list[int]]] = {}
-        for number, kept in enumerate(self._kept.values()):
-            if not isinstance(kept, tuple):
-                own = {key: held for key, held in kept.position.items() if key not in SPECIAL}
-                rows = [[held.get(one, math.nan) for one in fields] for held in own.values()]
-                table, held_names = np.array(rows, np.float64).reshape(-1, len(fields)), (*own,)
-            else:
-                _, _, held_names, keys, numbers = kept
-                if not held_names:
-                    continue
-                if keys not in places:
-                    there = [at for at, one in enumerate(fields) if one in keys]
-                    places[keys] = there, [keys.index(fields[at]) for at in there]
-                to, of = places[keys]
-                table = np.full((len(held_names), len(fields)), math.nan)
-                table[:, to] = np.frombuffer(numbers).reshape(len(held_names), len(keys))[:, of]
-            steps.append(np.full(len(held_names), number, np.int64))
-            names.append(np.array(held_names, dtype=object))
-            tables.append(table)
-        return np.concatenate(steps), np.concatenate(names), np.concatenate(tables)
+        found: list[Iterable[str]] = []
+        for kept in self._kept.values():
+            table = getattr(kept, "position", {})
+            names = filterfalse(SPECIAL.__contains__, table) if isinstance(table, Mapping) else ()
+            found.append(kept[2] if isinstance(kept, tuple) else names)
+        return np.array([*chain.from_iterable(found)], dtype=object)
 
     def __getitem__(self, time: Any) -> Any:
         kept = self._kept[time if isinstance(time, pd.Timestamp) else pd.Timestamp(time)]
