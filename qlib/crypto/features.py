@@ -356,10 +356,12 @@ def columns(
     """
     bar_seconds(freq)
     named = {family.name for families in GROUPS.values() for family in families}
-    _known(groups or (), GROUPS, "groups")
-    _known(exclude, named, "exclude")
-    _known(windows or {}, {*GROUPS, *named}, "windows")
     left_out = set(exclude)
+    _known(groups or (), GROUPS, "groups")
+    _known(left_out, named, "exclude")
+    _known(windows or {}, {*GROUPS, *named}, "windows")
+    if "leaders" in (groups or ()) and not leaders:
+        raise ConfigError("groups: leaders needs `leaders`, such as {'BTC': 'BTC-USDT-SWAP'}")
     found: dict[str, Column] = {}
     for group, families in GROUPS.items():
         if groups is not None and group not in groups:

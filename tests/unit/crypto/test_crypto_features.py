@@ -655,6 +655,8 @@ def test_the_label_says_how_far_it_looks():
         ({"windows": {"RV": ["a day"]}}, "received 'a day'; minutes, hours and days are allowed"),
         ({"windows": {"RV": ["week"]}}, "received 'week'; minutes, hours and days are allowed"),
         ({"windows": {"KMID": ["1d"]}}, "KMID has none"),
+        ({"groups": ["leaders"]}, "groups: leaders needs `leaders`"),
+        ({"exclude": iter(["KURT", "SKEWW"])}, "exclude: received 'SKEWW'.*did you mean SKEW"),
     ],
 )
 def test_a_wrong_choice_is_one_sentence(options, text):
