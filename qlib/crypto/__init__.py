@@ -11,6 +11,8 @@ mapping.py       which coin is which instrument: by ticker, price and rank
 universe.py      which coins were the top when, known then
 survivorship.py  how much a list of today flatters the past
 top.py           the list of today
+actions.py       renames, redenominations, reused tickers: one name and one unit for an asset
+attribution.py   where the profit of a back-test came from, by coin, side and day
 features.py      Crypto158: tables of formulas, windows in hours and days; handler.py brings them to models
 listing.py       when a coin is too young, or about to go: filters
 spot.py          the price at the spot market, as a field of the perpetual

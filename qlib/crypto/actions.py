@@ -279,6 +279,28 @@ class Actions:
         made = _changes(made, dollar, ends_of).drop(columns=_SEAM)
         return made if order[0] == "instrument" else made.swaplevel().sort_index()
 
+    def payments(self, payments: pd.DataFrame) -> pd.DataFrame:
+        """Return payments of funding (instrument, time, rate, perhaps mark) by asset, marks in its unit; rates stay.
+
+        >>> paid = pd.DataFrame({"instrument": ["A"], "time": ["2024-01-01"], "rate": [1e-4], "mark": [500.0]})
+        >>> row = {"instrument": "A", "kind": "migration", "time": "2024-01-02", "to": "B", "ratio": "100:1"}
+        >>> Actions.of([row]).payments(paid)[["instrument", "rate", "mark"]].to_numpy().tolist()
+        [['B', 0.0001, 5.0]]
+        """
+        made = payments.copy()
+        name = made["instrument"].to_numpy(dtype=object, copy=True)
+        mark = made["mark"].to_numpy(np.float64, copy=True) if "mark" in made else np.empty(0)
+        times = pd.DatetimeIndex(made["time"]).as_unit("ns").asi8 // 1_000_000
+        for symbol in self.stretches.keys() & set(name):
+            mine = np.flatnonzero(payments["instrument"].to_numpy(dtype=object) == symbol)
+            self._check(symbol, times[mine], times[mine])
+            for one in self.stretches[symbol]:
+                rows = mine[(times[mine] >= one.start) & (times[mine] < one.end)]
+                name[rows] = one.name
+                if len(mark):
+                    mark[rows] = scaled_by(mark[rows], one.factor)
+        return made.assign(instrument=name, **({"mark": mark} if len(mark) else {}))
+
     def _check(self, symbol: str, opens: np.ndarray, ends: np.ndarray) -> None:
         """Raise InputError for bars of which the table does not say whose they are, or that belong to two."""
         stretches = self.stretches[symbol]

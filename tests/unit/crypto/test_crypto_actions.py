@@ -198,6 +198,36 @@ def test_news_of_later_come_on_top_of_what_is_applied():
     assert actions.apply(early)["factor"].tolist() == [0.02, 0.02, 2, 2, 1, 1]
 
 
+def test_frames_of_either_order_with_dollars_or_without_are_taken():
+    actions = act(("A", "redenomination", at(2), None, 100), ("B", "rename", at(1), "C"))
+    raw = pd.concat([bars("A", 0, [700, 700, 7]), bars("B", 0, [1]), bars("C", 1, [2, 3]), bars("D", 0, [5])])
+    done = actions.apply(raw)
+    assert done.index.unique("instrument").tolist() == ["A", "C", "D"]
+    dollars = actions.apply(raw.rename(columns="${}".format)).rename(columns=lambda name: name[1:])
+    pd.testing.assert_frame_equal(dollars, done)
+    swapped = actions.apply(raw.swaplevel().sort_index())
+    assert swapped.index.names == ["datetime", "instrument"]
+    pd.testing.assert_frame_equal(swapped.swaplevel().sort_index(), done)
+    with pytest.raises(InputError, match="an index of instrument and datetime is needed"):
+        actions.apply(raw.reset_index())
+    with pytest.raises(InputError, match="the times carry a zone"):
+        actions.apply(raw.tz_localize("UTC", level="datetime"))
+
+
+def test_payments_get_the_names_and_units_of_the_assets():
+    paid = pd.DataFrame(
+        {
+            "instrument": ["OLD", "OLD", "NEW", "X"], "time": [at(0), at(8), at(16), at(0)], "rate": [1e-4] * 4,
+            "mark": [512.34, 500, 5, 9],
+        }
+    )  # fmt: skip
+    done = act(("OLD", "migration", at(12), "NEW", "100:1")).payments(paid)
+    assert done["instrument"].tolist() == ["NEW", "NEW", "NEW", "X"]
+    assert done["mark"].tolist() == [5.1234, 5, 5, 9] and done["rate"].tolist() == [1e-4] * 4
+    with pytest.raises(InputError, match="OLD has bars where it means nothing"):
+        act(("OLD", "migration", at(4), "NEW", "100:1")).payments(paid)
+
+
 # ---------------------------------------------------------------------------------------------------- wrong tables
 @pytest.mark.parametrize(
     ("rows", "said"),
