@@ -325,6 +325,9 @@ class Actions:
 # ------------------------------------------------------------------------------------------------------------ the table
 def _rows(records: list[Any], where: str, columns: list[str] | None = None) -> list[Action]:
     made = []
+    for record in records:
+        if not isinstance(record, Mapping):
+            raise InputError(f"{where}: received {record!r}; a dict for each action is needed")
     for name in columns or sorted({str(key) for record in records for key in record}):
         if name not in COLUMNS:
             raise InputError(

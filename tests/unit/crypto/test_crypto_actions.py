@@ -258,6 +258,10 @@ def test_a_table_that_cannot_be_is_refused(rows, said):
 def test_a_wrong_column_or_file_is_named(tmp_path):
     with pytest.raises(InputError, match="column 'haircutt'.*did you mean haircut"):
         Actions.of(pd.DataFrame({"instrument": ["A"], "haircutt": [1]}))
+    with pytest.raises(InputError, match="received 'A'; a dict for each action is needed"):
+        Actions.of(["A"])
+    with pytest.raises(InputError, match="actions: received 5; a frame, a list of dicts"):
+        Actions.of(5)
     with pytest.raises(InputError, match=r"none\.csv cannot be read: No such file"):
         Actions.read(tmp_path / "none.csv")
     (tmp_path / "a.csv").write_text("instrument,kind,time,ratio\nA,redenomination,2024-01-01,10\nB,reuse,,\n")
