@@ -118,6 +118,7 @@ def test_mark_prices_asked_for_by_300_and_served_by_100_lose_nothing(tmp_path: P
     assert BarStore(tmp_path).gaps(mark) == []
 
 
+@pytest.mark.timeout(3600)  # the whole proof starts a hundred processes
 def test_a_killed_command_line_is_gone_on_with_to_the_bytes_of_an_undisturbed_one(tmp_path: Path):
     market = random_market(2, 3, 1_500, "1H", START, seed=9)
     words = ["--symbols", "BTC-USDT-SWAP,ETH-USD-SWAP,BTC-USDT", "--kind", ",".join(KINDS), "--start", "2025-12-30",
