@@ -16,6 +16,12 @@ attribution.py   where the profit of a back-test came from, by coin, side and da
 features.py      Crypto158: tables of formulas, windows in hours and days; handler.py brings them to models
 listing.py       when a coin is too young, or about to go: filters
 spot.py          the price at the spot market, as a field of the perpetual
+market.py        spot and perpetuals as exchanges of the backtest: the seams of the core, answered
+contracts.py     lots, least orders, what a contract is worth, as of the date
+fees.py          what the venue charges, by what was traded in 30 days
+funding.py       what longs pay shorts, at its own times; unknown is never zero
+margin.py        isolated and cross, tiers, liquidation prices
+strategy.py      weights with a sign: long-short, carry
 
     read_bars("data/klines", "BTC-USDT-SWAP", "1H")     what was collected, as one sorted DataFrame
     read_instruments("data/klines")                     every row of the venue's list, and since when it was known
