@@ -20,6 +20,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Iterable, Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
@@ -75,6 +76,12 @@ class Spot(Exchange):
         if self.short_allowed:
             kwargs["short"] = Short(margin=_ByPosition())
         super().__init__(*args, **kwargs)
+
+    @classmethod
+    def known_kwargs(cls) -> tuple[str, ...]:
+        """Names that `**kwargs` may hold, and those of this market: a misspelled one is told the nearest."""
+        own = [name for kind in (Spot, cls) for name in signature(kind.__init__).parameters]
+        return tuple(dict.fromkeys((*super().known_kwargs(), *(n for n in own if n not in ("self", "args", "kwargs")))))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_shares": None}

@@ -318,6 +318,8 @@ def test_a_wrong_order_is_named():
         trade(provider, {0: [("A", 1)]}, contracts={"B": {"lot": 1}})
     with pytest.raises(ConfigError, match="margin: received 'isolate'.*did you mean isolated"):
         trade(provider, {}, margin="isolate")
+    with pytest.raises(ConfigError, match="takes no argument levrage; did you mean leverage"):
+        trade(provider, {}, levrage=3)
     with pytest.raises(ConfigError, match="open_cost is said by fees"):
         trade(provider, {}, open_cost=0.001)
     with pytest.raises(ConfigError, match="trades_at: received 'vwap'"):
