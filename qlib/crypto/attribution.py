@@ -98,7 +98,7 @@ def attribution(
         "spread": fills.summed("spread"),
         "impact": fills.summed("slippage") - fills.summed("spread"),
         "funding": -cells.by_side(_funding(cells, exchange)),
-        "borrow": -_borrow(cells, totals),
+        "borrow": -_borrow(cells, totals, exchange),
         "liquidation": fills.summed("forced") + _insurance(cells, fills, totals, account, exchange),
     }
     _check(parts, cells, fills, totals)
@@ -274,10 +274,13 @@ def _by_policy(
                 due[cell, int(amount < 0)] += amount * (price if np.isnan(one.mark) else one.mark) * one.rate
 
 
-def _borrow(cells: _Cells, totals: pd.DataFrame) -> np.ndarray:
+def _borrow(cells: _Cells, totals: pd.DataFrame, exchange: Exchange) -> np.ndarray:
     due = np.zeros((len(cells.key), 2))
     if "borrow" in totals and len(cells.key):
         short = np.where(cells.after < 0, -cells.after * cells.price_after, 0.0)
+        if isinstance(exchange, Perpetuals):  # a perpetual is sold, not borrowed
+            kinds = [exchange.contracts.at(name, pd.Timestamp(int(cells.steps[0]))).kind for name in cells.names]
+            short = short * np.array([kind == "spot" for kind in kinds])[cells.code]
         due[:, 1] = _shared(short, cells.step, totals["borrow"].to_numpy(np.float64))
     return due
 

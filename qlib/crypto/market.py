@@ -137,6 +137,9 @@ class Perpetuals(Spot):
     funding
         See `crypto.funding.Funding.of`; "field": the store's own `$funding` (`crypto.funding.stored_payments`); None:
         this market knows none (dated futures).
+    borrow
+        What borrowed coins cost a day, as a share of their value: then coins of kind "spot" may be sold short too.
+        None: they may not.
     trades_at
         "close" or "open": whether orders are dealt at the end or the beginning of a bar. Left out, the deal price says.
     """
@@ -153,6 +156,7 @@ class Perpetuals(Spot):
         mark: str = "$mark",
         mark_path: tuple[str, str, str] | None = None,
         funding: Any = None,
+        borrow: float | None = None,
         trades_at: str | None = None,
         fees: Any,
         **kwargs: Any,
@@ -185,7 +189,10 @@ class Perpetuals(Spot):
         self._closed: WeakKeyDictionary[Account, tuple[pd.Timestamp, set[str]]] = WeakKeyDictionary()
         self._schedule: Schedule | None = None
         kwargs["subscribe_fields"] = [*kwargs.get("subscribe_fields", ()), mark, *(self.mark_path or ())]
-        kwargs["carry"] = _Funded(self), _Insured()
+        if borrow is not None and not borrow >= 0:
+            raise ConfigError(f"borrow: received {borrow!r}; a share a day of at least 0, or None, is allowed")
+        self.borrow = borrow
+        kwargs["carry"] = _Funded(self), _Insured(), *([] if borrow is None else [_Borrowed(borrow)])
         super().__init__(*args, fees=fees, **kwargs)
         if isinstance(funding, str) and funding == "field":
             times, names = self.quote.times, self.quote.instruments
@@ -224,7 +231,7 @@ class Perpetuals(Spot):
         self._complete(holding, order.start_time)
         before = holding.get_stock_amount(order.stock_id)
         opens = order.direction == Order.SELL and order.amount > max(before, 0.0) * (1 + 1e-9)
-        if opens and self.contracts.at(order.stock_id, order.start_time).kind == "spot":
+        if opens and self.borrow is None and self.contracts.at(order.stock_id, order.start_time).kind == "spot":
             raise InputError(f"order {_said(order)}: {before:g} are held, and spot cannot be sold short without borrow")
         value, cost, price = super().deal_order(order, trade_account, position, dealt_order_amount)
         if value > NOTHING:
@@ -464,6 +471,24 @@ class _Funded:
     def due(self, position: Position, exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp) -> float:
         within = not self.at_close  # else open_step has paid it
         return cast("Perpetuals", exchange)._due_in_bar(position, start, end, within=within, at_end=True)
+
+
+class _Borrowed:
+    """Carry: coins that were borrowed to be sold, by the time they are."""
+
+    name = "borrow"
+
+    def __init__(self, a_day: float) -> None:
+        self.a_day = a_day
+
+    def due(self, position: Position, exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp) -> float:
+        contracts, days = cast("Perpetuals", exchange).contracts, (end + SECOND - start) / pd.Timedelta(days=1)
+        short = sum(
+            -held["amount"] * held["price"]
+            for name, held in zip(position.get_stock_list(), position.holdings(), strict=True)
+            if held["amount"] < 0 and contracts.at(name, start).kind == "spot"
+        )
+        return self.a_day * days * short
 
 
 class _Insured:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from qlib.backtest.decision import Order, TradeDecisionWO
 from qlib.backtest.executor import SimulatorExecutor
+from qlib.crypto.attribution import attribution
 from qlib.crypto.funding import Funding
 from qlib.crypto.market import Perpetuals, Spot
 from qlib.errors import ConfigError, InputError, MissingDataError
@@ -324,6 +325,24 @@ def test_a_wrong_order_is_named():
         trade(provider, {}, open_cost=0.001)
     with pytest.raises(ConfigError, match="trades_at: received 'vwap'"):
         trade(provider, {}, deal_price="vwap")
+
+
+def test_borrowed_coins_cost_by_the_day_and_perpetuals_are_not_borrowed():
+    """10 SPOT short at 100 for 24 hours at 0.0024 a day: 24 * 10 * 100 * 0.0001; the swap costs nothing."""
+    provider = market(PERP=[100.0] * 26, SPOT=[100.0] * 26)
+    terms = {"SPOT": {"kind": "spot"}, "PERP": {"kind": "swap"}}
+    orders = {0: [("SPOT", -10), ("PERP", -10)], 24: [("SPOT", 10)]}
+    made = []
+
+    def kind(**kwargs):
+        made.append(Perpetuals(**kwargs))
+        return made[-1]
+
+    values, _, account = trade(provider, orders, kind=kind, contracts=terms, borrow=0.0024, leverage=2, margin="cross")
+    np.testing.assert_allclose(values[-1], 10_000 - 24 * 10 * 100 * 0.0001, atol=1e-9)
+    borrow = attribution(account, made[0], by=("instrument",))["borrow"]
+    np.testing.assert_allclose(borrow["SPOT"], -2.4, atol=1e-9)
+    assert borrow["PERP"] == 0
 
 
 def test_spot_buys_with_cash_and_sells_what_is_there():
