@@ -92,8 +92,11 @@ class Journal:
 
 
 def read_journal(path: Path, kind: str) -> list[Entry]:
-    """Return the whole entries of a journal, oldest first; none where there is no journal."""
-    return [_unpacked(kind, content) for _, content in _entries(path)] if path.exists() else []
+    """Return the whole entries of a journal, oldest first; none where there is no journal (any more)."""
+    try:
+        return [_unpacked(kind, content) for _, content in _entries(path)]
+    except FileNotFoundError:  # a collector at work may have folded it just now
+        return []
 
 
 def _entries(path: Path) -> Iterator[tuple[int, bytes]]:

@@ -178,9 +178,20 @@ class RayExecutor(_Closing):
             modules = {"env_vars": {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}}  # what is imported here
             options = {"num_cpus": usable_cpus(), "include_dashboard": False, "runtime_env": modules} | options
         try:
-            self._ray.init(address=address, **options)
+            self._start(address, options)
         except (ConnectionError, TimeoutError) as problem:
             raise RunError(f"address: received {address!r}, where no Ray cluster answers ({problem})") from problem
+
+    def _start(self, address: str | None, options: dict[str, Any]) -> None:
+        """Connect; a cluster of our own that a busy machine has not brought up in time is tried once more."""
+        try:
+            self._ray.init(address=address, **options)
+        except RuntimeError as problem:
+            if address is not None or "Timed out" not in str(problem):
+                raise
+            logger.warning("the local Ray cluster did not come up in time; once more")
+            self._ray.shutdown()
+            self._ray.init(address=address, **options)
 
     def map(self, function: Callable[[Shard], Result], shards: Sequence[Shard]) -> list[Result]:
         """Return the results in the order of the shards.
