@@ -278,9 +278,9 @@ class Exchange:
 
     def marks(self, instruments: Iterable[str], start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[float | None]:
         """Return the close of each instrument in the step; None for a suspended one, which keeps its last price."""
-        close, column = self.at(start_time, end_time).close.item, self._column
+        mark, column = self.mark_prices(start_time, end_time).item, self._column
         places = [column.get(instrument) for instrument in instruments]
-        prices = [math.nan if place is None else close(place) for place in places]
+        prices = [math.nan if place is None else mark(place) for place in places]
         return [None if price != price else price for price in prices]  # noqa: PLR0124  NaN
 
     # -------------------------------------------------------------------------------------------------- tradability
@@ -589,6 +589,10 @@ class Exchange:
         if against:
             exposure -= against * holding.get_stock_price(order.stock_id)
         return short.margin.room(equity - fee.cost(against * price, rate), exposure, rate, fee.minimum)
+
+    def mark_prices(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> np.ndarray[Any, Any]:
+        """Return the price at which every instrument is valued at the end of a step: the close here."""
+        return self.at(start_time, end_time).close
 
     def open_step(self, account: Account, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Fill]:  # noqa: ARG002
         """Do what happens to the holdings in a step before its orders are dealt; return the fills: none here."""

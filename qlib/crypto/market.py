@@ -18,8 +18,7 @@ account with its unrealised profit, to the cent: what a position cost when it wa
 from __future__ import annotations
 
 import math
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
@@ -107,13 +106,23 @@ class Spot(Exchange):
             return amount
         return self.contracts.at(order.stock_id, order.start_time).floor(amount)
 
-    def check_listed(self, order: Order) -> None:
-        """Raise InputError for an order of something that is not traded at that time."""
+    def deal_order(
+        self,
+        order: Order,
+        trade_account: Account | None = None,
+        position: BasePosition | None = None,
+        dealt_order_amount: Mapping[str, float] = NO_DEALS,
+    ) -> tuple[float, float, float]:
+        """Execute an order, see `Exchange.deal_order`.
+
+        Raises InputError for an order of something that is not traded at that time.
+        """
         terms = self.contracts.at(order.stock_id, order.start_time)
         if not terms.trades_at(order.start_time):
             raise InputError(
                 f"order {_said(order)}: {order.stock_id} is traded from {terms.listed} to {terms.delisted}, not then"
             )
+        return super().deal_order(order, trade_account, position, dealt_order_amount)
 
 
 class Perpetuals(Spot):
@@ -214,7 +223,6 @@ class Perpetuals(Spot):
         dealt_order_amount: Mapping[str, float] = NO_DEALS,
     ) -> tuple[float, float, float]:
         """Execute an order, see `Exchange.deal_order`; what it opens gets its entry price and its margin."""
-        self.check_listed(order)
         if self.contracts.at(order.stock_id, order.start_time).inverse:
             raise InputError(
                 f"order {_said(order)}: an inverse contract pays in coins; this account is kept in one currency and "
@@ -302,12 +310,9 @@ class Perpetuals(Spot):
         return (free - against * price * rate) / (1 / leverage + rate)
 
     # -------------------------------------------------------------------------------------------------------- a step
-    def marks(self, instruments: Iterable[str], start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[float | None]:
-        """Return the mark price of each instrument at the end of the step; None where there is none."""
-        mark, column = self.at(start_time, end_time).field(self.mark).item, self._column
-        places = [column.get(instrument) for instrument in instruments]
-        prices = [math.nan if place is None else mark(place) for place in places]
-        return [None if price != price else price for price in prices]  # noqa: PLR0124  NaN
+    def mark_prices(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> np.ndarray[Any, Any]:
+        """Return the mark price of every column at the end of the step."""
+        return self.at(start_time, end_time).field(self.mark)
 
     def open_step(self, account: Account, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Fill]:
         """Where orders are dealt at the end of a bar: pay the funding within it, and close by force, before them."""
@@ -349,21 +354,22 @@ class Perpetuals(Spot):
         if schedule is None:
             schedule = self._schedule = self.funding.schedule(self.quote.times, self.quote.instruments)
         names = position.get_stock_list()
-        if within and not schedule.all_known[bar.lo]:
+        if not schedule.all_known[bar.lo]:
             known = schedule.known[bar.lo]
             odd = [n for n in names if n not in self._column or not known[self._column[n]]]
-            if odd and any(self.contracts.at(name, start).kind != "spot" for name in odd):
-                return self.funding_due(position, start, end + SECOND if at_end else end)
-        elif not within and not schedule.all_known[bar.lo]:
-            return self.funding_due(position, end, end + SECOND)
+            if any(self.contracts.at(name, start).kind != "spot" for name in odd):
+                return self.funding_due(position, start if within else end, end + SECOND if at_end else end)
         low, high = schedule.starts[bar.lo], schedule.starts[bar.lo + 1]
         if low == high:
             return 0.0
         holdings, instruments = position.position, self.quote.instruments
         due = 0.0
         for k in range(low, high):
-            held = holdings.get(instruments[schedule.column[k]])
+            name = instruments[schedule.column[k]]
+            held = holdings.get(name)
             if held is None or not (at_end if schedule.at_end[k] else within):
+                continue
+            if self.contracts.at(name, start).kind == "spot":
                 continue
             mark = float(schedule.mark[k])
             due += held["amount"] * (held["price"] if math.isnan(mark) else mark) * float(schedule.rate[k])
@@ -402,13 +408,10 @@ class Perpetuals(Spot):
     def _path(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Any]:
         """Return the first, lowest and highest mark of the step by column; the last one only where no path is known."""
         step = self.at(start_time, end_time)
-        if self.mark_path is None:
+        if self.mark_path is None or step.bar.lo == step.bar.hi:
             return [step.field(self.mark)] * 3
-        rows = slice(step.bar.lo, step.bar.hi)
-        first, low, high = (self.quote.fields[name][rows] for name in self.mark_path)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", RuntimeWarning)  # all NaN: no mark in the step
-            return [step.bar.first(self.mark_path[0]) if len(first) else first, np.nanmin(low, 0), np.nanmax(high, 0)]
+        first, low, high = (self.quote.fields[name][step.bar.lo : step.bar.hi] for name in self.mark_path)
+        return [first[0], np.fmin.reduce(low, axis=0), np.fmax.reduce(high, axis=0)]
 
     def _isolated(
         self, position: Position, names: list[str], start_time: pd.Timestamp, end_time: pd.Timestamp
@@ -457,7 +460,7 @@ class _ByPosition:
     debt = True
 
     def room(self, equity: float, exposure: float, rate: float, minimum: float) -> float:
-        raise NotImplementedError
+        raise NotImplementedError("Perpetuals.room answers, for the instrument of the order")
 
 
 class _Funded:
