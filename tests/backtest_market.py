@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qlib.backtest.decision import Order, TradeDecisionWO
 from qlib.config import build_settings
 from qlib.data.calendar import Calendar
 from qlib.data.expression.engine import evaluate
 from qlib.data.expression.plan import build_plan
 from qlib.data.panel import Panel
+from qlib.strategy.base import BaseStrategy
 
 
 class MemoryProvider:
@@ -131,3 +133,19 @@ def run(provider: MemoryProvider, strategy: Any, *, executor: Any = None, **kwar
     portfolio, indicators = backtest_loop(start, end, strategy, made)
     report, positions = next(iter(portfolio.values()))
     return report, positions, fills, next(iter(indicators.values()))
+
+
+class Given(BaseStrategy):
+    """The orders of a step, as (instrument, signed amount); step 0 is the first that is traded."""
+
+    def __init__(self, orders, **kwargs):
+        super().__init__(**kwargs)
+        self.orders = orders
+
+    def generate_trade_decision(self, execute_result=None):
+        step = self.trade_calendar.get_trade_step()
+        made = [
+            Order(name, abs(amount), Order.BUY if amount > 0 else Order.SELL, *self.trade_calendar.get_step_time())
+            for name, amount in self.orders.get(step, ())
+        ]
+        return TradeDecisionWO(made, self)

@@ -9,37 +9,20 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import pytest
-from backtest_market import MemoryProvider, random_market, run
+from backtest_market import Given, MemoryProvider, random_market, run
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from qlib.backtest.decision import Order, TradeDecisionWO
+from qlib.backtest.decision import Order
 from qlib.backtest.exchange import Exchange
 from qlib.backtest.executor import NestedExecutor, SimulatorExecutor
 from qlib.backtest.position import Position
 from qlib.backtest.rules.short import Borrow, Leverage, Short
 from qlib.contrib.strategy import TWAPStrategy
 from qlib.errors import ConfigError, MissingDataError
-from qlib.strategy.base import BaseStrategy
 
 FREE = {"open_cost": 0.0, "close_cost": 0.0, "min_cost": 0.0, "trade_unit": None, "limit_threshold": float("inf")}
 CASES = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-
-
-class Given(BaseStrategy):
-    """The orders of a step, as (instrument, signed amount)."""
-
-    def __init__(self, orders, **kwargs):
-        super().__init__(**kwargs)
-        self.orders = orders
-
-    def generate_trade_decision(self, execute_result=None):
-        step = self.trade_calendar.get_trade_step()
-        made = [
-            Order(name, abs(amount), Order.BUY if amount > 0 else Order.SELL, *self.trade_calendar.get_step_time())
-            for name, amount in self.orders.get(step, ())
-        ]
-        return TradeDecisionWO(made, self)
 
 
 def prices(*rows: float, **kwargs) -> MemoryProvider:

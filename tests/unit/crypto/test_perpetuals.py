@@ -7,36 +7,18 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from backtest_market import MemoryProvider, run
+from backtest_market import Given, MemoryProvider, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from qlib.backtest.decision import Order, TradeDecisionWO
 from qlib.backtest.executor import SimulatorExecutor
 from qlib.crypto.attribution import attribution
 from qlib.crypto.funding import Funding
 from qlib.crypto.market import Perpetuals, Spot
 from qlib.errors import ConfigError, InputError, MissingDataError
-from qlib.strategy.base import BaseStrategy
 
 CASES = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 START = pd.Timestamp("2024-01-01")
-
-
-class Given(BaseStrategy):
-    """The orders of a step, as (instrument, signed amount); step 0 is the second bar of the market."""
-
-    def __init__(self, orders, **kwargs):
-        super().__init__(**kwargs)
-        self.orders = orders
-
-    def generate_trade_decision(self, execute_result=None):
-        step = self.trade_calendar.get_trade_step()
-        made = [
-            Order(name, abs(amount), Order.BUY if amount > 0 else Order.SELL, *self.trade_calendar.get_step_time())
-            for name, amount in self.orders.get(step, ())
-        ]
-        return TradeDecisionWO(made, self)
 
 
 def market(freq="60min", region="crypto", **fields):
@@ -315,6 +297,8 @@ def test_a_wrong_order_is_named():
         trade(provider, {0: [("A", 200)]}, leverage=50, mmr={"default": [(100, 0.004, 100), (1000, 0.01, 20)]})
     with pytest.raises(InputError, match="order to buy 1 A .*A is traded from 2024-06-01"):
         trade(provider, {0: [("A", 1)]}, contracts={"A": {"listed": "2024-06-01"}})
+    with pytest.raises(InputError, match="order to buy 1 A .*A is traded from 2024-06-01"):
+        trade(provider, {0: [("A", 1)]}, kind=Spot, contracts={"A": {"kind": "spot", "listed": "2024-06-01"}})
     with pytest.raises(MissingDataError, match="A: no terms of this instrument are known"):
         trade(provider, {0: [("A", 1)]}, contracts={"B": {"lot": 1}})
     with pytest.raises(ConfigError, match="margin: received 'isolate'.*did you mean isolated"):
