@@ -11,6 +11,7 @@ What went wrong is one sentence on standard error; the traceback of a failed run
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import logging
 import os
@@ -42,6 +43,7 @@ FAILED: Final = 1
 WRONG_INPUT: Final = 2
 INTERRUPTED: Final = 130
 TRACEBACK: Final = "traceback.txt"
+VERBS: Final = {"reproduce": "qlib.cli.reproduce", "diff": "qlib.cli.diff"}  # each with a main(words) -> exit code
 
 logger = get_module_logger("qrun")
 
@@ -193,8 +195,12 @@ def _parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Do what the command line says and return the exit code."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words and words[0] in VERBS:
+        code: int = importlib.import_module(VERBS[words[0]]).main(words[1:])
+        return code
     parser = _parser()
-    asked = parser.parse_args(arguments)
+    asked = parser.parse_args(words)
     config = asked.config or asked.config_path
     if config is None:
         parser.error("CONFIG is missing: the path of a YAML or JSON file")
