@@ -1,0 +1,30 @@
+"""The figures of the report, each drawn from the JSON twin.
+
+    figures(twin) -> {"ic": Figure, "ic_spread": ..., "groups": ..., "growth": ..., "drawdown": ..., ...}
+
+parts.py        what a figure is made of
+signal.py       IC, groups of scores
+portfolio.py    growth, drawdown, turnover, cost
+sides.py        shorts, margin, holding costs
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from qlib.contrib.report.figures.parts import Figure
+from qlib.contrib.report.figures.portfolio import portfolio_figures
+from qlib.contrib.report.figures.sides import side_figures
+from qlib.contrib.report.figures.signal import signal_figures
+
+__all__ = ["Figure", "figures"]
+
+
+def figures(twin: dict[str, Any]) -> dict[str, Figure]:
+    """Every figure the run has numbers for."""
+    found: dict[str, Figure] = {}
+    if twin["signal"]:
+        found |= signal_figures(twin["signal"])
+    if twin["portfolio"]:
+        found |= portfolio_figures(twin["portfolio"]) | side_figures(twin["portfolio"])
+    return found
