@@ -28,8 +28,10 @@ from qlib.data.provider import Provider
 from qlib.data.provider.absent import Absent, warn
 from qlib.data.provider.elsewhere import Stored
 from qlib.data.provider.features import Query, empty_frame, marked
+from qlib.data.provider.store import FileStore
 from qlib.data.provider.traits import apart_of, meets_others
 from qlib.data.ranges import Ranges
+from qlib.data.storage.watch import note_series
 from qlib.log import get_module_logger
 
 logger = get_module_logger("distributed")
@@ -84,6 +86,9 @@ def distributed_features(
     if query is None:
         return empty_frame(tuple(map(str, fields)))
     meetings = _meetings(query)
+    endings = [f"{field}.{query.freq.lower()}.bin" for field in query.plan.reads]
+    if isinstance(provider.store, FileStore):  # the workers read in processes of their own
+        note_series(str(provider.store.root(query.freq) / "features"), query.instruments, endings)
     why_not = "no instrument is asked for" if not query.instruments else meetings.why_not if meetings else None
     if why_not is not None:
         logger.warning(f"computed in this process alone: {why_not}")

@@ -38,6 +38,7 @@ from qlib.data.provider.features import Query, empty_frame, frame_of, leaves_row
 from qlib.data.provider.store import FileStore
 from qlib.data.provider.traits import elsewhere_of, leaves_of, reports_of
 from qlib.data.storage.cache_folder import CacheFolder, read_arrays
+from qlib.data.storage.watch import note_series
 from qlib.errors import InputError, StoreError
 from qlib.log import get_module_logger
 from qlib.utils.locks import LockTimeout
@@ -233,7 +234,9 @@ def fingerprint(provider: Provider, query: Query, *, by_time: bool = False) -> s
     if members is not None:
         mark.update(np.concatenate([members.instrument, members.begin, members.end]).tobytes())
     folder = provider.store.root(query.freq) / "features"
-    mark.update(stamps(folder, query.instruments, [f"{field}.{query.freq.lower()}.bin" for field in plan.reads]))
+    endings = [f"{field}.{query.freq.lower()}.bin" for field in plan.reads]
+    note_series(str(folder), query.instruments, endings)  # a kept frame is read instead of them
+    mark.update(stamps(folder, query.instruments, endings))
     return mark.hexdigest()
 
 

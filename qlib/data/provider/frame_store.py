@@ -16,6 +16,7 @@ from qlib.data.provider.store import Frequencies
 from qlib.data.storage.arena import Raw
 from qlib.data.storage.frames import Frames
 from qlib.data.storage.frames.grid import Grid
+from qlib.data.storage.watch import note_values
 from qlib.data.universe import Spans, Universe
 from qlib.errors import MissingDataError
 from qlib.log import get_module_logger
@@ -112,4 +113,8 @@ class FrameStore:
         calendar: Calendar | None = None,  # noqa: ARG002  the frame has its own
     ) -> Raw:
         """Read `fields` of `instruments` at calendar positions first ... last, see `Store.read`."""
-        return self._frames.read(self.stored_freq(freq), instruments, fields, first, last, threads=threads)
+        stored = self.stored_freq(freq)
+        raw = self._frames.read(stored, instruments, fields, first, last, threads=threads)
+        for values in raw.of_field or [raw.values]:
+            note_values(self.where(stored), values)
+        return raw

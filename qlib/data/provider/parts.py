@@ -20,6 +20,7 @@ from qlib.config import Settings
 from qlib.data.calendar import Calendar
 from qlib.data.provider.store import Store
 from qlib.data.storage.arena import ABSENT, Raw
+from qlib.data.storage.watch import note_values
 from qlib.data.universe import Spans, Universe, as_spans
 from qlib.errors import ConfigError, MissingDataError, StoreError
 from qlib.log import get_module_logger
@@ -228,6 +229,7 @@ class PartStore:
                     end += len(values)
         values = np.concatenate(pieces)
         values.setflags(write=False)
+        note_values(self.where(freq), values)
         return Raw(values, offset, begin, count)
 
 

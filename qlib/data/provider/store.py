@@ -22,6 +22,7 @@ from qlib.data.calendar import Calendar, read_calendar, source_of
 from qlib.data.storage.arena import Raw, lengths, read_many
 from qlib.data.storage.file_storage import calendar_freqs, same_freq, spelled_freqs
 from qlib.data.storage.instruments import read_instruments
+from qlib.data.storage.watch import note_file, note_folder, note_series
 from qlib.data.universe import Spans, Universe
 from qlib.errors import MissingDataError, did_you_mean
 from qlib.log import get_module_logger
@@ -252,6 +253,10 @@ class FileStore:
             ) from None
 
     def _remember(self, path: str, kind: tuple[Any, ...], read: Callable[[], T]) -> T:
+        if kind == ("freqs",):
+            note_folder(path)
+        else:
+            note_file(path, os.path.dirname(os.path.dirname(path)))  # noqa: PTH120
         try:
             stat = os.stat(path)  # noqa: PTH116  every query asks this of every file it depends on
         except (FileNotFoundError, NotADirectoryError):
@@ -269,21 +274,28 @@ class FileStore:
         """Return the fields stored for an instrument at a frequency, sorted; none for an unknown instrument."""
         stored = self.stored_freq(freq)
         folder = self.root(stored) / "features" / instrument_folder(instrument)
+        note_folder(folder)
         ending = f".{stored.lower()}.bin"
         return sorted(name.removesuffix(ending) for name in _names(folder) if name.endswith(ending))
 
     def stored_instruments(self, freq: str) -> list[str]:
         """Return every instrument that has a folder of features (lower case), sorted."""
-        return sorted(fname_to_code(name) for name in _names(self.root(self.stored_freq(freq)) / "features"))
+        folder = self.root(self.stored_freq(freq)) / "features"
+        note_folder(folder)
+        return sorted(fname_to_code(name) for name in _names(folder))
 
     def has_instrument(self, instrument: str, freq: str) -> bool:
-        return (self.root(self.stored_freq(freq)) / "features" / instrument_folder(instrument)).is_dir()
+        folder = self.root(self.stored_freq(freq)) / "features" / instrument_folder(instrument)
+        note_folder(folder)
+        return folder.is_dir()
 
     def lengths(self, instruments: Sequence[str], field: str, freq: str) -> np.ndarray:
         """Return how many values of a field are stored for each instrument, at most, without opening a file (int64)."""
         stored = self.stored_freq(freq)
         folders = [_folder_of(name) for name in instruments]
-        return lengths(self._inside(stored, "features"), folders, [f"{field}.{stored.lower()}.bin"])[:, 0]
+        features, ending = self._inside(stored, "features"), f"{field}.{stored.lower()}.bin"
+        note_series(features, instruments, [ending])
+        return lengths(features, folders, [ending])[:, 0]
 
     def read(
         self,
@@ -312,7 +324,9 @@ class FileStore:
         entries = len(self.calendar(stored) if calendar is None else calendar)
         folders = [_folder_of(name) for name in instruments]
         endings = [f"{field}.{stored.lower()}.bin" for field in fields]
-        return read_many(self._inside(stored, "features"), folders, endings, first, last, entries, threads=threads)
+        features = self._inside(stored, "features")
+        note_series(features, instruments, endings)
+        return read_many(features, folders, endings, first, last, entries, threads=threads)
 
 
 def _names(folder: Path) -> Iterable[str]:

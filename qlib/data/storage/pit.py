@@ -24,6 +24,7 @@ from typing import Any, Final
 import numpy as np
 
 from qlib.data.periods import FIRST_YEAR, LAST_YEAR, complaint, is_yearly, numbers
+from qlib.data.storage.watch import note_file
 from qlib.errors import InputError, StoreError
 from qlib.utils.paths import instrument_folder, replace_file
 
@@ -99,6 +100,8 @@ def read_many(paths: Sequence[str]) -> Files:
         One of a field's two files is missing or damaged; the message names it and says what is wrong.
     """
     indexes = [path.removesuffix(".data") + ".index" for path in paths]
+    for path in (*paths, *indexes):
+        note_file(path)
     data = [_content(path, RECORD.itemsize, "records") for path in paths]
     index = [_content(path, SLOT.itemsize, "whole numbers") for path in indexes]
     for one, other, content, begins in zip(paths, indexes, data, index, strict=True):
