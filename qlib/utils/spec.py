@@ -9,8 +9,11 @@
              "fit_end_time": "2014-12-31", "mean_train": {"$array": [0.1, 0.2], "dtype": "float64"}, ...
 
 An object is created empty and given its state, as by the restricted unpickler, and only if its class is one that
-`pickle_utils` knows: constructors are never called. Frames become Arrow files, large arrays .npy files; what several
-objects share is written once and shared again afterwards.
+`pickle_utils` knows: constructors are never called. Frames become Arrow files, large arrays .npy files, long texts
+(such as a booster of LightGBM, in its own format) .txt files; what several objects share is written once and shared
+again afterwards. The same object gives the same bytes in a new folder.
+
+    plain_json(task), from_plain_json(text)     numbers, texts, dates, lists and tables only: one text, no files
 
 Every file is written under a new name and `spec.json` last, in one step: whoever is killed leaves the old object or the
 new one. Sizes and checksums of the arrays stand in `spec.json`.
@@ -26,6 +29,7 @@ import re
 import secrets
 import time
 import zlib
+from collections import OrderedDict, defaultdict
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
@@ -44,10 +48,11 @@ VERSION: Final = 1
 SPEC: Final = "spec.json"
 SHOWN: Final = "fiub"  # kinds of numpy types that are written as numbers
 INLINE: Final = 1000  # arrays up to this length are written as numbers one can read
+LONG_TEXT: Final = 2000  # characters from which a text is a file of its own
 LINE: Final = 120
 BOOKKEEPING: Final = ("_dump_all", "_include", "_exclude", "_qlib_serial_flag")
 LEFT_BEHIND: Final = 3600  # seconds after which an array that no spec names belongs to a writer that died
-_OURS = re.compile(r"\.?[^.]+-[0-9a-f]{8}\.(arrow|npy)(\.\d+-[0-9a-f]{8}\.tmp)?|\.spec\.json\.\d+-[0-9a-f]{8}\.tmp")
+_OURS = re.compile(r"\.?[^.]+-[0-9a-f]{8}\.(arrow|npy|txt)(\.\d+-[0-9a-f]{8}\.tmp)?|\.spec\.json\.\d+-[0-9a-f]{8}\.tmp")
 State = Callable[[Any], dict[str, Any]]
 
 
@@ -73,7 +78,7 @@ def write_spec(obj: Any, folder: str | Path, state_of: State | None = None) -> P
         raise InputError(f"{root} holds other files ({', '.join(strangers[:3])}); a new or empty folder is needed")
     replaced = _listed_files(root)
     root.mkdir(parents=True, exist_ok=True)
-    writer = _Writer(root, state_of or _own_state)
+    writer = _Writer(root, state_of or _own_state, fresh=not here)
     try:
         spec = {"format": FORMAT, "version": VERSION, "root": writer.encode(obj, type(obj).__name__)}
         spec["files"] = writer.files
@@ -170,13 +175,16 @@ def _own_state(obj: Any) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------------------ writing
 class _Writer:
-    def __init__(self, root: Path, state_of: State) -> None:
+    def __init__(self, root: Path, state_of: State, *, fresh: bool = False) -> None:
         self.root = root
         self.state_of = state_of
+        self.fresh = fresh  # nothing to be confused with: files may be numbered
         self.files: dict[str, dict[str, int]] = {}
         self.seen: dict[int, tuple[int, Any]] = {}  # id -> (number, the object itself, so that no id is used twice)
 
     def encode(self, value: Any, where: str) -> Any:
+        if type(value) is str and len(value) > LONG_TEXT:
+            return self._text(value, where)
         if value is None or isinstance(value, bool | int | str) and type(value) in (bool, int, str):
             return value
         if type(value) is float:
@@ -196,9 +204,13 @@ class _Writer:
     def table(self, values: dict[Any, Any], where: str) -> dict[str, Any]:
         if all(type(key) is str and not key.startswith("$") for key in values):
             return {key: self.encode(value, f"{where}.{key}") for key, value in values.items()}
-        return {
-            "$dict": [[self.encode(key, where), self.encode(value, f"{where}.{key}")] for key, value in values.items()]
-        }
+        return {"$dict": self._pairs(values, where)}
+
+    def _pairs(self, values: dict[Any, Any], where: str) -> list[Any]:
+        return [[self.encode(key, where), self.encode(value, f"{where}.{key}")] for key, value in values.items()]
+
+    def _text(self, text: str, where: str) -> Any:
+        return {"$text": self._file(where, ".txt", lambda file: file.write(text.encode("utf-8", "surrogatepass")))}
 
     def _shared(self, value: Any, where: str) -> dict[str, Any]:
         """Return what may stand at several places."""
@@ -206,6 +218,11 @@ class _Writer:
             return {"$list": self.items(value, where)}
         if isinstance(value, dict) and type(value) is dict:
             return {"$table": self.table(value, where)}
+        if type(value) is OrderedDict:
+            return {"$ordered": self._pairs(value, where)}
+        if type(value) is defaultdict and value.default_factory in FACTORIES.values():
+            name = next(name for name, factory in FACTORIES.items() if factory is value.default_factory)
+            return {"$default": name, "items": self._pairs(value, where)}
         if isinstance(value, np.ndarray):
             return self._array(value, where)
         if isinstance(value, pd.DataFrame) and type(value) is pd.DataFrame:
@@ -272,7 +289,7 @@ class _Writer:
 
     def _file(self, where: str, suffix: str, write: Callable[[IO[bytes]], object]) -> str:
         stem = "".join(c if c.isalnum() else "-" for c in where.rpartition(".")[2])[:40].strip("-") or "array"
-        name = f"{stem}-{secrets.token_hex(4)}{suffix}"
+        name = f"{stem}-{f'{len(self.files):08x}' if self.fresh else secrets.token_hex(4)}{suffix}"
         self.files[name] = {}
         replace_file(self.root / name, write)
         self.files[name] = _fingerprint(self.root / name)
@@ -316,6 +333,56 @@ _PLAIN: Final[list[tuple[Any, Callable[[_Writer, Any, str], Any]]]] = [
 ]
 
 
+FACTORIES: Final[dict[str, Any]] = {"OrderedDict": OrderedDict, "list": list, "dict": dict, "int": int, "float": float}
+
+
+class _Plain(_Writer):
+    """Writes what is a tree of plain values, and refuses the rest."""
+
+    def __init__(self) -> None:
+        super().__init__(Path(), _own_state)
+
+    def encode(self, value: Any, where: str) -> Any:
+        if type(value) is list:
+            return self.items(value, where)
+        if type(value) is dict:
+            return self.table(value, where)
+        return super().encode(value, where)
+
+    def _shared(self, value: Any, where: str) -> dict[str, Any]:
+        raise ConfigError(f"{where}: a {type(value).__qualname__} is no plain value")
+
+    def _text(self, text: str, where: str) -> Any:
+        return text
+
+    def _file(self, where: str, suffix: str, write: Callable[[IO[bytes]], object]) -> str:
+        raise ConfigError(f"{where} is no plain value")
+
+
+def plain_json(value: Any) -> str:
+    """Return numbers, texts, dates, tuples, sets, lists and tables of them as JSON; ConfigError for anything else.
+
+    Plain values of JSON are themselves; what JSON lacks is told by a key that starts with `$`.
+
+    >>> print(plain_json({"model": ["a", 1.5], "span": (1, None)}))
+    {"model": ["a", 1.5], "span": {"$tuple": [1, null]}}
+    >>> from_plain_json(plain_json({1: {"at": pd.Timestamp("2024-01-01")}}))
+    {1: {'at': Timestamp('2024-01-01 00:00:00')}}
+    """
+    try:
+        return _readable(_Plain().encode(value, "value"))
+    except RecursionError:
+        raise ConfigError("the value holds itself, or is nested too deeply for JSON") from None
+
+
+def from_plain_json(text: str) -> Any:
+    """Return what `plain_json` wrote; StoreError for a damaged text."""
+    try:
+        return _Reader(Path(), {}).decode(json.loads(text))
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError) as error:
+        raise StoreError(f"the JSON is damaged: {type(error).__name__} {error}") from error
+
+
 # ------------------------------------------------------------------------------------------------------------ reading
 class _Reader:
     def __init__(self, root: Path, files: dict[str, dict[str, int]]) -> None:
@@ -355,6 +422,20 @@ class _Reader:
 
     def _read_dict(self, node: dict[str, Any]) -> dict[Any, Any]:
         return {self.decode(key): self.decode(value) for key, value in node["$dict"]}
+
+    def _read_ordered(self, node: dict[str, Any]) -> OrderedDict[Any, Any]:
+        return self._fill(self._keep(node, OrderedDict()), node["$ordered"])
+
+    def _read_default(self, node: dict[str, Any]) -> defaultdict[Any, Any]:
+        return self._fill(self._keep(node, defaultdict(FACTORIES[node["$default"]])), node["items"])
+
+    def _fill(self, out: Any, pairs: list[Any]) -> Any:
+        for key, value in pairs:
+            out[self.decode(key)] = self.decode(value)
+        return out
+
+    def _read_text(self, node: dict[str, Any]) -> str:
+        return self._path(node["$text"]).read_bytes().decode("utf-8", "surrogatepass")
 
     def _read_object(self, node: dict[str, Any]) -> Any:
         module, name = node["module_path"], node["$object"]
