@@ -119,6 +119,7 @@ _STATE_ONLY: dict[str, str] = {
     "qlib.contrib.data.loader": "Alpha158DL Alpha360DL",
     "qlib.contrib.model.gbdt": "LGBModel",
     "qlib.contrib.model.linear": "LinearModel",
+    "qlib.contrib.model.walk_forward": "WalkForwardModel",
     "qlib.crypto.handler": "Crypto158 CryptoLoader",
     "qlib.data.dataset": "Dataset DatasetH TSDataSampler TSDatasetH",
     "qlib.data.dataset.dataset": "Dataset DatasetH",

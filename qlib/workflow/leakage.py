@@ -182,9 +182,14 @@ def _freq(handler: Any) -> str:
     return min(sizes, key=lambda f: Freq(f).seconds, default="day")
 
 
+def label_formulas(handler: Any) -> list[str]:
+    """Return the formulas of a handler's labels; none where its loaders know none."""
+    return [formula for group, formulas, _ in _groups(handler) if group == LABEL for formula in formulas]
+
+
 def label_horizon(handler: Any) -> int:
     """Return how many bars the formulas of a handler's labels look ahead; 1 where it has none."""
-    labels = [formula for group, formulas, _ in _groups(handler) if group == LABEL for formula in formulas]
+    labels = label_formulas(handler)
     return guess_horizon(labels) if labels else 1
 
 

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from qlib.contrib.model.gbdt import LGBModel
     from qlib.contrib.model.linear import LinearModel
+    from qlib.contrib.model.walk_forward import WalkForwardModel
 
-_HOME = {"LGBModel": "gbdt", "LinearModel": "linear"}
+_HOME = {"LGBModel": "gbdt", "LinearModel": "linear", "WalkForwardModel": "walk_forward"}
 
-__all__ = ["LGBModel", "LinearModel"]
+__all__ = ["LGBModel", "LinearModel", "WalkForwardModel"]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 import pandas as pd
@@ -16,6 +19,8 @@ from qlib.data.dataset.weight import Reweighter
 from qlib.errors import ConfigError, InputError, MissingDataError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.workflow import R
+
+_KEPT: Final[ContextVar[bool]] = ContextVar("_KEPT", default=True)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,17 @@ def require_same_columns(names: list[str] | None, df: pd.DataFrame) -> None:
     )
 
 
+@contextmanager
+def history_kept(kept: bool) -> Iterator[None]:
+    """Say whether `keep_history` writes: a run has one learning curve of a name, and some models are fitted often."""
+    token = _KEPT.set(kept and _KEPT.get())
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
 def keep_history(history: dict[str, list[float]]) -> None:
     """Write series of metrics to the run that is going on, if there is one, in one go."""
-    if R.filled and R.exp_manager.active_experiment is not None:
+    if _KEPT.get() and R.filled and R.exp_manager.active_experiment is not None:
         R.log_metric_history({name.replace("@", "_"): values for name, values in history.items()})
