@@ -29,6 +29,7 @@ from qlib.utils.objects import auto_filter_kwargs, init_instance_by_config
 from qlib.workflow.active import active_recorder
 from qlib.workflow.recorder import Recorder
 from qlib.workflow.stage import stage
+from qlib.workflow.trials import begin_trial, end_trial
 
 RECORD_MODULE: Final = "qlib.workflow.record_temp"
 TASK_KEYS: Final = ("model", "dataset", "record", "reweighter")
@@ -85,6 +86,7 @@ def execute_task(recorder: Recorder, task_config: Mapping[str, Any]) -> None:
             message = f"a task needs the key {needed}; received {', '.join(map(str, task_config)) or 'none'}{hint}"
             raise ConfigError(message)
     task = fill_placeholder(task_config, {text: text for text in LATER})
+    begin_trial(recorder, task_config)
     with stage("dataset"):
         dataset: Dataset = init_instance_by_config(task["dataset"], accept_types=Dataset)
     with stage("model"):
@@ -102,14 +104,17 @@ def execute_task(recorder: Recorder, task_config: Mapping[str, Any]) -> None:
     task = fill_placeholder(task, {"<MODEL>": model, "<DATASET>": dataset, "<PRED>": "<PRED>"})
     records = task.get("record") or []
     for config in records if isinstance(records, list | tuple) else [records]:
-        with stage(f"record {_class_name(config)}"):
+        with stage(f"record {class_name(config)}"):
             record = init_instance_by_config(
                 config, default_module=RECORD_MODULE, try_kwargs={"model": model, "dataset": dataset}, recorder=recorder
             )
             record.generate()
+    with stage("counting the trial"):
+        end_trial(recorder, task_config)
 
 
-def _class_name(config: Any) -> str:
+def class_name(config: Any) -> str:
+    """Return what an object's configuration calls its class, without the module."""
     named = config.get("class", config.get("func", config)) if isinstance(config, Mapping) else config
     return named.rpartition(".")[2] if isinstance(named, str) else getattr(named, "__name__", type(named).__name__)
 
