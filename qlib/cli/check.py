@@ -15,6 +15,7 @@ Python files that the configuration names are imported; no data are loaded and n
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -28,6 +29,7 @@ from qlib.config import REGION_KEYS, UNSET_KEYS, Settings, build_settings, defau
 from qlib.data.provider import Provider
 from qlib.data.storage.frames import Frames
 from qlib.errors import ConfigError, InputError, did_you_mean
+from qlib.log import set_global_logger_level_cm
 from qlib.utils.nested import fill_placeholder, placeholders
 from qlib.workflow.expm import MLflowExpManager
 from qlib.workflow.store import place_of, readable_reason, unwritable_reason
@@ -60,9 +62,9 @@ def check_config(config: Mapping[str, Any], runs: str | Path = "mlruns") -> list
     problems += [
         Problem(f"task.{where}", f"{text} is no path inside the task; known besides are {', '.join(LATER)}"
                 f"{did_you_mean(text, LATER)}")
-        for where, text in placeholders(fill_placeholder(task, dict.fromkeys(LATER, "")))
+        for where, text in placeholders(_filled(task, dict.fromkeys(LATER, "")))
     ]  # fmt: skip
-    whole = fill_placeholder(task, {text: text for text in LATER})
+    whole = _filled(task, {text: text for text in LATER})
     problems += object_problems(whole)
     provider = None if settings is None else Provider(settings)
     problems += time_problems(whole, provider)
@@ -74,8 +76,14 @@ def check_config(config: Mapping[str, Any], runs: str | Path = "mlruns") -> list
 def config_warnings(config: Mapping[str, Any]) -> list[Problem]:
     """Return what is doubtful in a configuration without problems; it runs all the same."""
     settings, _ = _settings(config.get("qlib_init"))
-    whole = fill_placeholder(config["task"], {text: text for text in LATER})
+    whole = _filled(config["task"], {text: text for text in LATER})
     return [] if settings is None else gap_warnings(whole, Provider(settings))
+
+
+def _filled(task: Mapping[str, Any], values: Mapping[str, str]) -> Any:
+    """Fill placeholders; one that leads nowhere is a problem here, and no line of the log."""
+    with set_global_logger_level_cm(logging.WARNING):
+        return fill_placeholder(task, values)
 
 
 def _shape_problems(config: Mapping[str, Any]) -> list[Problem]:

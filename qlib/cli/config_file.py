@@ -19,6 +19,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from qlib.cli.hidden import hide, note
 from qlib.errors import ConfigError
 from qlib.log import get_module_logger
 from qlib.utils.data import update_config
@@ -96,6 +97,7 @@ def render_template(config_path: str | Path) -> str:
     try:
         asked = jinja2.meta.find_undeclared_variables(environment.parse(text))
         known = {name: os.environ[name] for name in asked if name in os.environ}
+        note(known)
         if known:
             logger.debug(f"template variables taken from the environment: {', '.join(sorted(known))}")
         if missing := sorted(asked - known.keys()):
@@ -103,7 +105,7 @@ def render_template(config_path: str | Path) -> str:
         return environment.from_string(text).render(known)
     except Exception as error:  # an expression of the template may raise anything
         line = getattr(error, "lineno", None)
-        message = f"{file}{f', line {line}' if line else ''}: the template cannot be filled: {error}"
+        message = f"{file}{f', line {line}' if line else ''}: the template cannot be filled: {hide(str(error))}"
         raise ConfigError(message) from error
 
 

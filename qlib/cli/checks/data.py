@@ -57,22 +57,24 @@ def _handler_problems(task: Mapping[str, Any], provider: Provider) -> Iterator[P
     except Exception as error:  # a handler of the user's may raise anything
         yield Problem(where, f"building it raises {type(error).__name__}: {error}")
         return
-    for loader in _loaders(handler.data_loader):
-        for fields, freq in _fields_by_freq(loader):
-            names, found = _universe(handler.instruments, freq, f"{where}.kwargs.instruments", provider)
+    for loader in loaders(handler.data_loader):
+        for fields, freq in fields_by_freq(loader):
+            names, found = universe_of(handler.instruments, freq, f"{where}.kwargs.instruments", provider)
             yield from found
             yield from _missing_fields(fields, names, freq, f"{where}.kwargs", provider)
 
 
-def _loaders(loader: Any) -> Iterator[QlibDataLoader]:
+def loaders(loader: Any) -> Iterator[QlibDataLoader]:
+    """Yield the loaders of formulas in a loader."""
     if isinstance(loader, QlibDataLoader):
         yield loader
     elif isinstance(loader, NestedDataLoader):
         for inner in loader.data_loader_l:
-            yield from _loaders(inner)
+            yield from loaders(inner)
 
 
-def _fields_by_freq(loader: QlibDataLoader) -> Iterator[tuple[list[str], str]]:
+def fields_by_freq(loader: QlibDataLoader) -> Iterator[tuple[list[str], str]]:
+    """Yield (formulas, bar size) of what a loader loads."""
     groups = loader.fields if loader.is_group else {"": loader.fields}
     by_freq: dict[str, list[str]] = {}
     for group, (fields, _) in groups.items():
@@ -82,7 +84,7 @@ def _fields_by_freq(loader: QlibDataLoader) -> Iterator[tuple[list[str], str]]:
         yield fields, freq
 
 
-def _universe(instruments: Any, freq: str, where: str, provider: Provider) -> tuple[list[str] | None, list[Problem]]:
+def universe_of(instruments: Any, freq: str, where: str, provider: Provider) -> tuple[list[str] | None, list[Problem]]:
     """Return the names of a universe (None: it cannot be known) and what is wrong with it."""
     market = "all" if instruments is None else instruments
     if isinstance(market, Mapping) and "market" in market:
@@ -160,7 +162,7 @@ def _portfolio_problems(where: str, config: Mapping[str, Any], provider: Provide
         return
     freq = quote_freq(config)
     place = f"{where}.backtest.exchange_kwargs"
-    names, found = _universe(exchange.get("codes", "all"), freq, place, provider)
+    names, found = universe_of(exchange.get("codes", "all"), freq, place, provider)
     yield from found
     yield from _missing_fields(_quote_fields(exchange, provider), names, freq, place, provider)
 
