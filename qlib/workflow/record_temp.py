@@ -21,6 +21,7 @@ from qlib.analysis.risk import periods_per_year, risk_analysis
 from qlib.analysis.trades import indicator_analysis
 from qlib.backtest import backtest
 from qlib.backtest.attribution import carry_names
+from qlib.backtest.capacity import capacity_of
 from qlib.backtest.executor import BaseExecutor
 from qlib.config import active_settings
 from qlib.data.active import active_provider
@@ -352,7 +353,7 @@ class PortAnaRecord(ACRecordTemp):
             made |= {f"report_normal_{freq}.pkl": report, f"positions_normal_{freq}.pkl": positions}
         for freq, (frame, indicator) in indicators.items():
             made |= {f"indicators_normal_{freq}.pkl": frame, f"indicators_normal_{freq}_obj.pkl": indicator}
-        made |= _attributions(executor)
+        made |= _attributions(executor) | _capacity(executor)
         for kind in self.trade_log:  # one log for all levels
             self.recorder.save_file(self.get_path(f"trades.{kind}"), indicator.trades.save)
         for freq in self.risk_analysis_freq:
@@ -427,6 +428,18 @@ def _attributions(executor: BaseExecutor) -> dict[str, pd.DataFrame]:
                 count, base = Freq.parse(level.time_per_step)
                 found[f"attribution_normal_{count}{base}.pkl"] = frame
     return found
+
+
+def _capacity(executor: BaseExecutor) -> dict[str, Any]:
+    """Return how much money the run could have carried, where something was traded and the store knows volumes."""
+    levels = executor.get_all_executors()
+    for level in levels:
+        if level.trade_account.is_port_metr_enabled():
+            settings = active_settings()
+            year = periods_per_year(level.time_per_step, None if settings.get("compat") == "qlib" else settings.region)
+            found = capacity_of(level.trade_account, levels[-1].trade_exchange, year=year)
+            return {} if found is None else {"capacity.pkl": found}
+    return {}
 
 
 TRADE_LOGS = ("parquet", "csv")

@@ -183,11 +183,12 @@ def test_hourly_bars_without_a_benchmark_are_traded_and_annualised_by_the_market
         mean = run.list_metrics()["60min.excess_return_without_cost.mean"]
         assert mean == pytest.approx(report["return"].mean())
         year = 24 * REGIONS["crypto"].days_per_year
+    assert run.load_object("portfolio_analysis/capacity.pkl")["impact"] > 0
         assert run.list_metrics()["60min.excess_return_without_cost.annualized_return"] == pytest.approx(mean * year)
         assert set(run.list_artifacts("portfolio_analysis")) == {
             f"portfolio_analysis/{name}.pkl"
             for name in ("report_normal_60min", "positions_normal_60min", "indicators_normal_60min",
-                         "indicators_normal_60min_obj", "port_analysis_60min", "indicator_analysis_60min")
+                         "indicators_normal_60min_obj", "port_analysis_60min", "indicator_analysis_60min", "capacity")
         } | {"portfolio_analysis/trades.parquet", "portfolio_analysis/trades.csv"}  # fmt: skip
         trades = pd.read_parquet(run.download_artifact("portfolio_analysis/trades.parquet"))
         text = pd.read_csv(run.download_artifact("portfolio_analysis/trades.csv"), dtype=str)
