@@ -183,7 +183,7 @@ def test_hourly_bars_without_a_benchmark_are_traded_and_annualised_by_the_market
         mean = run.list_metrics()["60min.excess_return_without_cost.mean"]
         assert mean == pytest.approx(report["return"].mean())
         year = 24 * REGIONS["crypto"].days_per_year
-    assert run.load_object("portfolio_analysis/capacity.pkl")["impact"] > 0
+        assert run.load_object("portfolio_analysis/capacity.pkl")["impact"] > 0
         assert run.list_metrics()["60min.excess_return_without_cost.annualized_return"] == pytest.approx(mean * year)
         assert set(run.list_artifacts("portfolio_analysis")) == {
             f"portfolio_analysis/{name}.pkl"
