@@ -388,7 +388,9 @@ def feature_config(freq: str = "60min", **options: object) -> tuple[list[str], l
     return [column.formula for column in made.values()], list(made)
 
 
-def label_config(freq: str = "60min", horizon: str | int = 1) -> tuple[list[str], list[str]]:
+def label_config(
+    freq: str = "60min", horizon: str | int = 1, *, carry: bool = False, counted: bool = True
+) -> tuple[list[str], list[str]]:
     """Return (formulas, names) of the label: the return from the next bar's close on, over `horizon`.
 
     A decision at the close of a bar is dealt at the next one, so the label looks one bar farther than its horizon.
@@ -397,6 +399,11 @@ def label_config(freq: str = "60min", horizon: str | int = 1) -> tuple[list[str]
     ----------
     horizon
         A number of bars, or a time such as "4h" or "1d".
+    carry
+        Less what a long position pays for funding meanwhile: each rate on the price at its moment, as a share of the
+        price that was paid. Who buys at a close pays what is due then; who sells does not. Missing where a rate is.
+    counted
+        False: the store has no $funding_count, and a bar without a rate counts as one without a payment.
 
     >>> label_config("60min", "4h")
     (['Ref($close,-5)/Ref($close,-1)-1'], ['LABEL_4h'])
@@ -407,7 +414,13 @@ def label_config(freq: str = "60min", horizon: str | int = 1) -> tuple[list[str]
     if bars < 1:
         raise ConfigError(f"horizon: received {horizon!r}; at least one bar is needed")
     name = "LABEL0" if bars == 1 else f"LABEL_{window_name(f'{bars * bar_seconds(freq) // 60}min')}"
-    return [f"Ref($close,-{bars + 1})/Ref($close,-1)-1"], [name]
+    formula = f"Ref($close,-{bars + 1})/Ref($close,-1)-1"
+    if carry:
+        due = "If($funding_count>0,$funding*Ref($close,1),0*$funding_count)"
+        due = due if counted else "If(IsNull($funding),0*IsNull($funding),$funding*Ref($close,1))"
+        formula += f"-Ref(Sum({due},{bars})+0/(Count({due},{bars})>={bars}),-{bars + 1})/Ref($close,-1)"
+        name += "_CARRY"
+    return [formula], [name]
 
 
 def feature_table(freq: str = "60min", **options: object) -> pd.DataFrame:

@@ -8,6 +8,7 @@
         leaders: {BTC: BTC-USDT-SWAP}        beta, residual momentum ... against these
         coarse: {day: [RV, ROC, FUND]}       columns of days that are over, beside the hours
         horizon: 4h                          of the label; it looks one bar farther
+        carry: true                          of it: less the funding that is paid meanwhile
         listing: 3d                          not in the first three days of a coin
         missing: leave out                   what needs a field that the store lacks
 
@@ -99,6 +100,9 @@ class Crypto158(_FeatureSet):
         column RV_7d of days is called day_RV_7d.
     horizon
         Of the label: a number of bars, or a time such as "4h". `label_horizon` says how many bars it looks ahead.
+    carry
+        The label is what is left after funding; see `qlib.crypto.features.label_config`. With missing="leave out", a
+        store without $funding_count has no payment where it has no rate.
     listing
         How long after its first bar an instrument is left out ("0h": not at all).
     filter_pipe
@@ -134,6 +138,7 @@ class Crypto158(_FeatureSet):
         exclude: Iterable[str] = (),
         coarse: Mapping[str, Sequence[str]] | None = None,
         horizon: str | int = 1,
+        carry: bool = False,
         listing: str = "1d",
         missing: str = "error",
         **kwargs: Any,
@@ -162,7 +167,9 @@ class Crypto158(_FeatureSet):
             shown = ", ".join(f"{name} ({why})" for name, why in self.left_out.items())
             get_module_logger("crypto").info(f"Crypto158 at {freq}: {len(self.left_out)} columns left out: {shown}")
         label = kwargs.pop("label", None)
-        config["label"] = label_config(freq, horizon) if label is None else label
+        if carry and label is not None:
+            raise ConfigError("carry: received with a label of your own, which has to say itself what funding takes")
+        config["label"] = self._label(instruments, freq, horizon, carry, missing) if label is None else label
         loader = CryptoLoader(config, freq, [ListedFor(listing).to_config(), *(filter_pipe or [])])
         self.label_horizon = guess_horizon(loader.fields["label"][0])
         super().__init__(
@@ -175,6 +182,23 @@ class Crypto158(_FeatureSet):
             process_type=process_type,
             **kwargs,
         )
+
+    def _label(
+        self, instruments: Any, freq: str, horizon: str | int, carry: bool, missing: str
+    ) -> tuple[list[str], list[str]]:
+        wanted = {"funding", "funding_count"} if carry else set()
+        lacking = wanted - _fields(instruments, freq, wanted)
+        if "funding" in lacking or (lacking and missing == "error"):
+            raise MissingDataError(
+                f"carry: no instrument has {', '.join(f'${field}' for field in sorted(lacking))} at {freq}, so nobody "
+                "knows what holding cost"
+            )
+        if lacking:
+            get_module_logger("crypto").info(
+                f"Crypto158 at {freq}: the store has no $funding_count: a bar without $funding counts in the label as "
+                "one without a payment"
+            )
+        return label_config(freq, horizon, carry=carry, counted=not lacking)
 
     def _available(
         self, made: Mapping[str, Column], instruments: Any, freq: str, size: str, missing: str

@@ -679,6 +679,7 @@ def test_bars_that_do_not_divide_a_day_are_refused(freq):
         ({"coarse": {"60min": ["RV"]}}, "coarse: received '60min'; bars longer than 60min"),
         ({"coarse": {"day": ["RVV"]}}, "received 'RVV'.*did you mean"),
         ({"listing": "soon"}, "after: received 'soon'"),
+        ({"carry": True, "label": (["$close"], ["L"])}, "carry: received with a label of your own"),
     ],
 )
 def test_a_wrong_argument_is_one_sentence(sample, kwargs, text):
