@@ -83,7 +83,7 @@ def test_the_page_opens_without_an_error_fits_the_screen_and_can_be_read(browser
     assert page.problems == []
     assert page.requests == [address]
     assert page.run("document.documentElement.dataset.errors") == ""
-    assert page.run("document.documentElement.dataset.charts") == "10"
+    assert page.run("document.documentElement.dataset.charts") == "16"
     assert page.run(NARROWEST_DRAWING) > 150
     assert page.run(BROKEN_PATHS) == []
     assert page.run("document.documentElement.scrollWidth") <= width, "nothing makes the page wider than the screen"
@@ -115,7 +115,7 @@ def test_sides_and_margin_fit_the_screen_and_can_be_read(browser, tmp_path, own_
         for dark in (False, True):
             page = browser.open(address, width=width, dark=dark)
             assert page.problems == []
-            assert page.run("document.documentElement.dataset.charts") == "13"
+            assert page.run("document.documentElement.dataset.charts") == "21"
             assert page.run(BROKEN_PATHS) == []
             assert page.run(POOR_CONTRAST) == []
             assert page.run(OVERLAPPING_LABELS) == []

@@ -22,15 +22,14 @@ Beyond x = 1 the long ones are worth nothing, and only the short ones lose more.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from qlib.backtest.attribution import carry_names
-from qlib.backtest.position import PositionHistory
 from qlib.contrib.report.artifacts import Portfolio
+from qlib.contrib.report.holding_numbers import history_of
 
 FORCED = "liquidation"  # the reason of such a fill in the log of trades
 FIELDS = ("amount", "price", "margin", "limit", "mmr")
@@ -71,10 +70,7 @@ def exposure_numbers(portfolio: Portfolio) -> dict[str, Any] | None:
 
 def _held(positions: Any, times: pd.DatetimeIndex) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Every holding of every step: the number of its row in the report, and its fields."""
-    history = positions if isinstance(positions, PositionHistory) else PositionHistory()
-    if isinstance(positions, Mapping) and history is not positions:
-        for time, position in positions.items():
-            history[time] = position
+    history = history_of(positions)
     steps, held = history.columns(*FIELDS)
     rows = times.get_indexer(pd.DatetimeIndex(list(history)))[steps]
     there = rows >= 0

@@ -17,7 +17,7 @@ import pandas as pd
 
 from qlib.config import REGIONS, DataPathManager, Region, Settings
 from qlib.contrib.report.artifacts import Artifacts
-from qlib.contrib.report.signal_numbers import DAY, stamp
+from qlib.contrib.report.times import DAY, stamp
 
 TRUTH = "truth.json"
 SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")

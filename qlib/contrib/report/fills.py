@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qlib.contrib.report.signal_numbers import stamps
+from qlib.contrib.report.times import stamps
 
 MOST = 5000
 AT_ONCE = 25  # rows of the page that are seen together

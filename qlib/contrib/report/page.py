@@ -14,6 +14,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from qlib.contrib.report.words import TERMS, show
 if TYPE_CHECKING:
     from markupsafe import Markup
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "templates"
 
 # The tiles at the top: term, where its number stands.
 SIGNAL_TILES = (
@@ -67,9 +68,15 @@ RETURN_ROWS = (
     ("Sharpe or information ratio", "sharpe information_ratio", "ratio"),
     ("t of the mean", "t", "ratio"),
     ("Deepest drawdown", "max_drawdown", "change"),
+    ("Sortino ratio", "sortino", "ratio"),
+    ("Gains over losses", "gain_to_loss", "ratio"),
     ("Best period", "best", "change"),
     ("Worst period", "worst", "change"),
     ("Periods above zero", "positive_share", "percent"),
+    ("One period in twenty is worse than", "value_at_risk", "change"),
+    ("Mean of those", "expected_shortfall", "change"),
+    ("Skew", "skew", "ratio"),
+    ("Kurtosis (normal: 3)", "kurtosis", "ratio"),
 )
 RETURN_COLUMNS = (
     ("Net", "net"),
@@ -124,7 +131,7 @@ def render(twin: dict[str, Any]) -> str:
         fill_columns=_fill_columns(twin["trades"]),
         fills_at_once=AT_ONCE,
         fill_cells=lambda: Markup(_script_json(_fill_cells(twin["trades"]))),  # noqa: S704  as above
-        heat=_heat(twin),
+        heat=_heat,
         said=_said,
         terms=TERMS,
         signal_tiles=SIGNAL_TILES,
@@ -132,7 +139,7 @@ def render(twin: dict[str, Any]) -> str:
         + [tile for tile in SIDE_TILES if pointed(twin, tile[1]) is not None],
         return_rows=RETURN_ROWS,
         return_columns=[column for column in RETURN_COLUMNS if (twin["portfolio"] or {}).get(column[1])],
-        months=MONTHS,
+        month_names=MONTHS,
         level_words=LEVEL_WORDS,
         style=Markup((HERE / "page.css").read_text(encoding="utf-8").strip()),  # noqa: S704  our own file
         script=Markup(script),  # noqa: S704  our own file
@@ -171,10 +178,9 @@ def _script_json(value: Any) -> str:
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
 
 
-def _heat(twin: dict[str, Any]) -> Any:
+def _heat(rows: list[dict[str, Any]]) -> Callable[[float], str]:
     """Strength of a month's colour, relative to the largest month."""
-    months = [abs(m) for year in (twin["portfolio"] or {}).get("monthly", []) for m in year["months"] if m is not None]
-    largest = max(months, default=0.0)
+    largest = max((abs(month) for row in rows for month in row["months"] if month is not None), default=0.0)
     return lambda month: f"{STRONGEST_HEAT * abs(month) / largest:.2f}" if month and largest else "0"
 
 

@@ -15,13 +15,20 @@ import numpy as np
 import pandas as pd
 
 from qlib.analysis.risk import risk_analysis
+from qlib.analysis.significance import moments
 from qlib.analysis.trades import indicator_analysis
 from qlib.contrib.report.artifacts import Portfolio
+from qlib.contrib.report.cost_numbers import cost_numbers
+from qlib.contrib.report.execution_numbers import execution_numbers
 from qlib.contrib.report.exposure_numbers import carry_numbers, exposure_numbers
-from qlib.contrib.report.signal_numbers import DAY, bar_means, stamp, stamps, standard_error
+from qlib.contrib.report.holding_numbers import holding_numbers
+from qlib.contrib.report.rolling_numbers import rolling_numbers
+from qlib.contrib.report.signal_numbers import bar_means, standard_error
+from qlib.contrib.report.times import DAY, by_month, stamp, stamps
 
-WORST_DRAWDOWNS = 3
+WORST_DRAWDOWNS = 10
 FRESH = 6
+TAIL = 0.05
 
 
 def portfolio_numbers(portfolio: Portfolio, year: float, pred: pd.Series | None = None) -> dict[str, Any] | None:
@@ -69,6 +76,10 @@ def portfolio_numbers(portfolio: Portfolio, year: float, pred: pd.Series | None 
         "sides": exposure_numbers(portfolio),
         "carry": carry_numbers(portfolio),
         "holdings": None,
+        "costs": cost_numbers(portfolio),
+        "rolling": rolling_numbers(net, bench, year),
+        "execution": execution_numbers(portfolio),
+        "positions": holding_numbers(portfolio),
         "stuck": stuck_holdings(portfolio.positions, pred),
         "monthly": monthly(net, times),
     }
@@ -121,6 +132,7 @@ def growth(returns: pd.Series, year: float) -> dict[str, Any]:
         "best": float(returns.max()),
         "worst": float(returns.min()),
         "positive_share": float((returns > 0).mean()),
+        **tails(returns, year),
     }
 
 
@@ -140,6 +152,28 @@ def excess(returns: pd.Series, year: float) -> dict[str, Any]:
         "best": float(returns.max()),
         "worst": float(returns.min()),
         "positive_share": float((returns > 0).mean()),
+        **tails(returns, year),
+    }
+
+
+def tails(returns: pd.Series, year: float) -> dict[str, Any]:
+    """What the bad periods look like.
+
+    `sortino` divides the mean by the root mean square of the losses; `value_at_risk` is the loss that one period in
+    twenty exceeds, `expected_shortfall` the mean of those (both below zero).
+    """
+    values = returns.to_numpy(float)
+    losses = float(np.sqrt((np.minimum(values, 0.0) ** 2).mean()))
+    bad = float(np.quantile(values, TAIL))
+    shape = moments(values)
+    gained, lost = float(values[values > 0].sum()), float(-values[values < 0].sum())
+    return {
+        "sortino": float(values.mean()) / losses * float(np.sqrt(year)) if losses > 0 else None,
+        "value_at_risk": bad,
+        "expected_shortfall": float(values[values <= bad].mean()),
+        "skew": shape.skew,
+        "kurtosis": shape.kurtosis,
+        "gain_to_loss": gained / lost if lost > 0 else None,
     }
 
 
@@ -274,20 +308,6 @@ def stuck_holdings(positions: Any, pred: pd.Series | None) -> list[dict[str, str
 
 
 def monthly(net: pd.Series, times: pd.DatetimeIndex) -> list[dict[str, Any]]:
-    """Net return of each month and year; a month that the backtest covers only partly is marked."""
-    first, last = times[0], times[-1]
-    part = {(first.year, first.month)} if first.day > 4 else set()
-    part |= {(last.year, last.month)} if last.days_in_month - last.day > 3 else set()
-    grown, year, month = 1 + net.to_numpy(), times.year, times.month
-    rows = []
-    for y in range(first.year, last.year + 1):
-        chosen = [(year == y) & (month == m) for m in range(1, 13)]
-        rows.append(
-            {
-                "year": y,
-                "months": [float(grown[days].prod() - 1) if days.any() else None for days in chosen],
-                "partial": [(y, m) in part for m in range(1, 13)],
-                "total": float(grown[year == y].prod() - 1),
-            }
-        )
-    return rows
+    """Net return of each month and year, compounded; a month that the backtest covers only partly is marked."""
+    grown = 1 + net.to_numpy()
+    return by_month(times, lambda rows: float(grown[rows].prod() - 1))

@@ -6,6 +6,7 @@ What goes in, and what comes out:
         -> coverage        rows, periods, share without a prediction or a label
         -> ic, rank_ic     mean, spread, standard error, t, series, rolling mean, histogram
         -> groups          mean label of five groups of scores, and what they add up to
+        -> decay, memory, breadth     see signal_detail
 """
 
 from __future__ import annotations
@@ -17,11 +18,20 @@ import pandas as pd
 
 from qlib.analysis.groups import group_returns
 from qlib.analysis.ic import calc_ic
+from qlib.analysis.significance import newey_west
 from qlib.contrib.report.artifacts import Artifacts
+from qlib.contrib.report.signal_detail import (
+    Grid,
+    breadth_numbers,
+    decay_numbers,
+    memory_numbers,
+    month_numbers,
+    quantile_numbers,
+)
+from qlib.contrib.report.times import stamp, stamps
 
 GROUPS = 5
 MOST_BARS = 400
-DAY = pd.Timedelta(days=1)
 
 
 def signal_numbers(artifacts: Artifacts, periods_per_month: float, freq: str) -> dict[str, Any] | None:
@@ -48,6 +58,9 @@ def signal_numbers(artifacts: Artifacts, periods_per_month: float, freq: str) ->
     numbers["ic"] = None if ic is None else coefficient_numbers(ic, periods_per_month)
     numbers["rank_ic"] = None if rank_ic is None else coefficient_numbers(rank_ic, periods_per_month)
     numbers["groups"] = None if label is None else group_numbers(pred, label)
+    grid = Grid(pred, label)
+    numbers["decay"], numbers["memory"] = decay_numbers(grid), memory_numbers(grid)
+    numbers["breadth"] = breadth_numbers(grid)
     return numbers
 
 
@@ -99,6 +112,8 @@ def coefficient_numbers(series: pd.Series, periods_per_month: float) -> dict[str
         "rolling_window": window,
         "series": {"time": stamps(seen.index), "value": values.tolist(), "rolling": rolling.tolist()},
         "bars": bar_means(seen),
+        "months": month_numbers(seen),
+        "quantiles": quantile_numbers(values),
         "histogram": {"edges": edges.tolist(), "counts": counts.tolist()},
     }
 
@@ -122,21 +137,10 @@ def bar_means(series: pd.Series) -> dict[str, Any]:
 def standard_error(values: np.ndarray) -> tuple[float | None, int]:
     """Standard error of a mean whose neighbours may be alike (Newey-West), and the lags it looks at.
 
-    Bartlett weights, 4 (n / 100)^(2/9) lags, times n / (n - 1). None for fewer than two values.
-
-    >>> error, lags = standard_error(np.array([1.0, -1.0] * 50))
-    >>> lags, error < 0.1
-    (4, True)
+    None for fewer than two values, and for values that never vary.
     """
-    n = len(values)
-    lags = min(int(4 * (n / 100) ** (2 / 9)), max(n - 2, 0))
-    if n < 2:
-        return None, lags
-    apart = values - values.mean()
-    total = float(apart @ apart)
-    for lag in range(1, lags + 1):
-        total += 2 * (1 - lag / (lags + 1)) * float(apart[lag:] @ apart[:-lag])
-    return float(np.sqrt(max(total, 0.0) / n / (n - 1))), lags
+    test = newey_west(values)
+    return (test.error if np.isfinite(test.error) else None), test.lags
 
 
 def rolling_window(n: int, periods_per_month: float) -> int | None:
@@ -175,20 +179,3 @@ def group_numbers(pred: pd.Series, label: pd.Series) -> dict[str, Any] | None:
         "time": stamps(table.index),
         "adds_up": [adds_up[name].tolist() for name in adds_up],
     }
-
-
-def stamp(moment: Any) -> str:
-    """A time as text: the date alone at midnight.
-
-    >>> stamp("2024-03-01"), stamp("2024-03-01 08:00")
-    ('2024-03-01', '2024-03-01 08:00')
-    """
-    moment = pd.Timestamp(moment)
-    return moment.strftime("%Y-%m-%d" if moment == moment.normalize() else "%Y-%m-%d %H:%M")
-
-
-def stamps(index: pd.Index) -> list[str]:
-    """Times as text, all dates or all with the clock."""
-    times = pd.DatetimeIndex(index)
-    whole_days = bool((times == times.normalize()).all())
-    return list(times.strftime("%Y-%m-%d" if whole_days else "%Y-%m-%d %H:%M"))

@@ -150,7 +150,7 @@ def test_the_standard_error_is_newey_wests(values):
     total = sum(
         (1 - abs(i - j) / (lags + 1)) * apart[i] * apart[j] for i in range(n) for j in range(n) if abs(i - j) <= lags
     )
-    assert error == pytest.approx(np.sqrt(max(total, 0) / n / (n - 1)), abs=1e-9)
+    assert (error or 0.0) == pytest.approx(np.sqrt(max(total, 0) / n / (n - 1)), abs=1e-9)
 
 
 def test_ic_artifacts_are_used_and_otherwise_computed(tmp_path, twin):

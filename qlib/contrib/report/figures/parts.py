@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from qlib.contrib.report.drawing import (
-    MOST_POINTS,
     Scale,
     bars,
     line,
@@ -25,6 +24,7 @@ from qlib.contrib.report.drawing import (
 )
 from qlib.contrib.report.words import show
 
+POINTS = 800  # moments of a figure that has half the page
 WHISKER = 1.96  # standard errors on both sides of a mean that hold 95 % of chance
 
 
@@ -203,11 +203,12 @@ def curves(
     """Lines over time on one scale, with `hold` on the axis; a series that is never negative stands on zero."""
     axis = TimeAxis(times)
     columns = [array(part.values) for part in parts]
-    rows = np.unique(np.concatenate([thin(column, MOST_POINTS // len(columns)) for column in columns]))
+    rows = np.unique(np.concatenate([thin(column, POINTS // len(columns)) for column in columns]))
     scale = Scale(*bounds(*columns, hold=hold), up=True)
     if hold == 0.0 and min(float(np.nanmin(column, initial=np.inf)) for column in columns) >= 0:
         scale = Scale(0.0, scale.high, up=True)
-    grid, labels = value_axis(scale, kind, value_ticks(scale.low, scale.high, ticks))
+    levels = [tick for tick in value_ticks(scale.low, scale.high, ticks) if kind != "count" or tick == int(tick)]
+    grid, labels = value_axis(scale, kind, levels)
     lines = [
         Shape(f"line {part.style}", line(axis.x[rows], scale(column[rows])))
         for part, column in zip(parts, columns, strict=True)
@@ -237,10 +238,11 @@ def columns_of(
     readout: str,
     errors: list[float | None] | None = None,
     errors_at: str = "",
+    rows: list[int] | None = None,
     legend: list[Key] | None = None,
     styles: tuple[str, str] = ("pos", "neg"),
 ) -> Figure:
-    """Upright bars, one for each name, with whiskers (95 %) where there are errors."""
+    """Upright bars, one for each name, with whiskers (95 %) where there are errors; `rows`: places in the twin."""
     mean, n = array(values), len(values)
     reach = WHISKER * np.nan_to_num(array(errors or [None] * n))
     y = Scale(*bounds(mean - reach, mean + reach), up=True)
@@ -265,6 +267,7 @@ def columns_of(
         legend=legend or [],
         places=places(middle),
         heads=heads,
+        rows=rows,
         readouts=readouts,
     )
 

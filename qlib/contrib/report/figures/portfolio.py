@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import cycle
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from qlib.contrib.report.drawing import Scale, area, line, thin, unit, value_tic
 from qlib.contrib.report.figures.parts import (
     Figure,
     Key,
+    Part,
     Plot,
     Shape,
     Tick,
@@ -18,13 +20,18 @@ from qlib.contrib.report.figures.parts import (
     axis_text,
     bars_over_time,
     bounds,
+    columns_of,
+    curves,
     moments,
     places,
     readout_of,
     value_axis,
+    zero,
 )
-from qlib.contrib.report.words import show
+from qlib.contrib.report.words import plural, show
 
+MOST_NAMES = 40  # instruments whose gain is drawn
+FEW_NAMES = 12  # so few can be named below
 LOG_FROM = 1.5  # largest over smallest equity from which a logarithmic scale is offered
 
 
@@ -202,6 +209,137 @@ def _level(held: dict[str, Any], key: str, kind: str, title: str, words: str) ->
     )
 
 
+STYLES = ("down", "rolling", "net", "bench", "gross")
+
+
+def _rolling(held: dict[str, Any]) -> dict[str, Figure]:
+    rolling, times = held["rolling"], held["series"]["time"]
+    window = plural(rolling["window"], "period")
+    found = {
+        "rolling_sharpe": curves(
+            times,
+            "Rolling Sharpe ratio",
+            f"Net of costs, over the last {window}, scaled to a year.",
+            [Part("net", "whole period", "/portfolio/rolling/sharpe", rolling["sharpe"], "/portfolio/net/sharpe")],
+            f"Sharpe ratio of every {window}; {show(held['net']['sharpe'], 'ratio')} over the whole period.",
+            kind="ratio",
+        )
+    }
+    if rolling["beta"]:
+        found["rolling_beta"] = curves(
+            times,
+            "Rolling beta",
+            f"How much of the benchmark's moves the account made, over the last {window}. 0: none, 1: all.",
+            [
+                Part(
+                    "bench",
+                    "whole period",
+                    "/portfolio/rolling/beta",
+                    rolling["beta"],
+                    "/portfolio/rolling/whole_beta",
+                )
+            ],
+            f"Beta of every {window}; {show(rolling['whole_beta'], 'ratio')} over the whole period.",
+            kind="ratio",
+        )
+    return found
+
+
+def _costs(held: dict[str, Any]) -> Figure:
+    costs = held["costs"]
+    told = [k for k, paid in enumerate(costs["paid"]) if paid]
+    return curves(
+        held["series"]["time"],
+        "Costs by kind",
+        "Each as a share of the account, added up step by step. Below zero: earned.",
+        [
+            Part(
+                style,
+                costs["names"][k],
+                f"/portfolio/costs/series/{k}",
+                costs["series"][k],
+                f"/portfolio/costs/paid/{k}",
+                "money",
+            )
+            for k, style in zip(told, cycle(STYLES), strict=False)
+        ],
+        "Paid: " + ", ".join(f"{costs['names'][k]} {show(costs['paid'][k], 'money')}" for k in told) + ".",
+    )
+
+
+def _weights(held: dict[str, Any]) -> Figure:
+    weight, at = held["positions"]["weight"], "/portfolio/positions/weight"
+    return curves(
+        held["series"]["time"],
+        "Largest holding",
+        "Share of the largest holding in all that is held. Spread evenly it would be one over the number of holdings.",
+        [Part("net", "mean", f"{at}/largest", weight["largest"], f"{at}/largest_mean")],
+        f"The largest holding has {show(weight['largest_mean'], 'percent')} of what is held on average.",
+    )
+
+
+def _earned(held: dict[str, Any]) -> Figure:
+    """What each instrument made: all of them, or the ends of a long list."""
+    made = held["positions"]["earned"]
+    n = len(made["money"])
+    rows = list(range(n)) if n <= MOST_NAMES else [*range(MOST_NAMES // 2), *range(n - MOST_NAMES // 2, n)]
+    words = "Sold less bought less fees, what is still held counted at its last price."
+    if n > MOST_NAMES:
+        words += f" The best and the worst {MOST_NAMES // 2} of {n}; report.json has all."
+    names = [made["instruments"][k] for k in rows]
+    return columns_of(
+        "What each instrument earned",
+        words,
+        f"{made['winners']} instruments earned money, {made['losers']} lost it; best {names[0]}, worst {names[-1]}.",
+        [name if len(names) <= FEW_NAMES else "" for name in names],
+        names,
+        [made["money"][k] for k in rows],
+        "/portfolio/positions/earned/money",
+        kind="money",
+        readout="earned",
+        rows=None if n <= MOST_NAMES else rows,
+        legend=[
+            Key("pos", "earned", "/portfolio/positions/earned/winners", "count"),
+            Key("neg", "lost", "/portfolio/positions/earned/losers", "count"),
+            Key("", "best one's share of all gains", "/portfolio/positions/earned/best_share", "percent"),
+        ],
+    )
+
+
+def _paid(held: dict[str, Any]) -> Figure:
+    drawn = held["execution"]["bars"]
+    axis = TimeAxis(drawn["time"], air=0.5 / len(drawn["time"]))
+    values = array(drawn["cost_bps"])
+    y = Scale(*bounds(values), up=True)
+    grid, labels = value_axis(y, "ratio")
+    per_bar = "" if drawn["steps_per_bar"] == 1 else f" Each bar is {drawn['steps_per_bar']} steps."
+    at = "/portfolio/execution"
+    return Figure(
+        title="Price of trading",
+        words=f"Fees, spread and impact in basis points (hundredths of a percent) of the value traded.{per_bar}",
+        plots=[Plot([*grid, *bars_over_time(axis, values, y, "pos", "neg", 1.0), zero(y)], labels, axis.ticks())],
+        spoken=f"Fees take {show(held['execution']['fee_bps'], 'ratio')} basis points, "
+        f"spread and impact {show(held['execution']['slippage_bps'], 'ratio')}.",
+        legend=[
+            Key("", "fees", f"{at}/fee_bps", "ratio"),
+            Key("", "spread and impact", f"{at}/slippage_bps", "ratio"),
+        ],
+        places=places(axis.x),
+        heads=drawn["time"],
+        readouts=[
+            readout_of("basis points", f"{at}/bars/cost_bps", "ratio", drawn["cost_bps"]),
+            readout_of("value traded", f"{at}/bars/value", "money", drawn["value"]),
+            readout_of("fills", f"{at}/bars/fills", "count", drawn["fills"]),
+        ],
+    )
+
+
+def _varies(values: list[float | None]) -> bool:
+    """Say whether there is anything to draw but one level."""
+    seen = [value for value in values if value is not None]
+    return bool(seen) and max(seen) - min(seen) > 1e-6 * max(abs(value) for value in seen)
+
+
 def portfolio_figures(held: dict[str, Any]) -> dict[str, Figure]:
     """Every figure the portfolio has numbers for."""
     found = {
@@ -214,4 +352,15 @@ def portfolio_figures(held: dict[str, Any]) -> dict[str, Figure]:
     if held["series"]["holdings"]:
         words = "Number of instruments held after each step."
         found["holdings"] = _level(held, "holdings", "count", "Holdings", words)
+    if held["rolling"]:
+        found |= _rolling(held)
+    if sum(bool(paid) for paid in held["costs"]["paid"]) > 1:
+        found["costs"] = _costs(held)
+    if held["execution"] and _varies(held["execution"]["bars"]["cost_bps"]):
+        found["paid"] = _paid(held)
+    kept = held["positions"]
+    if kept and kept["weight"]:
+        found["weights"] = _weights(held)
+    if kept and kept["earned"]:
+        found["earned"] = _earned(held)
     return found

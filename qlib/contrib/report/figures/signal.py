@@ -12,6 +12,7 @@ from qlib.contrib.report.figures.parts import (
     WHISKER,
     Figure,
     Key,
+    Part,
     Plot,
     Shape,
     Tick,
@@ -20,6 +21,8 @@ from qlib.contrib.report.figures.parts import (
     axis_text,
     bars_over_time,
     bounds,
+    columns_of,
+    curves,
     moments,
     places,
     readout_of,
@@ -176,13 +179,86 @@ def _groups_time(groups: dict[str, Any]) -> Figure:
     )
 
 
+def _quantiles(ic: dict[str, Any]) -> Figure:
+    found = ic["quantiles"]
+    normal, seen, straight = (array(found[key]) for key in ("normal", "seen", "line"))
+    x, y = Scale(*padded(normal[0], normal[-1], 0.03)), Scale(*bounds(seen, straight, hold=None), up=True)
+    grid, labels = value_axis(y, "coefficient")
+    dots = "".join(f"M{unit(a)} {unit(b)}h0" for a, b in zip(x(normal), y(seen), strict=True))
+    ticks = [Tick(float(x(level)) / 10, axis_text(level, "coefficient")) for level in value_ticks(x.low, x.high, 6)]
+    return Figure(
+        title="IC against the bell curve",
+        words="Each dot is a quantile of the IC (upright) where a normal distribution would have it (across, in "
+        "standard deviations). On the line: normal. Ends that leave it: more extreme periods than a t expects.",
+        plots=[Plot([*grid, Shape("line second", line(x(normal), y(straight))), Shape("dots", dots)], labels, ticks)],
+        spoken=f"Skew {show(found['skew'], 'ratio')}, kurtosis {show(found['kurtosis'], 'ratio')}; 3 is normal.",
+        legend=[
+            Key("second", "normal"),
+            Key("", "skew", "/signal/ic/quantiles/skew", "ratio"),
+            Key("", "kurtosis (normal: 3)", "/signal/ic/quantiles/kurtosis", "ratio"),
+        ],
+        places=places(x(normal)),
+        heads=[f"{show(value, 'ratio')} standard deviations" for value in found["normal"]],
+        readouts=[
+            readout_of("IC", "/signal/ic/quantiles/seen", "coefficient", found["seen"]),
+            readout_of("normal", "/signal/ic/quantiles/line", "coefficient", found["line"]),
+        ],
+    )
+
+
+def _by_lag(found: dict[str, Any], key: str, title: str, words: str, later: str, readout: str) -> Figure:
+    lags = found["lags"]
+    return columns_of(
+        title,
+        words,
+        f"{readout} {later}: "
+        + ", ".join(f"{lag}: {show(mean, 'coefficient')}" for lag, mean in zip(lags, found["mean"], strict=True)),
+        [str(lag) for lag in lags],
+        [f"{plural(lag, 'period')} {later}" for lag in lags],
+        found["mean"],
+        f"/signal/{key}/mean",
+        kind="coefficient",
+        readout=readout,
+        errors=found["standard_error"],
+        errors_at=f"/signal/{key}/standard_error",
+    )
+
+
+def _breadth(signal: dict[str, Any]) -> Figure:
+    breadth = signal["breadth"]
+    parts = [
+        Part("net", "with a score", "/signal/breadth/predicted", breadth["predicted"]),
+        *([Part("bench", "with a label", "/signal/breadth/labelled", breadth["labelled"])] if signal["ic"] else []),
+    ]
+    return curves(
+        breadth["time"],
+        "Coverage over time",
+        "Instruments with a score, and with a label, in each period.",
+        parts,
+        f"In a usual period {show(signal['coverage']['instruments_per_period'], 'decimal')} instruments have a score.",
+        kind="count",
+    )
+
+
 def signal_figures(signal: dict[str, Any]) -> dict[str, Figure]:
     """Every figure the signal has numbers for."""
     found: dict[str, Figure] = {}
     if signal["ic"]:
         found["ic"] = _ic(signal)
         found["ic_spread"] = _ic_spread(signal["ic"])
+        if signal["ic"]["quantiles"]:
+            found["ic_quantiles"] = _quantiles(signal["ic"])
     if signal["groups"]:
         found["groups"] = _groups(signal["groups"])
         found["groups_time"] = _groups_time(signal["groups"])
+    if signal["decay"]:
+        words = "IC with the label of so many periods later, with 95 % whiskers: how soon a score must be acted on."
+        found["decay"] = _by_lag(signal["decay"], "decay", "Decay by horizon", words, "later", "IC")
+    if signal["memory"]:
+        words = "Correlation with the scores of so many periods before. Near 1 little is traded, near 0 everything."
+        found["memory"] = _by_lag(
+            signal["memory"], "memory", "Autocorrelation of the scores", words, "before", "correlation"
+        )
+    if len(signal["breadth"]["time"]) > 1:
+        found["breadth"] = _breadth(signal)
     return found
