@@ -66,7 +66,8 @@ def trade(provider, orders, leverage, need_volume=True, **kwargs):
     exchange = Perpetuals(
         freq="15min", start_time=times[0], end_time=times[-1], codes=provider.names, provider=provider,
         deal_price="close", fees=0.0005, leverage=leverage, mmr=0.004, liquidation_fee=0.0005, funding=tables()[1],
-        mark="$close", mark_path=("$open", "$low", "$high"), fills={"need_volume": need_volume, "stops": True}, **kwargs,
+        mark="$close", mark_path=("$open", "$low", "$high"), fills={"need_volume": need_volume, "stops": True},
+        **kwargs,
     )  # fmt: skip
     executor = SimulatorExecutor("15min", generate_portfolio_metrics=True)
     report, *_ = run(provider, At(orders), executor=executor, account=1e6, exchange_kwargs={"exchange": exchange})
@@ -85,7 +86,7 @@ def test_the_bars_of_the_outage_are_flat_and_nothing_was_traded():
 def test_an_outage_has_no_fill_and_no_stop_and_ends_in_a_gap(margin):
     """2024-10-28, 20:00 to 21:00: the venue was down, its bars are flat; ETH 2,503.77 before, 2,518.92 at once after.
 
-    Orders and stops of these bars are not dealt, though the flat price has reached the stops at 2,503.77 and 69,566.1;
+    Orders and stops of these bars are not dealt, though the flat price has reached the stops at 2,503.77 and 69,570;
     a stop of 21:00 at 69,600 is dealt at the open, 69,650. A short of 125 times the margin, sold at 2,503.77, has to be
     closed from 2503.77 (1 + 1 / 125) / 1.004 = 2,513.74 on: not in the outage, and at 21:00 at the gap.
     """
@@ -93,7 +94,7 @@ def test_an_outage_has_no_fill_and_no_stop_and_ends_in_a_gap(margin):
     size = 100.0
     orders = {"2024-10-28 19:45": [(ETH, -size, None)]}
     for bar in DOWN:
-        orders[str(bar)] = [("BTCUSDT", 1.0, None), ("BTCUSDT", -0.5, 69566.1), (ETH, 5.0, 2503.77)]
+        orders[str(bar)] = [("BTCUSDT", 1.0, None), ("BTCUSDT", -0.5, 69_570.0), (ETH, 5.0, 2503.77)]
     orders["2024-10-28 21:00"] = [("BTCUSDT", 1.0, 69_600.0)]
     _, account = trade(provider, orders, {"default": 1, ETH: 125}, margin=margin)
     fills, asked = account.trades.frame(), account.trades.frame(fills_only=False)
