@@ -24,7 +24,7 @@ UPSTAIRS = {
 HEAVY = {
     "alembic", "ccxt", "cvxpy", "duckdb", "fire", "jinja2", "joblib", "lightgbm", "markupsafe", "mlflow", "plotly",
     "pyarrow", "aiohttp", "polars", "ray", "requests", "scipy", "sklearn", "sqlalchemy", "tenacity", "tqdm", "yaml",
-    "filelock",
+    "filelock", "matplotlib",
 }  # fmt: skip
 
 # Our own modules imported inside a function, each with its reason.
