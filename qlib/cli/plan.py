@@ -23,6 +23,7 @@ from qlib.cli.checks.objects import quiet_instance
 from qlib.cli.checks.times import portfolios, quote_freq
 from qlib.cli.job import Job
 from qlib.config import build_settings
+from qlib.data.active import shown
 from qlib.data.dataset import Dataset
 from qlib.data.dataset.handler import DataHandler
 from qlib.data.dataset.weight import Reweighter
@@ -160,7 +161,8 @@ def planned(job: Job) -> Planned:
 def _plan_data(plan: Planned, task: Mapping[str, Any], provider: Provider) -> None:
     kwargs = (task["dataset"].get("kwargs") or {}) if isinstance(task["dataset"], Mapping) else {}
     config = kwargs.get("handler")
-    handler = quiet_instance(config, init_data=False) if isinstance(config, Mapping) else None
+    with shown(provider):  # a handler may ask the store which fields there are
+        handler = quiet_instance(config, init_data=False) if isinstance(config, Mapping) else None
     found = list(loaders(handler.data_loader)) if isinstance(handler, DataHandler) else []
     if not isinstance(handler, DataHandler) or not found:
         plan.notes.append("rows: what is loaded is known only when the dataset is built; qrun --dry-run does that")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from qlib.utils.slot import Slot
@@ -20,3 +22,13 @@ def active_provider() -> Provider:
 def fill(provider: Provider) -> Provider | None:
     """Make a provider the one that `D` shows, and return the one before."""
     return D.put(provider)
+
+
+@contextmanager
+def shown(provider: Provider) -> Iterator[None]:
+    """Let `D` show a provider for the length of a `with` block."""
+    before = fill(provider)
+    try:
+        yield
+    finally:
+        D.put(before)

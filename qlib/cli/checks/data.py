@@ -11,6 +11,7 @@ from typing import Any
 from qlib.cli.checks.objects import quiet_instance, resolve
 from qlib.cli.checks.problem import Problem, is_instance_config
 from qlib.cli.checks.times import portfolios, quote_freq
+from qlib.data.active import shown
 from qlib.data.dataset.handler import DataHandler
 from qlib.data.dataset.loader import NestedDataLoader, QlibDataLoader
 from qlib.data.expression.plan import build_plan
@@ -50,7 +51,8 @@ def _handler_problems(task: Mapping[str, Any], provider: Provider) -> Iterator[P
     if not (takes.anything or "init_data" in takes.names):
         return
     try:
-        handler = quiet_instance(config, init_data=False)
+        with shown(provider):  # a handler may ask the store which fields there are
+            handler = quiet_instance(config, init_data=False)
     except InputError as error:
         yield Problem(f"{where}.kwargs", str(error))
         return

@@ -14,6 +14,7 @@ import pandas as pd
 from qlib.cli.checks.objects import quiet_instance, resolve
 from qlib.cli.checks.problem import Problem, is_instance_config
 from qlib.cli.checks.times import handler_freq
+from qlib.data.active import shown
 from qlib.data.dataset.handler import DataHandler
 from qlib.data.provider import Provider
 from qlib.workflow.leakage import label_gaps, label_horizon
@@ -36,6 +37,7 @@ def gap_warnings(task: Mapping[str, Any], provider: Provider) -> list[Problem]:
         for name, segment in segments.items()
         if isinstance(segment, list | tuple) and len(segment) == 2
     }
-    horizon = label_horizon(quiet_instance(config, init_data=False))
+    with shown(provider):
+        horizon = label_horizon(quiet_instance(config, init_data=False))
     times = provider.locate(handler_freq(dataset)).times
     return [Problem(f"{WHERE}.{gap.segment}", gap.why) for gap in label_gaps(bounds, horizon, times)]  # type: ignore[arg-type]
