@@ -219,7 +219,7 @@ class Account:
         if position.skip_update():
             return
         held = position.get_stock_list()
-        prices = trade_exchange.marks(held, trade_start_time, trade_end_time)
+        prices = trade_exchange.revalue(position, held, trade_start_time, trade_end_time)
         self._stale = 0, 0.0
         if None in prices:
             suspended = [name for name, price in zip(held, prices, strict=True) if price is None]

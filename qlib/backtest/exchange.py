@@ -283,6 +283,16 @@ class Exchange:
         prices = [math.nan if place is None else mark(place) for place in places]
         return [None if price != price else price for price in prices]  # noqa: PLR0124  NaN
 
+    def revalue(
+        self,
+        position: BasePosition,  # noqa: ARG002
+        names: list[str],
+        start_time: pd.Timestamp,
+        end_time: pd.Timestamp,
+    ) -> list[float | None]:
+        """Return the price at which each holding of a position is valued at the end of a step: its mark here."""
+        return self.marks(names, start_time, end_time)
+
     # -------------------------------------------------------------------------------------------------- tradability
     def check_stock_suspended(self, stock_id: str, start_time: pd.Timestamp, end_time: pd.Timestamp) -> bool:
         """Return True where the instrument has no close in the step."""

@@ -218,6 +218,19 @@ class Position(BasePosition):
             held["amount"] += amount
         self.position["cash"] -= trade_val + cost
 
+    def adjust(self, stock: str, change: float, earned: float) -> None:
+        """Change an amount and, by itself, the cash: for a contract that is not paid for when it is opened.
+
+        A new holding has the price 0; whoever opens it knows what it is worth.
+        """
+        held = self.position.get(stock)
+        if held is None:
+            self.position[stock] = {"amount": change, "price": 0.0, "weight": 0.0}
+        else:
+            self._through(stock, held, change)
+        self.position["cash"] += earned
+        self._sums = None
+
     def _through(self, stock: str, held: dict[str, float], change: float) -> None:
         """Change an amount that may become 0, which is exact, or pass through it, which begins a new holding."""
         before = held["amount"]

@@ -37,12 +37,14 @@ class Terms:
         Its name, and "spot", "swap" or "futures".
     lot, minimum, maximum
         Step and least and most of an order, in contracts (spot: coins); 0 for no step and no least.
+    notional
+        Least value of an order, in the currency of the price; 0 for none.
     contract
         Coins of one contract: contract value x multiplier; 1 for spot.
     tick
         Step of its price; 0 where it is not known.
     settle
-        The currency in which profit is paid.
+        The currency in which profit is paid; of spot the one it is paid with. "" where that is not known.
     inverse
         Whether profit is paid in the coin; a contract is then `contract` units of the currency it is quoted in.
     listed, delisted
@@ -54,6 +56,7 @@ class Terms:
     lot: float = 0.0
     minimum: float = 0.0
     maximum: float = math.inf
+    notional: float = 0.0
     contract: float = 1.0
     tick: float = 0.0
     settle: str = ""
@@ -67,7 +70,7 @@ class Terms:
                 f"{self.symbol}: kind: received {self.kind!r}; allowed are {', '.join(KINDS)}"
                 f"{did_you_mean(self.kind, KINDS)}"
             )
-        for name, least in (("lot", 0.0), ("minimum", 0.0), ("tick", 0.0)):
+        for name, least in (("lot", 0.0), ("minimum", 0.0), ("tick", 0.0), ("notional", 0.0)):
             if not getattr(self, name) >= least:
                 raise ConfigError(f"{self.symbol}: {name}: received {getattr(self, name)!r}; a number of at least 0")
         if not (self.contract > 0 and self.maximum > 0):
@@ -174,6 +177,11 @@ class Contracts:
             raise MissingDataError(f"{symbol}: its terms at {time} are not known; the oldest were seen on {times[0]}")
         return self._rows[symbol][max(place, 0)][1]
 
+    def latest(self, symbol: str) -> Terms | None:
+        """Return the last terms of an instrument, of any time, or the default; None where there is neither."""
+        rows = self._rows.get(symbol)
+        return rows[-1][1] if rows else self.default
+
 
 def _terms(symbol: str, given: Any) -> Terms:
     if isinstance(given, Terms):
@@ -200,6 +208,10 @@ def _of_row(row: Mapping[Any, Any]) -> Terms:
         value = row.get(name)
         return None if value is None or pd.isna(value) else pd.Timestamp(int(value), unit="ms")
 
+    def word(name: str) -> str:
+        value = row.get(name)
+        return "" if value is None or pd.isna(value) else str(value)
+
     kind = str(row["kind"])
     contract = 1.0 if kind == "spot" else number("contract_value", 1.0) * number("multiplier", 1.0)
     return Terms(
@@ -209,7 +221,7 @@ def _of_row(row: Mapping[Any, Any]) -> Terms:
         minimum=number("minimum", 0.0),
         contract=contract,
         tick=number("tick", 0.0),
-        settle=str(row.get("settle") or ""),
+        settle=word("settle") or (word("quote") if kind == "spot" else ""),
         inverse=bool(row.get("inverse")),
         listed=moment("listed"),
         delisted=moment("delisted"),

@@ -5,36 +5,42 @@
         "funding": "data/funding.parquet", "contracts": "data/klines"}}})
 
 Spot           coins, bought with cash; fees by 30-day volume, lots and least orders as of the date
-Perpetuals     linear swaps and futures: shorts, leverage, funding at its own times, liquidation on the mark price
+Perpetuals     swaps and futures: shorts, leverage, funding at its own times, liquidation on the mark price
 okx_spot, okx_swap, okx_futures      the same with that venue's regular fees ("class": "okx_swap")
+crypto         either of them, for any venue ("kind": "swap")
 
 Everything else is the exchange of `qlib.backtest`: its decisions, fills, records. What is special here is answered at
-the seams it has for it: `fee_rate`, `whole_lots`, `room`, `marks`, `open_step`, `liquidate`.
+the seams it has for it: `fee_rate`, `whole_lots`, `room`, `marks`, `revalue`, `open_step`, `liquidate`.
 
 Account and value: cash + amount x mark price of all holdings. For a linear contract that is the balance of the venue's
-account with its unrealised profit, to the cent: what a position cost when it was opened is in the cash.
+account with its unrealised profit, to the cent: what a position cost when it was opened is in the cash. A contract that
+is settled in another currency, or in the coin (`currencies`), is not paid for: the "price" of such a holding is what
+one unit of it has earned, in money of the account, and its prices at the market are its "entry" and "mark".
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, cast
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 
+from qlib.backtest.dealing import fill
 from qlib.backtest.decision import Order
 from qlib.backtest.exchange import NO_DEALS, Exchange
 from qlib.backtest.position import SPECIAL, BasePosition, Position
 from qlib.backtest.rules.fee import NOTHING
-from qlib.backtest.rules.short import Short
+from qlib.backtest.rules.short import carry_of
 from qlib.backtest.trades import Fill
-from qlib.crypto.contracts import Contracts
-from qlib.crypto.fees import FeeTiers, traded_before
+from qlib.crypto import settled
+from qlib.crypto.cash_market import Spot, said, say_arguments
+from qlib.crypto.contracts import KINDS
+from qlib.crypto.currencies import Leg
 from qlib.crypto.funding import Funding, Schedule, stored_payments
+from qlib.crypto.liquidation import Forced
 from qlib.crypto.margin import MODES, Tiers, liquidation_price
 from qlib.errors import ConfigError, InputError, did_you_mean
 
@@ -42,91 +48,22 @@ if TYPE_CHECKING:
     from qlib.backtest.account import Account
 
 SECOND: Final = pd.Timedelta(seconds=1)
+WAYS: Final = ("tiers", "whole")
 OKX_SPOT_FEES: Final = (0.0008, 0.001)  # of the regular tier: maker, taker
 OKX_SWAP_FEES: Final = (0.0002, 0.0005)
 
 
-class Spot(Exchange):
-    """Coins for cash.
+class ByPosition:
+    """Margin: `Perpetuals.room` knows; what a position costs may be owed."""
 
-    Parameters
-    ----------
-    contracts
-        Lots and least orders: see `crypto.contracts.Contracts.of`.
-    fees
-        See `crypto.fees.FeeTiers.of`.
-    maker
-        Orders pay the maker's share.
-    kwargs
-        Those of `qlib.backtest.exchange.Exchange`, but the costs, lots and price limits of a stock exchange.
-    """
+    debt = True
 
-    short_allowed = False
-
-    def __init__(self, *args: Any, contracts: Any = None, fees: Any, maker: bool = False, **kwargs: Any) -> None:
-        for name in ("open_cost", "close_cost", "min_cost", "trade_unit", "short", "limit_threshold"):
-            if kwargs.pop(name, None) is not None:
-                raise ConfigError(f"{type(self).__name__}: {name} is said by fees, contracts and leverage here")
-        self.contracts = Contracts.of(contracts)
-        self.fees = FeeTiers.of(fees)
-        self.maker = maker
-        self._shares: WeakKeyDictionary[Account, tuple[pd.Timestamp, float]] = WeakKeyDictionary()
-        kwargs |= {"open_cost": 0.0, "close_cost": 0.0, "min_cost": 0.0, "trade_unit": None, "limit_threshold": None}
-        if self.short_allowed:
-            kwargs["short"] = Short(margin=_ByPosition())
-        super().__init__(*args, **kwargs)
-
-    @classmethod
-    def known_kwargs(cls) -> tuple[str, ...]:
-        """Names that `**kwargs` may hold, and those of this market: a misspelled one is told the nearest."""
-        own = [name for kind in (Spot, cls) for name in signature(kind.__init__).parameters]
-        return tuple(dict.fromkeys((*super().known_kwargs(), *(n for n in own if n not in ("self", "args", "kwargs")))))
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_shares": None}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state)
-        self._shares = WeakKeyDictionary()
-
-    def fee_rate(self, order: Order, account: Account | None) -> float:
-        """Return the share of the tier that the account's trades of 30 days reach."""
-        if account is None or len(self.fees.rows) == 1:
-            return self.fees.rate(0.0, maker=self.maker)
-        day = order.start_time.normalize()
-        known = self._shares.get(account)
-        if known is None or known[0] != day:
-            rate = self.fees.rate(traded_before(account.trades, day), maker=self.maker)
-            known = self._shares[account] = (day, rate)
-        return known[1]
-
-    def whole_lots(self, amount: float, factor: float | None, order: Order) -> float:  # noqa: ARG002
-        """Return the largest amount of whole lots that may be ordered on the day."""
-        if not math.isfinite(amount):
-            return amount
-        return self.contracts.at(order.stock_id, order.start_time).floor(amount)
-
-    def deal_order(
-        self,
-        order: Order,
-        trade_account: Account | None = None,
-        position: BasePosition | None = None,
-        dealt_order_amount: Mapping[str, float] = NO_DEALS,
-    ) -> tuple[float, float, float]:
-        """Execute an order, see `Exchange.deal_order`.
-
-        Raises InputError for an order of something that is not traded at that time.
-        """
-        terms = self.contracts.at(order.stock_id, order.start_time)
-        if not terms.trades_at(order.start_time):
-            raise InputError(
-                f"order {_said(order)}: {order.stock_id} is traded from {terms.listed} to {terms.delisted}, not then"
-            )
-        return super().deal_order(order, trade_account, position, dealt_order_amount)
+    def room(self, equity: float, exposure: float, rate: float, minimum: float) -> float:
+        raise NotImplementedError("Perpetuals.room answers, for the instrument of the order")
 
 
 class Perpetuals(Spot):
-    """Linear swaps and futures with margin.
+    """Swaps and futures with margin, linear and inverse.
 
     Parameters
     ----------
@@ -138,6 +75,8 @@ class Perpetuals(Spot):
         Maintenance margin rate, or tables of tiers: see `crypto.margin.Tiers.of`.
     liquidation_fee
         Share of the value that a liquidation costs.
+    liquidation
+        "tiers": a position above the first tier is cut tier by tier; "whole": all of it is closed at once.
     mark
         Formula of the mark price at the end of a bar; "$close" where the store has no "$mark".
     mark_path
@@ -153,7 +92,7 @@ class Perpetuals(Spot):
         "close" or "open": whether orders are dealt at the end or the beginning of a bar. Left out, the deal price says.
     """
 
-    short_allowed = True
+    margined = ByPosition()
 
     def __init__(
         self,
@@ -162,6 +101,7 @@ class Perpetuals(Spot):
         margin: str = "isolated",
         mmr: Any = 0.005,
         liquidation_fee: float = 0.0005,
+        liquidation: str = "tiers",
         mark: str = "$mark",
         mark_path: tuple[str, str, str] | None = None,
         funding: Any = None,
@@ -181,7 +121,11 @@ class Perpetuals(Spot):
         self.tiers = Tiers.of(mmr)
         if not liquidation_fee >= 0:
             raise ConfigError(f"liquidation_fee: received {liquidation_fee!r}; a share of at least 0 is allowed")
-        self.liquidation_fee = liquidation_fee
+        if liquidation not in WAYS:
+            raise ConfigError(
+                f"liquidation: received {liquidation!r}; allowed are {', '.join(WAYS)}{did_you_mean(liquidation, WAYS)}"
+            )
+        self.liquidation_fee, self.by_tiers = liquidation_fee, liquidation == "tiers"
         self.mark, self.mark_path = mark, None if mark_path is None else tuple(mark_path)
         if self.mark_path is not None and len(self.mark_path) != 3:
             raise ConfigError(
@@ -201,11 +145,20 @@ class Perpetuals(Spot):
         if borrow is not None and not borrow >= 0:
             raise ConfigError(f"borrow: received {borrow!r}; a share a day of at least 0, or None, is allowed")
         self.borrow = borrow
-        kwargs["carry"] = _Funded(self), _Insured(), *([] if borrow is None else [_Borrowed(borrow)])
+        own = (_Funded(self), _Insured(), *([] if borrow is None else [_Borrowed(borrow)]))
+        kwargs["carry"] = (*own, *carry_of(kwargs.get("carry")))
+        self.prices = (*Spot.prices, mark, *(self.mark_path or ())[1:])
+        dealt = self._deal_fields(kwargs.get("deal_price")) if self.trades_at == "open" else ()
+        self.early = (*Spot.early, *(self.mark_path or ())[:1], *dealt)
         super().__init__(*args, fees=fees, **kwargs)
         if isinstance(funding, str) and funding == "field":
             times, names = self.quote.times, self.quote.instruments
             self.funding = Funding(stored_payments(self.provider, names, times[0], times[-1], self.freq))
+
+    @staticmethod
+    def _deal_fields(deal_price: Any) -> tuple[str, ...]:
+        names = (deal_price,) if isinstance(deal_price, str) or deal_price is None else tuple(deal_price)
+        return tuple(name if name.startswith("$") else f"${name}" for name in names if name)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**super().__getstate__(), "_closed": None}
@@ -223,28 +176,100 @@ class Perpetuals(Spot):
         dealt_order_amount: Mapping[str, float] = NO_DEALS,
     ) -> tuple[float, float, float]:
         """Execute an order, see `Exchange.deal_order`; what it opens gets its entry price and its margin."""
-        if self.contracts.at(order.stock_id, order.start_time).inverse:
-            raise InputError(
-                f"order {_said(order)}: an inverse contract pays in coins; this account is kept in one currency and "
-                "needs linear contracts"
-            )
         if trade_account is not None:
             time, names = self._closed.get(trade_account, (None, ()))
             if time == order.start_time and order.stock_id in names:
                 order.deal_amount, order.reason = 0.0, "liquidated"
                 return 0.0, 0.0, math.nan
+        leg = self.legs[order.stock_id] if order.stock_id in self.legs else self.leg_of(order)
         holding = position if trade_account is None else trade_account.current_position
         if not isinstance(holding, Position):
+            if leg is not None:
+                return self._deal_leg(leg, order, trade_account, holding, dealt_order_amount)
             return super().deal_order(order, trade_account, position, dealt_order_amount)
         self._complete(holding, order.start_time)
         before = holding.get_stock_amount(order.stock_id)
         opens = order.direction == Order.SELL and order.amount > max(before, 0.0) * (1 + 1e-9)
         if opens and self.borrow is None and self.contracts.at(order.stock_id, order.start_time).kind == "spot":
-            raise InputError(f"order {_said(order)}: {before:g} are held, and spot cannot be sold short without borrow")
+            raise InputError(f"order {said(order)}: {before:g} are held, and spot cannot be sold short without borrow")
+        if leg is not None:
+            return self._deal_leg(leg, order, trade_account, holding, dealt_order_amount)
         value, cost, price = super().deal_order(order, trade_account, position, dealt_order_amount)
         if value > NOTHING:
             self._book(holding, order.stock_id, before, price, order.start_time)
         return value, cost, price
+
+    def _deal_leg(
+        self,
+        leg: Leg,
+        order: Order,
+        account: Account | None,
+        holding: BasePosition | None,
+        dealt: Mapping[str, float],
+    ) -> tuple[float, float, float]:
+        """Execute an order of a contract that is not paid for; the value and the cost are money of the account."""
+        self._listed(order)
+        if not self.check_order(order):
+            return super().deal_order(order)  # says why
+        price, value, cost = fill(self, order, holding, dealt, account)
+        if value <= NOTHING:
+            return value, cost, price
+        rate = self._rate(leg, order.start_time, order.end_time, late=self.trades_at == "close")
+        money = order.deal_amount * leg.worth(price) * rate
+        cost *= money / value
+        if order.slippage:
+            undisturbed = price - order.sign * order.slippage / order.deal_amount
+            order.slippage = order.deal_amount * abs(leg.worth(undisturbed) - leg.worth(price)) * rate
+        if isinstance(holding, Position):
+            self._book_leg(leg, order, account, holding, price, rate, cost)
+        return money, cost, price
+
+    def _book_leg(
+        self,
+        leg: Leg,
+        order: Order,
+        account: Account | None,
+        position: Position,
+        price: float,
+        rate: float,
+        cost: float,
+    ) -> float:
+        """Book a fill; return the settle money that it realised."""
+        realised = settled.book(
+            leg, position, account, order.sign * order.deal_amount, price, rate,
+            cost=cost, slippage=order.slippage, leverage=self.leverage_of(leg.name),
+        )  # fmt: skip
+        held = position.position.get(leg.name)
+        if held is not None:
+            self._bound(leg.name, held, order.start_time)
+        return realised
+
+    def _rate(self, leg: Leg, start: pd.Timestamp, end: pd.Timestamp, *, late: bool) -> float:
+        """Return the rate of a leg's settle money at the end of a step, or at its beginning."""
+        bar = self.bar(start, end)
+        return self.currencies.rate(leg.settle, (bar.hi if late else bar.lo) - 1)
+
+    def revalue(
+        self, position: BasePosition, names: list[str], start_time: pd.Timestamp, end_time: pd.Timestamp
+    ) -> list[float | None]:
+        """Return the price of each holding at the end of a step: its mark, or what a unit of a contract has earned."""
+        prices = self.marks(names, start_time, end_time)
+        if self.any_leg:
+            for place, name in enumerate(names):
+                leg, mark = self.legs.get(name), prices[place]
+                if leg is not None and mark is not None:
+                    held = cast("Position", position).position[name]
+                    rate = self._rate(leg, start_time, end_time, late=True)
+                    prices[place] = settled.value(leg, held, mark, rate)
+        return prices
+
+    def worth_at(
+        self, name: str, held: dict[str, Any], mark: float, start: pd.Timestamp, end: pd.Timestamp, late: bool
+    ) -> tuple[float, float]:
+        """Return what a holding of a contract that is not paid for adds to the account at a mark, and its exposure."""
+        leg = cast("Leg", self.legs[name])
+        rate, amount = self._rate(leg, start, end, late=late), held["amount"]
+        return leg.profit(amount, held["entry"], mark) * rate, amount * leg.worth(mark) * rate
 
     def _book(self, position: Position, stock: str, before: float, price: float, time: pd.Timestamp) -> None:
         held = position.position.get(stock)
@@ -266,12 +291,23 @@ class Perpetuals(Spot):
         held["mmr"] = self.tiers.of_size(stock, abs(held["amount"]) / contract).mmr
         held["limit"] = math.nan
         if self.isolated:
-            held["limit"] = liquidation_price(held["amount"], held["entry"], held["margin"], held["mmr"])
+            leg = self.legs.get(stock) if self.any_leg else None
+            if leg is None:
+                held["limit"] = liquidation_price(held["amount"], held["entry"], held["margin"], held["mmr"])
+            else:
+                held["limit"] = liquidation_price(
+                    held["amount"], held["entry"], held["pocket"], held["mmr"], inverse=leg.inverse
+                )
 
     def _complete(self, position: Position, time: pd.Timestamp) -> None:
         """Give holdings that were there before trading began their entry and margin: those of their price then."""
         for name, held in position.position.items():
             if name not in SPECIAL and "entry" not in held:
+                if self.currencies.leg(name) is not None:
+                    raise InputError(
+                        f"the account holds {name} before the first step: a contract that is settled in another "
+                        "currency, or in coins, is opened by an order, which says what it was opened at"
+                    )
                 held["entry"] = held["price"]
                 held["margin"] = abs(held["amount"]) * held["price"] / self.leverage_of(name)
                 self._bound(name, held, time)
@@ -295,19 +331,32 @@ class Perpetuals(Spot):
         tier = self.tiers.of_size(stock, size / contract)
         if leverage > tier.max_leverage:
             raise InputError(
-                f"order {_said(order)}: leverage {leverage:g} is above the {tier.max_leverage:g} that a position of "
+                f"order {said(order)}: leverage {leverage:g} is above the {tier.max_leverage:g} that a position of "
                 f"{size / contract:g} contracts of {stock} may have"
             )
+        leg = self.legs.get(stock) if self.any_leg else None
+        unit = price  # money of the account
+        if leg is not None:
+            rate_now = self._rate(leg, order.start_time, order.end_time, late=self.trades_at == "close")
+            unit = leg.worth(price) * rate_now
         free = position.get_cash(include_settle=True)
         for name in position.get_stock_list():
             held = position.position[name]
             closed = against and name == stock
-            if self.isolated:  # what is gained and not realised is of no use to others
+            other = self.legs.get(name) if self.any_leg else None
+            if other is not None:  # its profit alone is money
+                if closed:
+                    free += other.profit(held["amount"], held["entry"], price) * rate_now
+                elif self.isolated:
+                    free -= held["margin"]
+                else:
+                    free += held["amount"] * held["price"] - abs(held["exposure"]) / self.leverage_of(name)
+            elif self.isolated:  # what is gained and not realised is of no use to others
                 free += held["amount"] * (price if closed else held["entry"]) - (0.0 if closed else held["margin"])
             else:
                 value = held["amount"] * (price if closed else held["price"])
                 free += value - (0.0 if closed else abs(value) / self.leverage_of(name))
-        return (free - against * price * rate) / (1 / leverage + rate)
+        return (free - against * unit * rate) / (1 / leverage + rate) * (price / unit)
 
     # -------------------------------------------------------------------------------------------------------- a step
     def mark_prices(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> np.ndarray[Any, Any]:
@@ -339,9 +388,15 @@ class Perpetuals(Spot):
                 continue
             held = position.position[name]
             for payment in self.funding.between(name, after, until):
-                mark = held["price"] if math.isnan(payment.mark) else payment.mark
-                due += held["amount"] * mark * payment.rate
+                due += self.exposure_of(name, held, payment.mark) * payment.rate
         return due
+
+    def exposure_of(self, name: str, held: Mapping[str, float], mark: float) -> float:
+        """Return what a holding is worth at a mark price (NaN: its last one) in money of the account, with its sign."""
+        leg = self.legs.get(name) if self.any_leg else None
+        if leg is None:
+            return held["amount"] * (held["price"] if math.isnan(mark) else mark)
+        return held["amount"] * leg.worth(held["mark"] if math.isnan(mark) else mark) * held["rate"]
 
     def _due_in_bar(
         self, position: Position, start: pd.Timestamp, end: pd.Timestamp, *, within: bool, at_end: bool
@@ -371,8 +426,7 @@ class Perpetuals(Spot):
                 continue
             if self.contracts.at(name, start).kind == "spot":
                 continue
-            mark = float(schedule.mark[k])
-            due += held["amount"] * (held["price"] if math.isnan(mark) else mark) * float(schedule.rate[k])
+            due += self.exposure_of(name, held, float(schedule.mark[k])) * float(schedule.rate[k])
         return due
 
     def _forced(
@@ -382,85 +436,41 @@ class Perpetuals(Spot):
         if not names:
             return []
         self._complete(position, start_time)
-        found = self._isolated if self.isolated else self._cross
-        closed = found(position, names, start_time, end_time)
-        if not closed:
-            return []
-        fills = []
-        for name, price in closed:
-            held = position.position[name]
-            amount, margin, entry = held["amount"], held["margin"], held["entry"]
-            order = Order(name, abs(amount), Order.SELL if amount > 0 else Order.BUY, start_time, end_time)
-            order.deal_amount, order.reason = order.amount, "liquidation"
-            order.factor = self.get_factor(name, start_time, end_time)
-            value = order.amount * price
+        forced = Forced(self, account, position, start_time, end_time)
+        if self.isolated:
+            forced.isolated(names)
+        else:
+            forced.cross(names)
+        if forced.fills:
+            self._closed[account] = (start_time, {fill[0].stock_id for fill in forced.fills})
+        return forced.fills
+
+    def close_part(
+        self, order: Order, account: Account, position: Position, price: float, *, late: bool
+    ) -> tuple[Fill, float]:
+        """Book a forced order at a price; return the fill, and what is left of the position's margin.
+
+        `late` says whether the bar had begun. The margin left pays for what the rest of the position may still lose.
+        """
+        name, leg = order.stock_id, self.legs.get(order.stock_id)
+        held, part = position.position[name], -order.sign * order.amount
+        if leg is None:
+            rate, value = 1.0, order.amount * price
             cost = value * self.liquidation_fee
+            left = held["margin"] + part * (price - held["entry"]) - cost
             account.update_order(order=order, trade_val=value, cost=cost, trade_price=price)
-            fills.append((order, value, cost, price))
-            left = margin + amount * (price - entry) - cost
-            if self.isolated and left < 0:  # a position loses its margin, and no more: the venue's fund pays the rest
-                account.pay("insurance", left)
-        if not self.isolated and not position.get_stock_list() and (left := position.calculate_value()) < 0:
-            account.pay("insurance", left)
-        self._closed[account] = (start_time, {name for name, _ in closed})
-        return fills
-
-    def _path(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[Any]:
-        """Return the first, lowest and highest mark of the step by column; the last one only where no path is known."""
-        step = self.at(start_time, end_time)
-        if self.mark_path is None or step.bar.lo == step.bar.hi:
-            return [step.field(self.mark)] * 3
-        first, low, high = (self.quote.fields[name][step.bar.lo : step.bar.hi] for name in self.mark_path)
-        return [first[0], np.fmin.reduce(low, axis=0), np.fmax.reduce(high, axis=0)]
-
-    def _isolated(
-        self, position: Position, names: list[str], start_time: pd.Timestamp, end_time: pd.Timestamp
-    ) -> list[tuple[str, float]]:
-        first, low, high = self._path(start_time, end_time)
-        closed = []
-        for name in names:
-            held, place = position.position[name], self._column.get(name)
-            if place is None:
-                continue
-            limit = held["limit"]
-            if held["amount"] > 0:
-                opened, beyond = first.item(place), low.item(place) <= limit
-                gapped = opened <= limit
-            else:
-                opened, beyond = first.item(place), high.item(place) >= limit
-                gapped = opened >= limit
-            if gapped or beyond:  # at the gap, where it was beyond the price at once
-                closed.append((name, opened if gapped else limit))
-        return closed
-
-    def _cross(
-        self, position: Position, names: list[str], start_time: pd.Timestamp, end_time: pd.Timestamp
-    ) -> list[tuple[str, float]]:
-        """All is closed where the account is worth less than the maintenance margin: at the first mark, or the last."""
-        path = self._path(start_time, end_time)
-        for marks in (path[0], self.at(start_time, end_time).field(self.mark)):
-            worth, needed, priced = position.get_cash(include_settle=True), 0.0, []
-            for name in names:
-                held, place = position.position[name], self._column.get(name)
-                mark = math.nan if place is None else marks.item(place)
-                if math.isnan(mark):
-                    mark = held["price"]
-                else:
-                    priced.append((name, mark))
-                worth += held["amount"] * mark
-                needed += abs(held["amount"]) * mark * held["mmr"]
-            if worth <= needed:
-                return priced
-        return []
-
-
-class _ByPosition:
-    """Margin: `Perpetuals.room` knows; what a position costs may be owed."""
-
-    debt = True
-
-    def room(self, equity: float, exposure: float, rate: float, minimum: float) -> float:
-        raise NotImplementedError("Perpetuals.room answers, for the instrument of the order")
+        else:
+            rate = self._rate(leg, order.start_time, order.end_time, late=late)
+            value = order.amount * leg.worth(price) * rate
+            cost = value * self.liquidation_fee
+            left = held["pocket"] - cost / rate
+            left += self._book_leg(leg, order, account, position, price, rate, cost)
+        if name in position.position:
+            held["margin" if leg is None else "pocket"] = left
+            if leg is not None:
+                settled.value(leg, held, price, rate)
+            self._bound(name, held, order.start_time)
+        return (order, value, cost, price), left * rate
 
 
 class _Funded:
@@ -503,11 +513,16 @@ class _Insured:
         return 0.0
 
 
+say_arguments(Perpetuals)
+
+
+@say_arguments(Spot)
 def okx_spot(*args: Any, fees: Any = OKX_SPOT_FEES, **kwargs: Any) -> Spot:
     """Return `Spot` with the fees of OKX's regular tier, which change from time to time: give your own as `fees`."""
     return Spot(*args, fees=fees, **kwargs)
 
 
+@say_arguments(Perpetuals)
 def okx_swap(*args: Any, fees: Any = OKX_SWAP_FEES, **kwargs: Any) -> Perpetuals:
     """Return `Perpetuals` with the fees of OKX's regular tier; funding must be given.
 
@@ -518,11 +533,19 @@ def okx_swap(*args: Any, fees: Any = OKX_SWAP_FEES, **kwargs: Any) -> Perpetuals
     return Perpetuals(*args, fees=fees, **kwargs)
 
 
+@say_arguments(Perpetuals)
 def okx_futures(*args: Any, fees: Any = OKX_SWAP_FEES, **kwargs: Any) -> Perpetuals:
     """Return `Perpetuals` without funding: dated futures, with the fees of OKX's regular tier."""
     return Perpetuals(*args, fees=fees, **kwargs)
 
 
-def _said(order: Order) -> str:
-    side = "buy" if order.direction == Order.BUY else "sell"
-    return f"to {side} {order.amount:g} {order.stock_id} at {order.start_time}"
+@say_arguments(Perpetuals)
+def crypto(*args: Any, kind: str = "swap", fees: Any, **kwargs: Any) -> Spot:
+    """Return the market of any venue: `Spot`, or `Perpetuals` for the kinds "swap" (with funding) and "futures"."""
+    if kind not in KINDS:
+        raise ConfigError(f"kind: received {kind!r}; allowed are {', '.join(KINDS)}{did_you_mean(kind, KINDS)}")
+    if kind == "spot":
+        return Spot(*args, fees=fees, **kwargs)
+    if kind == "swap" and kwargs.get("funding") is None:
+        raise ConfigError("crypto: funding is needed for swaps, such as a Parquet file of the payments")
+    return Perpetuals(*args, fees=fees, **kwargs)

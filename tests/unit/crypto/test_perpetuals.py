@@ -287,7 +287,7 @@ def test_the_payments_by_bar_are_those_of_each_instrument(hours, lost, bars):
 def test_a_wrong_order_is_named():
     provider = market(A=[100.0] * 4)
     inverse = {"A": {"inverse": True, "settle": "BTC"}}
-    with pytest.raises(InputError, match="order to buy 1 A at 2024-01-01 01:00:00: an inverse contract"):
+    with pytest.raises(InputError, match="order to buy 1 A at 2024-01-01 01:00:00: A is an inverse"):
         trade(provider, {0: [("A", 1)]}, contracts=inverse)
     with pytest.raises(InputError, match="order to sell 1 A .*: 0 are held, and spot cannot be sold short without"):
         trade(provider, {0: [("A", -1)]}, contracts={"A": {"kind": "spot"}})
