@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import figures_inputs as inputs
+import matplotlib.pyplot as plt
 import plotly
 
 from qlib.backtest.position import Position
 from qlib.contrib.evaluate import risk_analysis
 from qlib.contrib.report import GRAPH_NAME_LIST, analysis_model, analysis_position, graph
 from qlib.contrib.report.analysis_position import parse_position
+from qlib.contrib.report.data import ana
 from qlib.contrib.report.utils import guess_plotly_rangebreaks
 
 
@@ -71,6 +73,7 @@ def answers() -> dict[str, Any]:
     data = parse_position.get_position_data(inputs.positions(Position), label, inputs.report(), **ranked)
     return {
         "names": GRAPH_NAME_LIST,
+        "features": {name: inputs.drawn_lines(ana, plt, name, given) for name, given in inputs.FEATURES},
         "figures": figures,
         "breaks": {name: inputs.plain(guess_plotly_rangebreaks(times)) for name, times in inputs.TIMES.items()},
         "parse_position": rows(held.sort_index()),

@@ -160,6 +160,30 @@ TIMES: dict[str, pd.DatetimeIndex] = {
 }
 
 
+FEATURES: list[tuple[str, dict[str, Any]]] = [
+    ("ValueCNT", {}),
+    ("FeaNanAna", {}),
+    ("FeaNanAnaRatio", {}),
+    ("FeaACAna", {}),
+    ("FeaSkewTurt", {}),
+    ("FeaMeanStd", {}),
+]
+
+
+def drawn_lines(ana: Any, plt: Any, name: str, given: dict[str, Any]) -> list[list[Any]]:
+    """Return [title or label of the axis, values] of every line that a kind of figure draws of scores and labels."""
+    plt.switch_backend("Agg")
+    plt.close("all")
+    getattr(ana, name)(pred_label(), **given).plot_all(col_n=2)
+    axes = plt.gcf().axes
+    plt.close("all")
+    return [
+        [ax.get_title() or ax.get_ylabel(), plain(np.asarray(line.get_ydata(), dtype=float))]
+        for ax in axes
+        for line in ax.lines
+    ]
+
+
 def facts(figure: Any) -> dict[str, Any]:
     """Return everything a figure says, its theme left out; of more than 100 values every tenth."""
     return {

@@ -19,6 +19,7 @@ from qlib.contrib.evaluate import risk_analysis
 from qlib.contrib.report import GRAPH_NAME_LIST, analysis_model, analysis_position, graph
 from qlib.contrib.report.analysis_model.analysis_model_performance import ic_figure
 from qlib.contrib.report.analysis_position.parse_position import get_position_data, parse_position
+from qlib.contrib.report.data import ana
 from qlib.contrib.report.utils import guess_plotly_rangebreaks
 
 ANSWERS = json.loads((Path(__file__).parent / "figures.json").read_text())
@@ -105,6 +106,15 @@ def test_positions_as_a_table_are_qlibs():
         inputs.positions(Position), inputs.pred_label()[["label"]], inputs.report(), calculate_label_rank=True
     )
     equals(data.sort_index(), ANSWERS["get_position_data"])
+
+
+@pytest.mark.parametrize(("name", "given"), inputs.FEATURES)
+def test_figures_of_features_draw_qlibs_lines(name, given, monkeypatch):
+    plt = pytest.importorskip("matplotlib.pyplot", reason="pip install qlib-crypto[plots]")
+    monkeypatch.setattr(plt, "show", lambda: None)
+    mine = inputs.drawn_lines(ana, plt, name, given)
+    same([values for _, values in mine], [values for _, values in ANSWERS["features"][name]], name)
+    assert [said for said, _ in mine] == [said for said, _ in ANSWERS["features"][name]]
 
 
 def equals(frame: Any, answer: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -74,7 +74,7 @@ def sub_fig_generator(
     hspace: float | None = None,
     sharex: bool = False,
     sharey: bool = False,
-) -> Iterator[Any]:
+) -> Generator[Any, None, None]:
     """Give matplotlib's axes one after the other, as many as are asked for; a row of them is one figure.
 
     Parameters

@@ -1,0 +1,1 @@
+"""Figures of features, drawn with matplotlib: base.py what all share, ana.py the kinds."""
