@@ -15,7 +15,7 @@ dates or texts, or several levels of them. Levels come back sorted and without v
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final
 
 import numpy as np
 import pandas as pd
@@ -34,8 +34,8 @@ VALUE: Final = "value"
 
 
 # ------------------------------------------------------------------------------------------------------------ writing
-def write_parquet(path: str | Path, table: pd.DataFrame | pd.Series) -> None:
-    """Write a frame or series to a new file.
+def write_parquet(file: str | Path | IO[bytes], table: pd.DataFrame | pd.Series) -> None:
+    """Write a frame or series to a new file, or into an open one.
 
     >>> import tempfile
     >>> file = Path(tempfile.mkdtemp(), "x.parquet")
@@ -60,7 +60,7 @@ def write_parquet(path: str | Path, table: pd.DataFrame | pd.Series) -> None:
     described |= {"levels": list(levels)}
     about = {KEY: plain_json(described).encode(), **_for_pandas(frame, list(levels), list(columns))}
     texts = [name for name, array in zip([*levels, *columns], arrays, strict=True) if array.type == pa.string()]
-    pq.write_table(made.replace_schema_metadata(about), path, use_dictionary=texts)
+    pq.write_table(made.replace_schema_metadata(about), file, use_dictionary=texts)
 
 
 def _described(table: pd.DataFrame | pd.Series) -> tuple[pd.DataFrame, dict[str, Any]]:

@@ -21,6 +21,7 @@ new one. Sizes and checksums of the arrays stand in `spec.json`.
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import datetime as dt
 import json
@@ -52,11 +53,17 @@ LONG_TEXT: Final = 2000  # characters from which a text is a file of its own
 LINE: Final = 120
 BOOKKEEPING: Final = ("_dump_all", "_include", "_exclude", "_qlib_serial_flag")
 LEFT_BEHIND: Final = 3600  # seconds after which an array that no spec names belongs to a writer that died
-_OURS = re.compile(r"\.?[^.]+-[0-9a-f]{8}\.(arrow|npy|txt)(\.\d+-[0-9a-f]{8}\.tmp)?|\.spec\.json\.\d+-[0-9a-f]{8}\.tmp")
+_OURS = re.compile(
+    r"\.?[^.]+-[0-9a-f]{8}\.(arrow|npy|txt|parquet)(\.\d+-[0-9a-f]{8}\.tmp)?|\.spec\.json\.\d+-[0-9a-f]{8}\.tmp"
+)
 State = Callable[[Any], dict[str, Any]]
+WriteTable = Callable[[IO[bytes], pd.DataFrame | pd.Series], None]
+ReadTable = Callable[[Path], pd.DataFrame | pd.Series]
 
 
-def write_spec(obj: Any, folder: str | Path, state_of: State | None = None) -> Path:
+def write_spec(
+    obj: Any, folder: str | Path, state_of: State | None = None, *, write_table: WriteTable | None = None
+) -> Path:
     """Write an object to a folder and return the folder.
 
     Parameters
@@ -65,6 +72,9 @@ def write_spec(obj: Any, folder: str | Path, state_of: State | None = None) -> P
         A new folder, an empty one, or one with an object in it, which is replaced.
     state_of
         Which attributes of an object are kept; by default what its `__getstate__` says.
+    write_table
+        Writes a frame, a series or an index (as that of a frame) to a file of its own, for whom Arrow files without
+        attrs and spacings of dates are not enough. `read_spec` then needs a `read_table`.
 
     Raises ConfigError, and leaves what was there, when something cannot be written without code: a function, an object
     of an unknown class.
@@ -78,7 +88,7 @@ def write_spec(obj: Any, folder: str | Path, state_of: State | None = None) -> P
         raise InputError(f"{root} holds other files ({', '.join(strangers[:3])}); a new or empty folder is needed")
     replaced = _listed_files(root)
     root.mkdir(parents=True, exist_ok=True)
-    writer = _Writer(root, state_of or _own_state, fresh=not here)
+    writer = _Writer(root, state_of or _own_state, fresh=not here, write_table=write_table)
     try:
         spec = {"format": FORMAT, "version": VERSION, "root": writer.encode(obj, type(obj).__name__)}
         spec["files"] = writer.files
@@ -106,8 +116,8 @@ def _listed_files(root: Path) -> set[str]:
         return set()
 
 
-def read_spec(folder: str | Path) -> Any:
-    """Return the object that `write_spec` wrote.
+def read_spec(folder: str | Path, *, read_table: ReadTable | None = None) -> Any:
+    """Return the object that `write_spec` wrote; `read_table` reads what a `write_table` of its own wrote.
 
     Raises StoreError for damaged or absent files, ConfigError for a class that is not known or another version.
     """
@@ -121,13 +131,13 @@ def read_spec(folder: str | Path) -> Any:
         except ValueError as error:
             raise StoreError(f"{root / SPEC} is damaged: {error}") from error
         try:
-            return _read(root, text)
+            return _read(root, text, read_table)
         except StoreError:
             if text == before:
                 raise  # else somebody may have replaced the object meanwhile: look once more
 
 
-def _read(root: Path, text: str) -> Any:
+def _read(root: Path, text: str, read_table: ReadTable | None) -> Any:
     try:
         spec = json.loads(text)
     except ValueError as error:
@@ -137,7 +147,7 @@ def _read(root: Path, text: str) -> Any:
     if spec.get("version") != VERSION:
         raise ConfigError(f"{root / SPEC} has version {spec.get('version')!r}; this program reads {VERSION}")
     try:
-        return _Reader(root, spec["files"]).decode(spec["root"])
+        return _Reader(root, spec["files"], read_table).decode(spec["root"])
     except QlibError:
         raise
     except FileNotFoundError as error:
@@ -175,9 +185,12 @@ def _own_state(obj: Any) -> dict[str, Any]:
 
 # ------------------------------------------------------------------------------------------------------------ writing
 class _Writer:
-    def __init__(self, root: Path, state_of: State, *, fresh: bool = False) -> None:
+    def __init__(
+        self, root: Path, state_of: State, *, fresh: bool = False, write_table: WriteTable | None = None
+    ) -> None:
         self.root = root
         self.state_of = state_of
+        self.write_table = write_table
         self.fresh = fresh  # nothing to be confused with: files may be numbered
         self.files: dict[str, dict[str, int]] = {}
         self.seen: dict[int, tuple[int, Any]] = {}  # id -> (number, the object itself, so that no id is used twice)
@@ -225,6 +238,8 @@ class _Writer:
             return {"$default": name, "items": self._pairs(value, where)}
         if isinstance(value, np.ndarray):
             return self._array(value, where)
+        if self.write_table is not None and isinstance(value, pd.DataFrame | pd.Series | pd.Index):
+            return self._table(value, where, self.write_table)
         if isinstance(value, pd.DataFrame) and type(value) is pd.DataFrame:
             return {"$frame": self._frame(value, where)}
         if isinstance(value, pd.Series) and type(value) is pd.Series:
@@ -237,15 +252,26 @@ class _Writer:
             if few:
                 return {"$labels": self._labels(value, where)}
             return {"$index": self._frame(pd.DataFrame(index=value), where)}
-        cls = type(value)
+        cls = value if isinstance(value, type) else type(value)
         module, name = cls.__module__, cls.__qualname__
-        if not may_be_restored(module, name) or isinstance(value, type):
+        if not may_be_restored(module, name):
             raise ConfigError(
                 f"{where}: a {module}.{name} cannot be saved as a readable spec; numbers, texts, dates, arrays, "
                 "frames, and objects of this package's classes can"
             )
+        if isinstance(value, type):
+            return {"$class": name, "module_path": module}
         state = {key: self.encode(part, f"{where}.{key}") for key, part in self.state_of(value).items()}
         return {"$object": name, "module_path": module, "state": state}
+
+    def _table(self, value: Any, where: str, write_table: WriteTable) -> dict[str, Any]:
+        is_index = isinstance(value, pd.Index)
+        table = pd.DataFrame(index=value) if is_index else value
+        try:
+            name = self._file(where, ".parquet", lambda file: write_table(file, table))
+            return {"$parquet": name, "index": is_index}
+        except ConfigError as error:
+            raise ConfigError(f"{where}: {error}") from None
 
     def _array(self, array: np.ndarray, where: str) -> dict[str, Any]:
         if array.dtype.kind not in "fiubMmSU":
@@ -290,7 +316,6 @@ class _Writer:
     def _file(self, where: str, suffix: str, write: Callable[[IO[bytes]], object]) -> str:
         stem = "".join(c if c.isalnum() else "-" for c in where.rpartition(".")[2])[:40].strip("-") or "array"
         name = f"{stem}-{f'{len(self.files):08x}' if self.fresh else secrets.token_hex(4)}{suffix}"
-        self.files[name] = {}
         replace_file(self.root / name, write)
         self.files[name] = _fingerprint(self.root / name)
         return name
@@ -330,6 +355,7 @@ _PLAIN: Final[list[tuple[Any, Callable[[_Writer, Any, str], Any]]]] = [
     (tuple, _tuple),
     (frozenset | set, lambda w, v, at: {"$set": w.items(sorted(v, key=repr), at), "frozen": isinstance(v, frozenset)}),
     (Path, lambda w, v, at: {"$path": str(v)}),
+    (bytes, lambda w, v, at: {"$bytes": base64.b64encode(v).decode()}),
 ]
 
 
@@ -385,9 +411,10 @@ def from_plain_json(text: str) -> Any:
 
 # ------------------------------------------------------------------------------------------------------------ reading
 class _Reader:
-    def __init__(self, root: Path, files: dict[str, dict[str, int]]) -> None:
+    def __init__(self, root: Path, files: dict[str, dict[str, int]], read_table: ReadTable | None = None) -> None:
         self.root = root
         self.files = files
+        self.read_table = read_table
         self.known: dict[int, Any] = {}
 
     def decode(self, node: Any) -> Any:
@@ -437,8 +464,12 @@ class _Reader:
     def _read_text(self, node: dict[str, Any]) -> str:
         return self._path(node["$text"]).read_bytes().decode("utf-8", "surrogatepass")
 
-    def _read_object(self, node: dict[str, Any]) -> Any:
-        module, name = node["module_path"], node["$object"]
+    def _read_class(self, node: dict[str, Any]) -> type:
+        found: type = self._keep(node, self._class(node["module_path"], node["$class"]))
+        return found
+
+    def _class(self, module: str, name: str) -> type:
+        """Return a class, if it is one whose objects may be restored."""
         if not may_be_restored(module, name):
             near = did_you_mean(name, (known for mod, known in STATE_ONLY_CLASSES if mod == module))
             raise ConfigError(
@@ -451,7 +482,11 @@ class _Reader:
             raise ConfigError(f"{self.root / SPEC}: {module}.{name} cannot be imported here: {error}") from error
         if not isinstance(cls, type) or cls.__module__.partition(".")[0] == "builtins":
             raise ConfigError(f"{self.root / SPEC}: {module}.{name} is no class of objects with a state")
-        out = self._keep(node, object.__new__(cls))
+        return cls
+
+    def _read_object(self, node: dict[str, Any]) -> Any:
+        name = node["$object"]
+        out = self._keep(node, object.__new__(self._class(node["module_path"], name)))
         state = {key: self.decode(value) for key, value in node["state"].items()}
         if any(key.startswith("__") for key in state):
             raise StoreError(f"{self.root / SPEC}: {name} sets special attributes; that is refused")
@@ -498,6 +533,12 @@ class _Reader:
     def _read_frame(self, node: dict[str, Any]) -> pd.DataFrame:
         return self._keep(node, self._frame(node["$frame"]))
 
+    def _read_parquet(self, node: dict[str, Any]) -> Any:
+        if self.read_table is None:
+            raise StoreError(f"{self.root / SPEC} holds Parquet files, which this reader was not told to read")
+        table = self.read_table(self._path(node["$parquet"]))
+        return self._keep(node, table.index if node["index"] else table)
+
     def _read_series(self, node: dict[str, Any]) -> pd.Series:
         return self._keep(node, self._frame(node["$series"]).iloc[:, 0].rename(self.decode(node["name"])))
 
@@ -533,6 +574,9 @@ class _Reader:
 
     def _read_set(self, node: dict[str, Any]) -> Any:
         return (frozenset if node["frozen"] else set)(self.decode(node["$set"]))
+
+    def _read_bytes(self, node: dict[str, Any]) -> bytes:
+        return base64.b64decode(node["$bytes"], validate=True)
 
     def _read_path(self, node: dict[str, Any]) -> Path:
         return Path(node["$path"])

@@ -193,9 +193,9 @@ class QlibRecorder:
         """Keep a file, a folder or any objects: `R.save_objects(**{"pred.pkl": pred})`."""
         self._recorder().save_objects(local_path, artifact_path, **kwargs)
 
-    def load_object(self, name: str) -> Any:
-        """Return an object that was kept; LoadObjectError if there is none."""
-        return self._recorder().load_object(name)
+    def load_object(self, name: str, **kwargs: Any) -> Any:
+        """Return an object that was kept; LoadObjectError if there is none. `kwargs` as in the recorder's method."""
+        return self._recorder().load_object(name, **kwargs)
 
     def log_params(self, **kwargs: Any) -> None:
         """Keep parameters."""

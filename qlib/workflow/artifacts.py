@@ -3,7 +3,8 @@
     LocalArtifacts(root)             a folder of this machine; a file appears whole or not at all
     RemoteArtifacts(client, run)     anything else, through MLflow's client
 
-Names are relative, with "/" between folders. A name that leaves the run's folder is refused.
+Names are relative, with "/" between folders. A name that leaves the run's folder is refused. An object is found and
+listed under its own name, whatever file holds it (`qlib.workflow.formats`): "pred.pkl" for `pred.pkl.parquet`.
 """
 
 from __future__ import annotations
@@ -17,7 +18,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
+from qlib.data.storage.watch import note_file
 from qlib.errors import InputError
+from qlib.workflow.formats import file_names, object_name
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -54,27 +57,32 @@ class LocalArtifacts:
         self.root = root
 
     def put(self, name: str, write: Callable[[Path], object]) -> None:
+        """Let `write` write a file; it is given a path and may return another one beside it, which is kept instead."""
         target = self.root / checked_name(name)
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".put.", dir=target.parent) as folder:
-            fresh = Path(folder) / target.name
-            write(fresh)
-            fresh.replace(target)
+            fresh = _written(write, Path(folder) / target.name)
+            fresh.replace(target.with_name(fresh.name))
+        for other in set(file_names(target.name)) - {fresh.name}:  # what the name meant before
+            target.with_name(other).unlink(missing_ok=True)
 
     @contextmanager
     def found(self, name: str) -> Iterator[Path]:
         path = self.root / checked_name(name)
-        if not path.exists():
+        candidates = [path.with_name(file) for file in file_names(path.name)]
+        for file in (*candidates, path):
+            note_file(file)
+        there = [file for file in (*candidates, path) if file.exists()]
+        if not there:
             raise FileNotFoundError(f"{path} does not exist; the run holds {', '.join(self.listed()) or 'nothing'}")
-        yield path
+        yield max(there, key=lambda file: file.stat().st_mtime_ns)  # two: who replaced one by the other was killed
 
     def listed(self, folder: str = "") -> list[str]:
         inside = self.root / checked_name(folder) if folder else self.root
         if not inside.is_dir():
             return []
-        return sorted(
-            str(p.relative_to(self.root).as_posix()) for p in inside.iterdir() if not p.name.startswith(".put.")
-        )
+        names = (str(p.relative_to(self.root).as_posix()) for p in inside.iterdir() if not p.name.startswith(".put."))
+        return sorted(set(map(object_name, names)))
 
 
 class RemoteArtifacts:
@@ -86,22 +94,43 @@ class RemoteArtifacts:
     def put(self, name: str, write: Callable[[Path], object]) -> None:
         path = PurePosixPath(checked_name(name))
         with tempfile.TemporaryDirectory(prefix="qlib-put-") as folder:
-            fresh = Path(folder) / path.name
-            write(fresh)
+            fresh = _written(write, Path(folder) / path.name)
+            for other in self._files_of(str(path)):
+                if PurePosixPath(other).name != fresh.name:  # before: missing is better than out of date
+                    self._remove(other)
             parent = str(path.parent)
             self.client.log_artifact(self.run_id, str(fresh), None if parent == "." else parent)
 
+    def _files_of(self, name: str) -> list[str]:
+        """Return the files that may hold what is called `name`."""
+        path = PurePosixPath(name)
+        wanted = {str(path.with_name(file)) for file in file_names(path.name)}
+        return sorted(wanted & set(self._all(str(path.parent))))
+
+    def _remove(self, file: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # noqa: PLC0415  heavy
+
+        get_artifact_repository(self.client.get_run(self.run_id).info.artifact_uri).delete_artifacts(file)
+
     @contextmanager
     def found(self, name: str) -> Iterator[Path]:
-        path = checked_name(name)
-        if path not in self.listed(str(PurePosixPath(path).parent)):
-            raise FileNotFoundError(f"{path} does not exist in run {self.run_id}")
+        files = self._files_of(checked_name(name))
+        if not files:
+            raise FileNotFoundError(f"{name} does not exist in run {self.run_id}")
         with tempfile.TemporaryDirectory(prefix="qlib-get-") as folder:
-            yield Path(self.client.download_artifacts(self.run_id, path, folder))
+            yield Path(self.client.download_artifacts(self.run_id, files[-1], folder))
+
+    def _all(self, folder: str = "") -> list[str]:
+        inside = None if folder in ("", ".") else checked_name(folder)
+        return [info.path for info in self.client.list_artifacts(self.run_id, inside)]
 
     def listed(self, folder: str = "") -> list[str]:
-        inside = None if folder in ("", ".") else checked_name(folder)
-        return sorted(info.path for info in self.client.list_artifacts(self.run_id, inside))
+        return sorted(set(map(object_name, self._all(folder))))
+
+
+def _written(write: Callable[[Path], object], path: Path) -> Path:
+    made = write(path)
+    return made if isinstance(made, Path) else path
 
 
 def copy_to(source: Path) -> Callable[[Path], object]:

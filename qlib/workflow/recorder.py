@@ -1,13 +1,13 @@
 """A recorder is one run: its parameters, metrics, tags and files.
 
     Recorder          what any recorder can do
-    MLflowRecorder    kept by MLflow; its files are pickles in the run's artifact folder
+    MLflowRecorder    kept by MLflow; what becomes of objects among its artifacts is said in qlib.workflow.formats
 
 Metrics, parameters and tags are written at once and in batches, so a value can be read as soon as it was logged.
 
-Trust: a run's own pickles are read back with Python's plain unpickler, as Qlib does, because whoever can write into
-your runs' folder can already change your results. A file from elsewhere (a `file://` handler, say) goes through the
-restricted unpickler; `load_object(name, unpickler=RestrictedUnpickler)` asks for that here too.
+Trust: reading a run must not run code that somebody put there. A pickle (an older run, a run of Qlib's, an object that
+no other format can hold) is read with an exact list of what it may name, except what this very process wrote;
+`load_object(name, unpickler=pickle.Unpickler)` is how a reader says that the file may run code.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from typing import TYPE_CHECKING, Any, Final
 from qlib.errors import InputError
 from qlib.log import get_module_logger
 from qlib.utils.exceptions import LoadObjectError
-from qlib.utils.serial import Serializable
 from qlib.workflow.artifacts import LocalArtifacts, RemoteArtifacts, artifacts_of, copy_to, local_path
+from qlib.workflow.formats import read_object, write_object
 from qlib.workflow.store import batches, client, place_of, prepare
 
 if TYPE_CHECKING:
@@ -319,7 +319,7 @@ class MLflowRecorder(Recorder):
                 name = file.relative_to(source).as_posix() if source.is_dir() else file.name
                 files.put(_joined(artifact_path, name), copy_to(file))
         for name, thing in kwargs.items():
-            files.put(_joined(artifact_path, name), partial(Serializable.general_dump, thing))
+            files.put(_joined(artifact_path, name), partial(write_object, thing))
 
     def save_file(self, name: str, write: Callable[[Path], object]) -> None:
         self._files.put(name, write)
@@ -327,16 +327,22 @@ class MLflowRecorder(Recorder):
     def log_artifact(self, local_path: str | Path, artifact_path: str | None = None) -> None:
         self.save_objects(local_path, artifact_path)
 
-    def load_object(self, name: str, unpickler: type[pickle.Unpickler] = pickle.Unpickler) -> Any:
+    def load_object(self, name: str, unpickler: type[pickle.Unpickler] | None = None) -> Any:
         """Return the object kept under `name`, e.g. "pred.pkl" or "sig_analysis/ic.pkl".
 
-        Raises LoadObjectError. Trust is spoken of at the head of this module.
+        Parameters
+        ----------
+        unpickler
+            Reads a pickle. None: one that follows an exact list of names; `pickle.Unpickler`: whatever the file says
+            may run, for files that you trust as you trust a program.
+
+        Raises LoadObjectError when there is none, or it is damaged, or names what is not in the list.
         """
         try:
-            with self._files.found(name) as path, path.open("rb") as file:
-                return unpickler(file).load()
-        except Exception as error:  # a damaged pickle may raise anything
-            raise LoadObjectError(f"{name} of run {self.id} cannot be loaded: {error}") from error
+            with self._files.found(name) as path:
+                return read_object(path, name, unpickler)
+        except Exception as error:  # a damaged file may raise anything
+            raise LoadObjectError(f"{name} of run {self.id} cannot be loaded: {error}{_advice(error)}") from error
 
     def list_artifacts(self, artifact_path: str | None = None) -> list[str]:
         return self._files.listed(artifact_path or "")
@@ -355,6 +361,12 @@ class MLflowRecorder(Recorder):
 
 def _clock(milliseconds: int | None) -> str | None:
     return None if milliseconds is None else datetime.fromtimestamp(milliseconds / 1000).strftime(TIME_FORMAT)
+
+
+def _advice(error: Exception) -> str:
+    if not isinstance(error, pickle.UnpicklingError) or "add_safe_class" not in str(error):
+        return ""
+    return "; for a file that you trust as you trust a program: load_object(name, unpickler=pickle.Unpickler)"
 
 
 def _joined(folder: str | None, name: str) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +14,7 @@ import pytest
 
 from qlib.crypto.sample import MarketSpec
 from qlib.crypto.sample_store import write_sample
+from qlib.workflow.formats import object_name, read_object
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPARED = ("pred.pkl", "label.pkl", "ic.pkl", "report_normal_1day.pkl", "indicators_normal_1day.pkl")
@@ -34,9 +34,8 @@ def run_job(config: Path, folder: Path, hash_seed: str) -> dict[str, pd.DataFram
     assert done.returncode == 0, done.stdout + done.stderr
     found = {}
     for name in (*COMPARED, "positions_normal_1day.pkl"):
-        (path,) = folder.rglob(name)
-        with path.open("rb") as file:
-            found[name] = pickle.load(file)
+        (path,) = (path for path in folder.rglob(f"{name}*") if object_name(path.name) == name)
+        found[name] = read_object(path, name)
     return found
 
 

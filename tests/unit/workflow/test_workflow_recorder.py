@@ -124,15 +124,17 @@ def test_no_name_leaves_the_folder_of_the_run(runs, name):
 def test_a_missing_or_damaged_object_is_one_kind_of_error(runs):
     with runs.start(experiment_name="e"):
         run = runs.get_recorder()
-        run.save_objects(**{"x.pkl": [1, 2]})
-        with pytest.raises(LoadObjectError, match="the run holds x.pkl"):
+        table = pd.DataFrame({"x": [1.0, 2.0]})
+        kept = {"text.pkl": [1, 2], "table.pkl": table, "object.pkl": np.arange(9.0), "pickle.pkl": {1j}}
+        run.save_objects(**kept)
+        with pytest.raises(LoadObjectError, match="the run holds object.pkl, pickle.pkl, table.pkl, text.pkl"):
             run.load_object("y.pkl")
-        path = Path(run.get_local_dir(), "artifacts", "x.pkl")
-        whole = path.read_bytes()
-        for damaged in (b"", whole[:5], b"not a pickle", pickle.dumps(1)[:-1]):
-            path.write_bytes(damaged)
-            with pytest.raises(LoadObjectError):
-                run.load_object("x.pkl")
+        for path in Path(run.get_local_dir(), "artifacts").iterdir():
+            whole = path.read_bytes()
+            for damaged in (b"", whole[:5], whole[:-1], b"not a pickle", pickle.dumps(1)[:-1]):
+                path.write_bytes(damaged)
+                with pytest.raises(LoadObjectError):
+                    run.load_object(path.name.partition(".")[0] + ".pkl")
 
 
 def test_an_object_that_cannot_be_pickled_leaves_no_half_file(runs):
@@ -142,7 +144,7 @@ def test_an_object_that_cannot_be_pickled_leaves_no_half_file(runs):
         with pytest.raises(Exception, match="lambda|local"):
             run.save_objects(**{"x.pkl": lambda: 0})
         assert run.load_object("x.pkl") == 1
-        assert [p.name for p in Path(run.get_local_dir(), "artifacts").iterdir()] == ["x.pkl"]
+        assert [p.name for p in Path(run.get_local_dir(), "artifacts").iterdir()] == ["x.pkl.json"]
 
 
 def test_runs_are_found_by_id_and_by_name_the_newest_first(runs):
@@ -240,7 +242,7 @@ def test_runs_can_be_kept_elsewhere_for_a_while(runs, tmp_path):
         run.save_objects(x=1)
         assert runs.get_uri().endswith("my.db")
     assert runs.get_uri() == before
-    assert (tmp_path / "third" / "u" / run.id / "artifacts" / "x").exists()
+    assert (tmp_path / "third" / "u" / run.id / "artifacts" / "x.object.json").exists()
     assert not (tmp_path / "other").exists()
     runs.set_uri(f"{tmp_path}/fourth")
     assert runs.get_uri() == f"{tmp_path}/fourth"
