@@ -7,10 +7,13 @@
     objects.py    every class can be imported, every argument fits its signature
     times.py      dates are dates, in order, inside the calendar of the store
     data.py       the store, the market, the benchmark and every field are there
+    units.py      costs and limits are shares, accounts are money, a year has so many bars
     gaps.py       a warning: labels of the training segment that reach into the next one
+    holes.py      a warning: bars of a segment that nobody has, a benchmark that begins later
 
 Each check adds what it finds and lets the next one go on; a check that needs what another found wrong is left out.
-Python files that the configuration names are imported; no data are loaded and nothing is written.
+Python files that the configuration names are imported; of the data single bars are read at most, and nothing is
+written.
 """
 
 from __future__ import annotations
@@ -22,9 +25,11 @@ from typing import Any, Final
 
 from qlib.cli.checks.data import data_problems
 from qlib.cli.checks.gaps import gap_warnings
+from qlib.cli.checks.holes import hole_warnings
 from qlib.cli.checks.objects import object_problems
 from qlib.cli.checks.problem import Problem
 from qlib.cli.checks.times import time_problems
+from qlib.cli.checks.units import unit_problems, unit_warnings
 from qlib.config import REGION_KEYS, UNSET_KEYS, Settings, build_settings, default_values
 from qlib.data.provider import Provider
 from qlib.data.storage.frames import Frames
@@ -68,8 +73,9 @@ def check_config(config: Mapping[str, Any], runs: str | Path = "mlruns") -> list
     problems += object_problems(whole)
     provider = None if settings is None else Provider(settings)
     problems += time_problems(whole, provider)
-    if provider is not None:
+    if provider is not None and settings is not None:
         problems += data_problems(whole, provider)
+        problems += unit_problems(whole, settings)
     return list(dict.fromkeys(problems))
 
 
@@ -77,7 +83,11 @@ def config_warnings(config: Mapping[str, Any]) -> list[Problem]:
     """Return what is doubtful in a configuration without problems; it runs all the same."""
     settings, _ = _settings(config.get("qlib_init"))
     whole = _filled(config["task"], {text: text for text in LATER})
-    return [] if settings is None else gap_warnings(whole, Provider(settings))
+    if settings is None:
+        return []
+    provider = Provider(settings)
+    with set_global_logger_level_cm(logging.ERROR):  # what is missing is told here, once
+        return [*unit_warnings(whole, settings), *gap_warnings(whole, provider), *hole_warnings(whole, provider)]
 
 
 def _filled(task: Mapping[str, Any], values: Mapping[str, str]) -> Any:
