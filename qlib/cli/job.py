@@ -35,10 +35,12 @@ from qlib.utils.locks import locked
 from qlib.workflow import R, Recorder
 from qlib.workflow.artifacts import local_path
 from qlib.workflow.expm import MLflowExpManager
+from qlib.workflow.manifest import write_manifest
 from qlib.workflow.stage import stage
+from qlib.workflow.stage_cache import StageCache
 from qlib.workflow.store import Place, prepare
 from qlib.workflow.store import place_of as runs_place
-from qlib.workflow.train import execute_task, log_task
+from qlib.workflow.train import execute_task, log_task, seeds_of
 
 TRACEBACK: Final = "traceback.txt"
 LOCK: Final = "run.lock"
@@ -157,7 +159,10 @@ class Job:
             with stage("writing down the task"):
                 self.recorder.save_objects(config=config)
                 log_task(self.recorder, config["task"])
-            execute_task(self.recorder, config["task"])
+            stages = execute_task(self.recorder, config["task"], StageCache.beside(R.get_uri()) if self.cache else None)
+            with stage("manifest"):
+                seeds = seeds_of(config["task"])
+                write_manifest(self.recorder, stages, config, seeds=seeds, path=self.path)
         with stage("report"):
             self.page = write_report(self.recorder)
 

@@ -29,6 +29,7 @@ from qlib.log import get_module_logger
 from qlib.utils.exceptions import LoadObjectError
 from qlib.workflow.artifacts import LocalArtifacts, RemoteArtifacts, artifacts_of, copy_to, local_path
 from qlib.workflow.formats import read_object, write_object
+from qlib.workflow.noted import note
 from qlib.workflow.store import batches, client, place_of, prepare
 
 if TYPE_CHECKING:
@@ -285,12 +286,14 @@ class MLflowRecorder(Recorder):
         self._log(tags=[RunTag(key, str(value)) for key, value in kwargs.items()])
 
     def _log(self, params: Iterable[Any] = (), metrics: Iterable[Any] = (), tags: Iterable[Any] = ()) -> None:
-        for some in batches(list(params), PARAMS_IN_A_BATCH):
+        params, metrics, tags = list(params), list(metrics), list(tags)
+        for some in batches(params, PARAMS_IN_A_BATCH):
             self.client.log_batch(self._id, params=some)
-        for some in batches(list(metrics), METRICS_IN_A_BATCH):
+        for some in batches(metrics, METRICS_IN_A_BATCH):
             self.client.log_batch(self._id, metrics=some)
-        for some in batches(list(tags), TAGS_IN_A_BATCH):
+        for some in batches(tags, TAGS_IN_A_BATCH):
             self.client.log_batch(self._id, tags=some)
+        note(params, metrics, tags)
 
     def delete_tags(self, *keys: str) -> None:
         for key in keys:

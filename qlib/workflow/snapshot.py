@@ -43,6 +43,74 @@ _SYSTEM: Final = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/r
 
 
 @dataclass(frozen=True, slots=True)
+class Seen:
+    """The files that some work read, with the digests of their bytes, by absolute path.
+
+    Parameters
+    ----------
+    stores
+        Folders of stores.
+    files
+        Files of stores.
+    others
+        Other files that were opened.
+    folders
+        Digests of the names inside folders.
+    values
+        Digests of values that came from no file, by where they came from.
+    """
+
+    stores: tuple[str, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[str, str] = field(default_factory=dict)
+    folders: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, reads: Reads, digests: Digests, ignored: Iterable[str | Path] = ()) -> Seen:
+        """Return what was read, as it is now; `ignored` are folders that hold no data, such as that of the runs."""
+        stores, away = tuple(reads.roots()), _prefixes(ignored)
+        files = [path for path in reads.files() if not path.startswith(away)]
+        others = used(reads.opened(), [*ignored, *stores])
+        known = digests.of([*files, *others])
+        folders = {path: names_in(path) for path in reads.folders()}
+        return cls(stores, {p: known[p] for p in files}, {p: known[p] for p in others}, folders, reads.values())
+
+    @classmethod
+    def joined(cls, parts: Iterable[Seen]) -> Seen:
+        """Return what several pieces of work read together."""
+        stores: dict[str, None] = {}
+        tables: list[dict[str, str]] = [{}, {}, {}, {}]
+        for part in parts:
+            stores |= dict.fromkeys(part.stores)
+            for table, own in zip(tables, (part.files, part.others, part.folders, part.values), strict=True):
+                table |= own
+        return cls(tuple(sorted(stores)), *tables)
+
+    def changed(self, digests: Digests) -> str | None:
+        """Return the first file that is not what it was, None where all are."""
+        both = {**self.files, **self.others}
+        now = digests.of(both)
+        gone = (path for path, digest in both.items() if now[path] != digest)
+        return next(gone, None) or next((p for p, d in self.folders.items() if names_in(p) != d), None)
+
+    def plain(self) -> dict[str, Any]:
+        """Return it as plain data."""
+        return {
+            "stores": list(self.stores),
+            "files": dict(self.files),
+            "others": dict(self.others),
+            "folders": dict(self.folders),
+            "values": dict(self.values),
+        }
+
+    @classmethod
+    def from_plain(cls, content: Mapping[str, Any]) -> Seen:
+        """Return what `plain` wrote down."""
+        return cls(tuple(content["stores"]), *(content[name] for name in ("files", "others", "folders", "values")))
+
+
+@dataclass(frozen=True, slots=True)
 class Snapshot:
     """The data that some work saw.
 
@@ -61,16 +129,13 @@ class Snapshot:
     files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, reads: Reads, *, digests: Digests | None = None, ignored: Iterable[str | Path] = ()) -> Snapshot:
-        """Return the snapshot of what was read; `ignored` are folders that hold no data, such as that of the runs."""
-        digests = Digests() if digests is None else digests
-        stores = tuple(reads.roots())
-        stored, others = reads.files(), used(reads.opened(), [*ignored, *stores])
-        known = digests.of([*stored, *others]) | {path: names_in(path) for path in reads.folders()}
-        files = {_inside(path, stores): known[path] for path in [*stored, *reads.folders()]}
-        files |= {path: known[path] for path in others} | reads.values()
+    def of(cls, reads: Reads | Seen, *, digests: Digests | None = None) -> Snapshot:
+        """Return the snapshot of what was read."""
+        seen = reads if isinstance(reads, Seen) else Seen.of(reads, Digests() if digests is None else digests)
+        files = {_inside(path, seen.stores): digest for path, digest in {**seen.files, **seen.folders}.items()}
+        files |= {**seen.others, **seen.values}
         told = sorted((_label(name), digest) for name, digest in files.items())
-        return cls(digest_of(json.dumps(told).encode()), stores, dict(sorted(files.items())))
+        return cls(digest_of(json.dumps(told).encode()), seen.stores, dict(sorted(files.items())))
 
     @property
     def fields(self) -> list[str]:
@@ -210,6 +275,10 @@ def used(paths: Iterable[str], ignored: Iterable[str | Path] = ()) -> list[str]:
     ]
     away = tuple({os.path.join(os.path.abspath(home), "") for home in (*_SYSTEM, *homes)})  # noqa: PTH100, PTH118
     return [p for p in paths if not p.startswith(away) and not p.endswith(_CODE) and os.path.isfile(p)]  # noqa: PTH113
+
+
+def _prefixes(folders: Iterable[str | Path]) -> tuple[str, ...]:
+    return tuple({os.path.join(os.path.abspath(folder), "") for folder in folders})  # noqa: PTH100, PTH118
 
 
 def _inside(path: str, stores: tuple[str, ...]) -> str:
