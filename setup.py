@@ -65,9 +65,19 @@ setup(
                 extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
             ),
             Extension(
+                "qlib.data.storage.rows",
+                ["qlib/data/storage/rows.pyx"],
+                depends=["qlib/data/storage/rows.hpp"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
+            ),
+            Extension(
                 "qlib.collect.native.lines",
-                ["qlib/collect/native/lines.pyx"],
-                depends=["qlib/collect/native/lines.hpp"],
+                [
+                    "qlib/collect/native/lines.pyx",
+                    *(f"qlib/collect/native/machine_{name}.cpp" for name in SETS),
+                ],
+                depends=["qlib/collect/native/lines.hpp", "qlib/collect/native/read.hpp"],
                 language="c++",
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
             ),

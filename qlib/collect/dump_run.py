@@ -11,10 +11,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -35,6 +35,8 @@ from qlib.utils.paths import instrument_folder
 ALL: Final = "dump_all"
 FIX: Final = "dump_fix"
 UPDATE: Final = "dump_update"
+_A = TypeVar("_A")
+_B = TypeVar("_B")
 
 
 @dataclass(frozen=True)
@@ -77,15 +79,17 @@ class Run:
         others = replace_freq(self.change, self.freq) if self.command == ALL else []
         spool = Spool(self.change.fresh)
         try:
-            waiting = list(self._read(sources, spool, min(max_workers, os.cpu_count() or 1, len(sources))))
+            workers = min(max_workers, os.cpu_count() or 1, len(sources))
+            taken = _side_by_side(lambda part: self._take(part, spool), sources, workers)
+            waiting = [one for some in taken for one in some]
             self.reading.check_fields()
             self._judge_strangers()
             if not waiting:
                 raise InputError("data_path: every row lies outside the calendar; nothing was changed")
             _refuse_clashes(waiting)
             calendar = self._calendar()
-            for one in waiting:
-                self._place(one, spool.get(one.times), spool.get(one.values), calendar)
+            kept = _side_by_side(lambda one: self._place(one, spool, calendar), waiting, workers)
+            self.report.kept = {one.instrument: count for one, count in zip(waiting, kept, strict=True) if count}
         finally:
             spool.close()
         if self.command != ALL:
@@ -99,19 +103,6 @@ class Run:
         return self.report
 
     # ------------------------------------------------------------------ reading
-    def _read(self, sources: list[Part], spool: Spool, workers: int) -> Iterator[Waiting]:
-        if workers == 1:
-            for part in sources:
-                yield from self._take(part, spool)
-            return
-        with ThreadPoolExecutor(workers) as pool:
-            try:
-                for taken in pool.map(lambda part: self._take(part, spool), sources):
-                    yield from taken
-            except BaseException:
-                pool.shutdown(wait=False, cancel_futures=True)
-                raise
-
     def _take(self, part: Part, spool: Spool) -> list[Waiting]:
         taken = []
         for bars in part():
@@ -183,25 +174,32 @@ class Run:
             write_calendar(self.change, self.freq, calendar, later)
 
     # ------------------------------------------------------------------ series
-    def _place(self, one: Waiting, times: np.ndarray, values: np.ndarray, calendar: np.ndarray) -> None:
-        """Write the files of one instrument."""
+    def _place(self, one: Waiting, spool: Spool, calendar: np.ndarray) -> int:
+        """Write the files of one instrument; return how many stored values stay that the source gives otherwise."""
+        times, values = spool.get(one.times), spool.get(one.values)
         start = int(np.searchsorted(calendar, times[0]))
         at: slice | np.ndarray = slice(0, len(times))
         length = len(times)
         if not np.array_equal(calendar[start : start + length], times):  # bars are missing between the first and last
             at = np.searchsorted(calendar, times) - start
             length = int(at[-1]) + 1
-        for name, row in zip(one.fields, values, strict=True):
-            series = row
-            if length != len(row):
-                series = np.full(length, np.nan, np.float32)
-                series[at] = row
-            self._write_series(one, f"features/{one.folder}/{name}.{self.freq}.bin", start, series, at, calendar)
+        if length != len(times):
+            spread = np.full((len(values), length), np.nan, np.float32)
+            spread[:, at] = values
+            values = spread
+        files = [f"features/{one.folder}/{name}.{self.freq}.bin" for name in one.fields]
+        try:
+            head = to_array(start, values[0, :0])[0]
+        except InputError as error:
+            raise InputError(f"{one.source}: {error}") from None
+        if self.command == ALL:
+            self.change.write_rows(files, head, values)
+            return 0
+        return sum(self._join(file, start, row, at, calendar) for file, row in zip(files, values, strict=True))
 
-    def _write_series(
-        self, one: Waiting, file: str, start: int, series: np.ndarray, at: slice | np.ndarray, calendar: np.ndarray
-    ) -> None:
-        before = None if self.command == ALL else self._stored(file)
+    def _join(self, file: str, start: int, series: np.ndarray, at: slice | np.ndarray, calendar: np.ndarray) -> int:
+        """Write a file that joins what is stored with new values; return how many stored ones stay against them."""
+        before, kept = self._stored(file), 0
         if before is not None:
             old_start, old = self._moved(*before, calendar)
             first = min(start, old_start)
@@ -212,17 +210,14 @@ class Run:
             if self.command == UPDATE:
                 there = own[at]
                 known = ~np.isnan(there)
-                if differ := int((known & (given != there) & ~np.isnan(given)).sum()):
-                    self.report.kept[one.instrument] = self.report.kept.get(one.instrument, 0) + differ
+                kept = int((known & (given != there) & ~np.isnan(given)).sum())
                 given = np.where(known, there, given)
             own[at] = given
             start, series = first, whole
-        try:
-            content = to_array(start, series)
-        except InputError as error:
-            raise InputError(f"{one.source}: {error}") from None
+        content = to_array(start, series)
         if before is None or content.tobytes() != to_array(*before).tobytes():
             self.change.write(file, content.view(np.uint8).data)
+        return kept
 
     def _stored(self, file: str) -> tuple[int, np.ndarray] | None:
         """Return (start, values) of a file of the old store; None where nothing is stored."""
@@ -293,6 +288,18 @@ class Run:
             }
             tables.append(pd.DataFrame(head | dict(zip(bars.fields, bars.values[:, wrong], strict=True))))
         self.change.write(file, pd.concat(tables, ignore_index=True).to_csv(index=False).encode())
+
+
+def _side_by_side(work: Callable[[_A], _B], given: Sequence[_A], workers: int) -> list[_B]:
+    """Return [work(one) for one in given], done by threads; after a failure nothing more is begun."""
+    if workers == 1:
+        return [work(one) for one in given]
+    with ThreadPoolExecutor(workers) as pool:
+        try:
+            return list(pool.map(work, given))
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _longer(spans: list[tuple[pd.Timestamp, pd.Timestamp]], first: pd.Timestamp, last: pd.Timestamp) -> Any:

@@ -44,8 +44,10 @@ class Spool:
         if isinstance(ticket, np.ndarray):
             return ticket
         at, dtype, shape = ticket
-        self._file.seek(at)
-        return np.frombuffer(self._file.read(int(np.prod(shape)) * dtype.itemsize), dtype).reshape(shape)
+        with self._lock:
+            self._file.seek(at)
+            content = self._file.read(int(np.prod(shape)) * dtype.itemsize)
+        return np.frombuffer(content, dtype).reshape(shape)
 
     def close(self) -> None:
         if self._file is not None:

@@ -6,33 +6,43 @@
 // numbers, lines of another length. Whoever calls it then reads the file by slower and more patient means, which
 // also say what is wrong. So nothing is guessed here, and no message is made here.
 //
+// Each machine_*.cpp compiles it for one instruction set, ISA; read.hpp asks the machine which it has.
+//
 // It is fast because no cell waits for the one before: `marks` finds the commas and line ends of a stretch of text
 // first, and a number whose ends are known is put together from eight digits at a time, without a branch on its length.
-
-#pragma once
 
 #include <charconv>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <limits>
-#if defined(__SSE2__)
+#if defined(__AVX2__)
+#include <immintrin.h>
+#elif defined(__SSE2__)
 #include <emmintrin.h>
 #endif
 
-namespace lines {
+#include "read.hpp"
 
-enum Kind : std::uint8_t { SKIP = 0, TIME = 1, NAME = 2, NUMBER = 3 };
-enum : std::int64_t { ODD = -1, SEVERAL_NAMES = -2 };
-constexpr std::int64_t PADDING = 64;  // bytes that must be readable before and after the text
-constexpr std::int64_t STRETCH = 1 << 14;
+namespace lines {
+namespace ISA {
+
+constexpr std::int64_t STRETCH = 1 << 13;
+constexpr std::int64_t MOST_COLUMNS = 1 << 12;
 
 inline unsigned digit(char c) { return static_cast<unsigned>(static_cast<unsigned char>(c)) - '0'; }
 
 // Bit i is set where p[i] is `c`, for 64 bytes.
 inline std::uint64_t equal(const char *p, char c) {
     std::uint64_t found = 0;
-#if defined(__SSE2__)
+#if defined(__AVX2__)
+    const __m256i wanted = _mm256_set1_epi8(c);
+    for (int i = 0; i < 2; ++i) {
+        const __m256i bytes = _mm256_loadu_si256(reinterpret_cast<const __m256i *>(p + 32 * i));
+        const unsigned bits = static_cast<unsigned>(_mm256_movemask_epi8(_mm256_cmpeq_epi8(bytes, wanted)));
+        found |= static_cast<std::uint64_t>(bits) << (32 * i);
+    }
+#elif defined(__SSE2__)
     const __m128i wanted = _mm_set1_epi8(c);
     for (int i = 0; i < 4; ++i) {
         const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i *>(p + 16 * i));
@@ -55,16 +65,14 @@ inline int lowest(std::uint64_t bits) {
 #endif
 }
 
-// How many lines there are at most.
-inline std::int64_t count(const char *text, std::int64_t size) {
-    std::int64_t found = 1;
-    for (std::int64_t at = 0; at < size;) {
-        const std::int64_t stop = at + 128 < size ? at + 128 : size;
-        std::uint8_t few = 0;  // counting in bytes, 16 at once
-        for (; at < stop; ++at) few += text[at] == '\n';
-        found += few;
-    }
+inline std::int64_t several(std::uint64_t bits) {
+#if defined(__GNUC__)
+    return __builtin_popcountll(bits);
+#else
+    std::int64_t found = 0;
+    for (; bits; bits &= bits - 1) ++found;
     return found;
+#endif
 }
 
 // The places of commas and line ends in text[begin : stop]; false where there is a quote.
@@ -74,7 +82,12 @@ inline bool marks(const char *text, std::int64_t begin, std::int64_t stop, std::
         const std::uint64_t inside = stop - at >= 64 ? ~0ull : (1ull << (stop - at)) - 1;
         if (equal(text + at, '"') & inside) return false;
         std::uint64_t bits = (equal(text + at, ',') | equal(text + at, '\n')) & inside;
-        for (; bits; bits &= bits - 1) places[found++] = at + lowest(bits);
+        const std::int64_t end = found + several(bits);
+        do {  // eight at a time, where there are fewer, too: the end of a loop that is guessed wrong takes longer
+            for (int i = 0; i < 8; ++i, bits &= bits - 1) places[found + i] = at + lowest(bits | 1ull << 63);
+            found += 8;
+        } while (found < end);
+        found = end;
     }
     return true;
 }
@@ -199,6 +212,65 @@ inline bool any_number(const char *p, const char *end, double &exact) {
 #endif
 }
 
+#if defined(__AVX2__)
+// Sixteen bytes for every place of a point in sixteen (16: none): those before it move up by one, which takes it out.
+struct Shifts {
+    alignas(16) std::uint8_t of[17][16];
+    constexpr Shifts() : of() {
+        for (int point = 0; point < 17; ++point)
+            for (int i = 0; i < 16; ++i)
+                of[point][i] = static_cast<std::uint8_t>(point == 16 || i > point ? i : i == 0 ? 0x80 : i - 1);
+    }
+};
+constexpr Shifts SHIFTS;
+// The last `length` of sixteen bytes begin at KEEP[length].
+alignas(16) constexpr std::int8_t KEEP[32] = {0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,  0,
+                                              -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1, -1};
+
+// 10**-22 to 10**9, most of them rounded, and the same below zero.
+constexpr double FACTORS[2][32] = {
+    {1e-22, 1e-21, 1e-20, 1e-19, 1e-18, 1e-17, 1e-16, 1e-15, 1e-14, 1e-13, 1e-12, 1e-11, 1e-10, 1e-9, 1e-8, 1e-7,
+     1e-6,  1e-5,  1e-4,  1e-3,  1e-2,  1e-1,  1e0,   1e1,   1e2,   1e3,   1e4,   1e5,   1e6,   1e7,  1e8,  1e9},
+    {-1e-22, -1e-21, -1e-20, -1e-19, -1e-18, -1e-17, -1e-16, -1e-15, -1e-14, -1e-13, -1e-12,
+     -1e-11, -1e-10, -1e-9,  -1e-8,  -1e-7,  -1e-6,  -1e-5,  -1e-4,  -1e-3,  -1e-2,  -1e-1,
+     -1e0,   -1e1,   -1e2,   -1e3,   -1e4,   -1e5,   -1e6,   -1e7,   -1e8,   -1e9}};
+
+// The usual number: up to fifteen digits and perhaps a point after the sign, and an exponent such as e+06. There is no
+// branch on sign or point, and no division: the product may be the float64 beside the nearest one, so one that lies
+// about halfway between two float32 is left to `any_number`.
+inline bool usual_number(const char *p, const char *end, float &value) {
+    const bool negative = *p == '-';
+    p += negative;
+    std::int64_t power = 22;
+    if (end - p > 4 && end[-4] == 'e') {
+        unsigned exponent;
+        if ((end[-3] != '+' && end[-3] != '-') || !two(end - 2, exponent)) return false;
+        power += end[-3] == '-' ? -static_cast<std::int64_t>(exponent) : exponent;
+        end -= 4;
+    }
+    const std::uint64_t length = static_cast<std::uint64_t>(end - p);
+    const __m128i text = _mm_loadu_si128(reinterpret_cast<const __m128i *>(end - 16));
+    const __m128i kept = _mm_loadu_si128(reinterpret_cast<const __m128i *>(KEEP + (length & 31)));
+    const __m128i points = _mm_and_si128(_mm_cmpeq_epi8(text, _mm_set1_epi8('.')), kept);
+    const int point = lowest(static_cast<unsigned>(_mm_movemask_epi8(points)) | 0x10000u);
+    const __m128i digits = _mm_shuffle_epi8(_mm_and_si128(_mm_sub_epi8(text, _mm_set1_epi8('0')), kept),
+                                            _mm_load_si128(reinterpret_cast<const __m128i *>(SHIFTS.of[point])));
+    const __m128i tens = _mm_set1_epi16(0x010A);          // 10 * the first and the second
+    const __m128i hundreds = _mm_set1_epi32(0x00010064);  // 100 * the first and the second
+    const __m128i myriads = _mm_set1_epi32(0x00012710);   // 10,000 * the first and the second
+    const __m128i fours = _mm_madd_epi16(_mm_maddubs_epi16(digits, tens), hundreds);
+    const __m128d halves = _mm_cvtepi32_pd(_mm_madd_epi16(_mm_packus_epi32(fours, fours), myriads));
+    const __m128d upper = _mm_mul_sd(halves, _mm_set_sd(1e8));
+    power -= point < 16 ? 15 - point : 0;
+    const double near = _mm_cvtsd_f64(_mm_add_sd(upper, _mm_unpackhi_pd(halves, halves))) * FACTORS[negative][power & 31];
+    value = static_cast<float>(near);
+    const __m128i others = _mm_subs_epu8(digits, _mm_set1_epi8(9));
+    std::uint64_t bits;
+    std::memcpy(&bits, &near, 8);
+    return length - (point < 16) - 1 < 15 && _mm_testz_si128(others, others) && static_cast<std::uint64_t>(power) < 32 &&
+           (bits & 0x1FFFFFFF) - 0x0FFFFFFC > 8;
+}
+#else
 // Digits at the end of the text before `end`: `length` of them, at most eight, as a number; the rest of eight bytes is
 // cut off. `wrong` collects what is no digit.
 inline std::uint64_t before(const char *end, std::int64_t length, std::uint64_t &wrong) {
@@ -217,7 +289,8 @@ inline std::uint64_t before(const char *end, std::int64_t length, std::uint64_t 
 }
 
 // The usual number: up to eight digits, up to sixteen after a point, and an exponent such as e+06.
-inline bool usual_number(const char *p, const char *end, double &exact) {
+inline bool usual_number(const char *p, const char *end, float &value) {
+    if (p == end) return false;
     const bool negative = *p == '-';
     p += negative;
     std::int64_t power = 0;
@@ -244,17 +317,22 @@ inline bool usual_number(const char *p, const char *end, double &exact) {
         power -= rest;
         if (point - p + rest > 19) return false;
     }
-    return wrong == 0 && scaled(mantissa, power, negative, exact);
+    double exact;
+    if (wrong != 0 || !scaled(mantissa, power, negative, exact)) return false;
+    value = static_cast<float>(exact);
+    return !std::isinf(value);
 }
+#endif
 
 // The nearest float64, then the nearest float32; a finite number too large for that is odd.
 inline bool number(const char *p, const char *end, float &value) {
+    if (usual_number(p, end, value)) return true;
     if (p == end || (end - p == 3 && (std::memcmp(p, "nan", 3) == 0 || std::memcmp(p, "NaN", 3) == 0))) {
         value = std::numeric_limits<float>::quiet_NaN();
         return true;
     }
     double exact;
-    if (!usual_number(p, end, exact) && !any_number(p, end, exact)) return false;
+    if (!any_number(p, end, exact)) return false;
     value = static_cast<float>(exact);
     return !std::isinf(value);
 }
@@ -262,60 +340,72 @@ inline bool number(const char *p, const char *end, float &value) {
 // Read the lines of `text`, whose columns are `kinds`. `times` holds `room` entries, `values` `room` of each number
 // column, one column after the other; `name` becomes (place, length) of the one text in the NAME column.
 // Returns the number of rows, ODD, or SEVERAL_NAMES.
+//
+// A stretch of text is read column by column: what comes next in a column is of the same kind and length, mostly.
 inline std::int64_t read(const char *text, std::int64_t size, const std::uint8_t *kinds, int columns, std::int64_t room,
                          std::int64_t *times, float *values, std::int64_t *name) {
-    static thread_local std::int64_t places[STRETCH + 64];
+    static thread_local std::int64_t room_for_places[1 + MOST_COLUMNS + STRETCH + 8];
+    std::int64_t *const places = room_for_places + 1;  // places[-1]: the mark before the first cell
+    if (columns > MOST_COLUMNS) return ODD;
     Times clock;
-    const char *cell = text;
-    float *value = values;
-    std::int64_t row = 0;
-    int column = 0;
-    bool several = false;
-    for (std::int64_t begin = 0; begin <= size; begin += STRETCH) {
+    places[-1] = -1;
+    std::int64_t row = 0, kept = 0;  // rows that are read, and marks of a line that is not whole yet
+    bool several_names = false;
+    for (std::int64_t begin = 0; begin < size; begin += STRETCH) {
         const std::int64_t stop = begin + STRETCH < size ? begin + STRETCH : size;
         std::int64_t found;
-        if (!marks(text, begin, stop, places, found)) return ODD;
-        if (begin + STRETCH > size && size > 0 && text[size - 1] != '\n') places[found++] = size;  // no last line end
-        for (std::int64_t i = 0; i < found; ++i) {
-            const char *mark = text + places[i], *end = mark;
-            const bool last = places[i] == size || *mark == '\n';
-            if (last) {
-                if (end > cell && end[-1] == '\r') --end;
-                if (column == 0 && end == cell) {  // an empty line
-                    cell = mark + 1;
-                    continue;
+        if (!marks(text, begin, stop, places + kept, found)) return ODD;
+        found += kept;
+        if (stop == size && text[size - 1] != '\n') places[found++] = size;  // no last line end
+        const std::int64_t rows = found / columns, used = rows * columns;
+        if (row + rows > room) return ODD;
+        bool odd = false;
+        for (std::int64_t i = columns - 1; i < used; i += columns) {
+            for (std::int64_t k = i - columns + 1; k < i; ++k) odd |= text[places[k]] != ',';
+            odd |= text[places[i]] != '\n' && places[i] != size;
+        }
+        if (odd) return ODD;
+        float *value = values + row;
+        for (int column = 0; column < columns; ++column) {
+            const bool last = column == columns - 1;
+            const auto each = [&](auto &&take) {
+                bool wrong = false;
+                for (std::int64_t r = 0, at = column; r < rows; ++r, at += columns) {
+                    const char *cell = text + places[at - 1] + 1, *end = text + places[at];
+                    if (last && end > cell && end[-1] == '\r') --end;
+                    wrong |= !take(r, cell, end);
                 }
-                if (column != columns - 1) return ODD;
-            } else if (column >= columns - 1) {
-                return ODD;
-            }
-            if (row >= room) return ODD;
+                odd = wrong;
+            };
             switch (kinds[column]) {
             case NUMBER:
-                if (!number(cell, end, value[row])) return ODD;
-                value += room;
+                each([&](std::int64_t r, const char *cell, const char *end) { return number(cell, end, value[r]); });
                 break;
             case TIME:
-                if (!clock.read(cell, end, times[row])) return ODD;
+                each([&](std::int64_t r, const char *cell, const char *end) {
+                    return clock.read(cell, end, times[row + r]);
+                });
                 break;
             case NAME:
-                if (name[0] < 0) {
-                    name[0] = cell - text;
-                    name[1] = end - cell;
-                }
-                several |= name[1] != end - cell || std::memcmp(text + name[0], cell, end - cell) != 0;
+                each([&](std::int64_t, const char *cell, const char *end) {
+                    if (name[0] < 0) {
+                        name[0] = cell - text;
+                        name[1] = end - cell;
+                    }
+                    several_names |= name[1] != end - cell || std::memcmp(text + name[0], cell, end - cell) != 0;
+                    return true;
+                });
             }
-            cell = mark + 1;
-            if (last) {
-                column = 0;
-                value = values;
-                ++row;
-            } else {
-                ++column;
-            }
+            if (odd) return ODD;
+            if (kinds[column] == NUMBER) value += room;
         }
+        row += rows;
+        kept = found - used;
+        if (used) std::memmove(places - 1, places + used - 1, (kept + 1) * sizeof *places);
     }
-    return several ? static_cast<std::int64_t>(SEVERAL_NAMES) : row;
+    if (kept) return ODD;
+    return several_names ? static_cast<std::int64_t>(SEVERAL_NAMES) : row;
 }
 
+}  // namespace ISA
 }  // namespace lines

@@ -8,12 +8,12 @@
 
 from libc.stdint cimport int64_t, uint8_t
 
-cdef extern from "lines.hpp" namespace "lines" nogil:
+cdef extern from "read.hpp" namespace "lines" nogil:
     const int64_t PADDING
     int64_t count_lines "lines::count"(const char *text, int64_t size)
     int64_t read_all "lines::read"(
         const char *text, int64_t size, const uint8_t *kinds, int columns, int64_t room,
-        int64_t *times, float *values, int64_t *name)
+        int64_t *times, float *values, int64_t *name, bint baseline)
 
 SKIP, TIME, NAME, NUMBER = 0, 1, 2, 3
 MARGIN = PADDING
@@ -30,11 +30,12 @@ def count_rows(const uint8_t[::1] content, int64_t begin, int64_t end):
 
 
 def read_lines(const uint8_t[::1] content, int64_t begin, int64_t end, const uint8_t[::1] kinds,
-               int64_t[::1] times, float[:, ::1] values):
+               int64_t[::1] times, float[:, ::1] values, *, bint baseline=False):
     """Read the rows of content[begin:end], or return None where a line is odd or the names differ.
 
     Bytes before `begin` and after `end` are looked at, never used: there must be MARGIN of each. `times` (room,)
-    receives seconds since 1970; `values` (number columns, room) the numbers, NaN for empty cells.
+    receives seconds since 1970; `values` (number columns, room) the numbers, NaN for empty cells. `baseline` does
+    without the instructions that only some machines have.
 
     Returns
     -------
@@ -51,7 +52,7 @@ def read_lines(const uint8_t[::1] content, int64_t begin, int64_t end, const uin
     name[0], name[1] = -1, 0
     with nogil:
         rows = read_all(<const char *> &content[0] + begin, end - begin, &kinds[0], <int> kinds.shape[0],
-                        times.shape[0], &times[0], cells, name)
+                        times.shape[0], &times[0], cells, name, baseline)
     if rows < 0:
         return None
     return rows, None if name[0] < 0 else (begin + name[0], begin + name[0] + name[1])

@@ -33,6 +33,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+import numpy as np
+
+from qlib.data.storage.rows import AVAILABLE, write_rows
 from qlib.errors import InputError
 from qlib.log import get_module_logger
 from qlib.utils.paths import fsync_folder
@@ -68,9 +71,7 @@ class Change:
 
     def write(self, name: str, content: bytes | memoryview) -> None:
         """Put a file into the new folder, in place of the old folder's file of that name."""
-        folder = name[: max(name.rfind("/"), 0)]
-        if folder not in self.folders:
-            self._make(folder)
+        self._make(name[: max(name.rfind("/"), 0)])
         # os.open rather than Path.open: there are thousands of small files
         handle = os.open(f"{self.fresh}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
         self.written.add(name)
@@ -80,6 +81,16 @@ class Change:
                 rest = rest[os.write(handle, rest) :]
         finally:
             os.close(handle)
+
+    def write_rows(self, names: list[str], head: float, values: np.ndarray) -> None:
+        """Put files of one folder there, each `head` and a row of `values` (float32); threads may do so at once."""
+        if not AVAILABLE:
+            for name, row in zip(names, values, strict=True):
+                self.write(name, np.concatenate([np.array([head], np.float32), row]).view(np.uint8).data)
+            return
+        self._make(names[0][: max(names[0].rfind("/"), 0)])
+        self.written.update(names)
+        write_rows([os.fsencode(f"{self.fresh}/{name}") for name in names], head, values)
 
     def forget(self, name: str) -> None:
         """Leave a file, or a folder with all that is in it, of the old folder out of the new one."""

@@ -390,6 +390,14 @@ def test_an_error_of_the_system_leaves_the_store(store, monkeypatch, step):
     assert contents(store.parent) == before
 
 
+def test_every_system_writes_the_same_bytes(tmp_path, monkeypatch):
+    frames = {"AAA": of("1 c=1 v=10|2 c=2 v=20|4 c=4 v=40"), "BBB": of("2 c=5 v=50")}
+    dump_all(frames, tmp_path / "one")
+    monkeypatch.setattr(transaction, "AVAILABLE", False)
+    dump_all(frames, tmp_path / "two")
+    assert contents(tmp_path / "one") == contents(tmp_path / "two")
+
+
 def cli(*arguments: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
     def small() -> None:
         if limit is not None:

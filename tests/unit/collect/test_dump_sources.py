@@ -193,7 +193,15 @@ def lines(text: str, kinds: bytes):
     room = count_rows(content, *span)
     times, values = np.empty(room, np.int64), np.empty((kinds.count(NUMBER), room), np.float32)
     read = read_lines(content, *span, kinds, times, values)
-    return None if read is None else (times[: read[0]], values[:, : read[0]], read[1])
+    plain_times, plain_values = np.empty(room, np.int64), np.empty_like(values)
+    plain = read_lines(content, *span, kinds, plain_times, plain_values, baseline=True)
+    assert read == plain, "every machine reads the same"
+    if read is None:
+        return None
+    rows, name = read
+    np.testing.assert_array_equal(times[:rows], plain_times[:rows])
+    np.testing.assert_array_equal(values[:, :rows].view(np.uint32), plain_values[:, :rows].view(np.uint32))
+    return times[:rows], values[:, :rows], name
 
 
 @given(
@@ -282,6 +290,15 @@ def test_times_are_those_of_numpy(times):
     np.testing.assert_array_equal(found[0], np.array(texts, "M8[s]").astype(np.int64))
 
 
+@given(st.floats(width=32, allow_nan=False, allow_infinity=False), st.integers(-3, 3), st.sampled_from("efg"))
+def test_a_number_between_two_float32_is_rounded_as_its_float64_is(number, steps, form):
+    step = np.nextafter(np.float32(number), np.float32(np.inf)).astype(float) - float(number)
+    halfway = float(number) + step / 2 + steps * float(np.spacing(number))
+    text = f"{halfway:.15{form}}"
+    if math.isfinite(halfway) and (found := lines(f"2024-01-01,{text}\n", bytes([TIME, NUMBER]))) is not None:
+        np.testing.assert_array_equal(found[1][0, 0], np.float64(text).astype(np.float32))
+
+
 def test_lines_of_any_number_across_stretches_of_the_text():
     rows = 5000
     text = "".join(f"2024-01-01,{'N' * (i % 7)}X,{i},{i / 8}\n" for i in range(rows))
@@ -291,6 +308,15 @@ def test_lines_of_any_number_across_stretches_of_the_text():
     assert len(times) == rows and name is None
     assert lines(text + "2024-01-01,X,1\n", kinds) is None and lines(text + "2024-01-01,X,1,2,3\n", kinds) is None
     assert lines(text + '2024-01-01,"X",1,2\n', kinds) is None
+
+
+def test_empty_lines_and_lines_of_very_many_columns_are_left_to_others(tmp_path):
+    kinds = bytes([TIME, NUMBER])
+    assert lines("2024-01-01,1\n\n2024-01-02,2\n", kinds) is None and lines("2024-01-01,1\n\n", kinds) is None
+    (tmp_path / "A.csv").write_text("date,c\n2024-01-01,1\n\n2024-01-02,2\n\n")
+    (bars,) = read(tmp_path / "A.csv")
+    np.testing.assert_array_equal(bars.values, [[1, 2]])
+    assert lines("2024-01-01" + ",1" * 5000, bytes([TIME]) + bytes([NUMBER]) * 5000) is None
 
 
 def test_the_name_must_be_one():
