@@ -84,9 +84,10 @@ class Forced:
                 if not (worst <= limit if long else worst >= limit):
                     return
                 mark, late = limit, True
-            part = self._part(name, held["amount"])
+            amount = held["amount"]
+            part = self._part(name, amount)
             left = self.close(name, part, mark, late=late)
-            if part == held["amount"] and left < 0:  # a position loses its margin, and no more: the venue's fund pays
+            if part == amount and left < 0:  # a position loses its margin, and no more: the venue's fund pays
                 self.account.pay("insurance", left)
 
     # --------------------------------------------------------------------------------------------------------- cross

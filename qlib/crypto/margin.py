@@ -136,8 +136,8 @@ def liquidation_price(amount: float, entry: float, margin: float, mmr: float, *,
     """
     size = abs(amount)
     if inverse:
-        if amount > 0:
-            return size * (1 + mmr) / (margin + size / entry)
+        if amount > 0:  # without coins it is closed at any price
+            return size * (1 + mmr) / coins if (coins := margin + size / entry) > 0 else math.inf
         left = size / entry - margin
         return size * (1 - mmr) / left if left > 0 else math.inf
     if amount > 0:
