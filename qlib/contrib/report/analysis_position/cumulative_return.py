@@ -61,8 +61,9 @@ def excess(data: pd.DataFrame) -> dict[str, pd.DataFrame]:
 
     Returns
     -------
-    value: weight times (label - bench), added up over the names; weight: their share of the holdings; cum: value over
-    weight, the mean excess of a name, added up from date to date. A date without such a name counts as 0.
+    value: weight times (label - bench), added up over the names; weight: their share of the holdings, shorts by their
+    size; cum: value over weight, the mean excess of a name, added up from date to date. A date without such a name
+    counts as 0.
     """
     known = data.dropna(subset=["status", "label", "bench"])
     if known.empty:
@@ -70,7 +71,7 @@ def excess(data: pd.DataFrame) -> dict[str, pd.DataFrame]:
     dates = known.index.get_level_values("datetime")
     days = dates.unique().sort_values()
     value = (known["weight"] * (known["label"] - known["bench"])).groupby([known["status"], dates]).sum()
-    weight = known["weight"].groupby([known["status"], dates]).sum()
+    weight = known["weight"].abs().groupby([known["status"], dates]).sum()
     table = {}
     for name, status in (("buy", BUY), ("sell", SELL), ("hold", HOLD)):
         rows = pd.DataFrame({"value": _of(value, status, days), "weight": _of(weight, status, days)})

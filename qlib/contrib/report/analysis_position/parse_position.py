@@ -15,7 +15,6 @@ from typing import Any
 
 import pandas as pd
 
-from qlib.backtest.profit_attribution import get_stock_weight_df
 from qlib.config import active_settings
 from qlib.errors import InputError, MissingDataError
 
@@ -35,11 +34,11 @@ def parse_position(position: Mapping[pd.Timestamp, Any] | None = None) -> pd.Dat
     Returns
     -------
     By (instrument, datetime): amount, cash (of the account), price, status (1 bought, 0 held, -1 sold), weight (share
-    of the holdings, cash left out). The row of a sold name repeats the step before, when it was still held.
+    of the holdings, cash left out; below 0 for a short, the sizes of all adding up to 1). The row of a sold name
+    repeats the step before, when it was still held.
     """
     if not position:
         raise InputError("position: received nothing; {time: Position}, as a backtest returns it, is needed")
-    weights = get_stock_weight_df(position)
     times = sorted(position)
     held = {time: set(position[time].get_stock_list()) for time in times}
     rows = []
@@ -50,16 +49,8 @@ def parse_position(position: Mapping[pd.Timestamp, Any] | None = None) -> pd.Dat
         rows += [(name, time, before, SELL) for name in sorted(past - held[time])]
     if not rows:
         raise MissingDataError("position: nothing was held at any step")
-    values = [
-        (
-            float(position[seen].get_stock_amount(name)),
-            float(position[seen].get_cash()),
-            float(position[seen].get_stock_price(name)),
-            status,
-            weights.loc[seen, name],
-        )
-        for name, _, seen, status in rows
-    ]
+    worth = {time: _worth(position[time], held[time]) for time in times}
+    values = [(*worth[seen][name][:3], status, worth[seen][name][3]) for name, _, seen, status in rows]
     index = pd.MultiIndex.from_tuples([row[:2] for row in rows], names=INDEX)
     return pd.DataFrame(values, columns=COLUMNS, index=index)
 
@@ -114,6 +105,16 @@ def get_position_data(
         asked = f"from {start_date or 'the first'} to {end_date or 'the last'}"
         raise MissingDataError(f"label_data: no rows {asked}; it has {times.min()} to {times.max()}")
     return frame[kept]
+
+
+def _worth(position: Any, names: set[str]) -> dict[str, tuple[float, float, float, float]]:
+    """Return (amount, cash, price, weight) by name."""
+    cash = float(position.get_cash())
+    seen = {name: (float(position.get_stock_amount(name)), float(position.get_stock_price(name))) for name in names}
+    gross = sum(abs(amount * price) for amount, price in seen.values())
+    return {
+        name: (amount, cash, price, amount * price / gross if gross else 0.0) for name, (amount, price) in seen.items()
+    }
 
 
 def _label(label_data: pd.DataFrame) -> pd.Series:
