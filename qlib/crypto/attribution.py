@@ -21,6 +21,7 @@ payment for a cross account by value of what was closed.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -32,6 +33,7 @@ from qlib.backtest.account import Account
 from qlib.backtest.attribution import carry_names
 from qlib.backtest.exchange import Exchange
 from qlib.backtest.rules.fee import NOTHING
+from qlib.crypto.currencies import Leg
 from qlib.crypto.funding import Funding
 from qlib.crypto.market import SECOND, Perpetuals
 from qlib.errors import InputError, RunError, did_you_mean
@@ -116,6 +118,7 @@ class _Cells:
     price_before: np.ndarray
     after: np.ndarray
     price_after: np.ndarray
+    marks: dict[str, np.ndarray]  # "mark" and "rate" before and after, of contracts that are not paid for
     key: np.ndarray  # step * len(names) + code
     steps: np.ndarray  # the start of each, int64 ns
 
@@ -124,8 +127,8 @@ class _Cells:
         cls, account: Account, log: pd.DataFrame, times: pd.DatetimeIndex, start: dict[str, Mapping[str, float]]
     ) -> _Cells:
         history = account.hist_positions
-        held_step, columns = history.columns("amount", "price")
-        held_names, values = history.instruments(), np.column_stack([columns["amount"], columns["price"]])
+        held_step, columns = history.columns("amount", "price", "mark", "rate")
+        held_names, values = history.instruments(), np.column_stack(list(columns.values()))
         names = sorted({*held_names.tolist(), *log["instrument"], *start})
         index = pd.Index(names, dtype=object)
         width = max(len(names), 1)
@@ -133,17 +136,19 @@ class _Cells:
         held = held_step * width + index.get_indexer(pd.Index(held_names, dtype=object))
         first = index.get_indexer(pd.Index(list(start), dtype=object)).astype(np.int64)
         carried = np.concatenate([first, held[held_step + 1 < len(steps)] + width])
-        begun = np.array([[one["amount"], one["price"]] for one in start.values()], np.float64).reshape(-1, 2)
+        unknown = math.nan
+        begun = np.array([[one["amount"], one["price"], unknown, unknown] for one in start.values()]).reshape(-1, 4)
         earlier = np.concatenate([begun, values[held_step + 1 < len(steps)]])
         traded_in = np.searchsorted(steps, log["time"].astype("M8[ns]").to_numpy().astype(np.int64), "right") - 1
         traded = traded_in * width + index.get_indexer(pd.Index(log["instrument"], dtype=object))
         every = np.sort(np.concatenate([held, carried, traded]), kind="stable")  # np.unique would hash them
         key = every[np.append(True, every[1:] != every[:-1])[: len(every)]]
-        state = np.zeros((4, len(key)))
-        state[:2, np.searchsorted(key, carried)] = earlier.T
-        state[2:, np.searchsorted(key, held)] = values.T
-        before, price_before, after, price_after = state
-        return cls(names, key // width, key % width, before, price_before, after, price_after, key, steps)
+        state = np.zeros((8, len(key)))
+        state[:4, np.searchsorted(key, carried)] = earlier.T
+        state[4:, np.searchsorted(key, held)] = values.T
+        before, price_before, mark_before, rate_before, after, price_after, mark_after, rate_after = state
+        marks = {"before": mark_before, "rate_before": rate_before, "after": mark_after, "rate_after": rate_after}
+        return cls(names, key // width, key % width, before, price_before, after, price_after, marks, key, steps)
 
     @property
     def worth_before(self) -> np.ndarray:
@@ -183,7 +188,9 @@ class _Portions:
         code = pd.Index(cells.names, dtype=object).get_indexer(pd.Index(log["instrument"], dtype=object))
         cell, _ = cells.place(step, code)
         sign = np.where(log["side"] == "buy", 1.0, -1.0)
-        size = (log["value"] / log["price"]).to_numpy(np.float64)
+        legs = {name: leg for name in cells.names if (leg := _leg(exchange, name)) is not None}
+        bare = log["instrument"].isin(list(legs)).to_numpy(bool)  # of contracts that are not paid for
+        size = np.where(bare, log["amount"], log["value"] / log["price"])
         sums = pd.Series(sign * size).groupby(cell).cumsum().to_numpy(np.float64)
         held = cells.before[cell] + sums - sign * size
         most = pd.Series(np.abs(sums)).groupby(cell).transform("max").to_numpy(np.float64) + np.abs(cells.before[cell])
@@ -195,7 +202,8 @@ class _Portions:
         forced = (log["reason"] == FORCED).to_numpy(bool)
         fee = log["fee"].to_numpy(np.float64)
         rules = exchange.market.fills
-        undisturbed = log["value"].to_numpy(np.float64) - sign * slippage
+        inverse = log["instrument"].isin([name for name, leg in legs.items() if leg.inverse]).to_numpy(bool)
+        undisturbed = log["value"].to_numpy(np.float64) - np.where(inverse, 0.0, sign * slippage)
         spread = np.minimum(slippage, (0.0 if rules is None else rules.half_spread) * undisturbed)
         money = {
             "paid": sign * log["value"].to_numpy(np.float64),
@@ -204,18 +212,50 @@ class _Portions:
             "fee": np.where(forced, 0.0, fee),
             "forced": np.where(forced, fee, 0.0),
         }
+        parts = {name: np.concatenate([share * one, (1 - share) * one]) for name, one in money.items()}
+        if bare.any():  # the cash of such a fill is what the part that it closes has earned
+            realised = _realised(log, sign * size, legs)
+            parts["paid"][: len(log)][bare] = -realised[bare]
+            parts["paid"][len(log) :][bare] = 0.0
         return cls(
             len(cells.key),
             log.assign(cell=cell, held=held, sign=sign, size=size),
             np.concatenate([cell, cell]),
             np.concatenate([held < 0, sign < 0]).astype(np.int64),
-            {name: np.concatenate([share * one, (1 - share) * one]) for name, one in money.items()},
+            parts,
         )
 
     def summed(self, name: str) -> np.ndarray:
         """Return (cell, side) of a part."""
         flat = np.bincount(2 * self.cell + self.side, self.parts[name], minlength=2 * self.cells)
         return flat[: 2 * self.cells].reshape(-1, 2)
+
+
+def _leg(exchange: Exchange, name: str) -> Leg | None:
+    return exchange.legs.get(name) if isinstance(exchange, Perpetuals) else None
+
+
+def _realised(log: pd.DataFrame, change: np.ndarray, legs: Mapping[str, Leg]) -> np.ndarray:
+    """Return what every fill of a contract that is not paid for realised, in money of the account; 0 for others."""
+    found, state = np.zeros(len(log)), dict.fromkeys(legs, (0.0, 0.0))
+    columns = (log[name].to_numpy() for name in ("instrument", "price", "value", "amount"))
+    for row, (name, price, value, amount) in enumerate(zip(*columns, strict=True)):
+        leg = legs.get(name)
+        if leg is None:
+            continue
+        (held, entry), moved = state[name], float(change[row])
+        after = held + moved
+        if held * moved < 0:
+            closed = held if abs(moved) >= abs(held) else -moved
+            found[row] = leg.profit(closed, entry, price) * value / (amount * leg.worth(price))
+            if abs(after) <= TINY * abs(held):
+                after = 0.0
+            elif held * after < 0:
+                entry = price
+        else:
+            entry = leg.entry(held, entry, moved, price) if held else price
+        state[name] = after, entry
+    return found
 
 
 # ------------------------------------------------------------------------------------------------- what holding costs
@@ -248,6 +288,15 @@ def _funding(cells: _Cells, exchange: Exchange) -> np.ndarray:
     amount = np.where(earlier, cells.before[at], cells.after[at])
     mark = np.where(earlier, cells.price_before[at], cells.price_after[at])
     mark = np.where(np.isnan(schedule.mark[entries]), mark, schedule.mark[entries])
+    bare = [k for k, name in enumerate(cells.names) if _leg(exchange, name) is not None]
+    if bare:  # their price is what they earned: they pay on their own mark, at the rate of that time
+        there = np.isin(cells.code[at], bare)
+        own = np.where(earlier, cells.marks["before"][at], cells.marks["after"][at])
+        own = np.where(np.isnan(schedule.mark[entries]), own, schedule.mark[entries])
+        inverse = np.isin(cells.code[at], [k for k in bare if exchange.legs[cells.names[k]].inverse])  # type: ignore[union-attr]
+        worth = np.where(inverse, np.divide(1.0, own, out=np.zeros_like(own), where=own > 0), own)
+        rate = np.where(earlier, cells.marks["rate_before"][at], cells.marks["rate_after"][at])
+        mark = np.where(there, worth * np.where(amount != 0, rate, 0.0), mark)
     flat = np.bincount(2 * at + (amount < 0), amount * mark * schedule.rate[entries], minlength=due.size)
     due += flat.reshape(-1, 2)
     for cell in np.flatnonzero(~known & ((cells.before != 0) | (cells.after != 0))):  # the policy of the run says what
@@ -264,14 +313,19 @@ def _by_policy(
     end = pd.Timestamp(int(start.value + length)) - SECOND
     if exchange.contracts.at(name, start).kind == "spot":
         return
-    before = float(cells.before[cell]), float(cells.price_before[cell])
-    after = float(cells.after[cell]), float(cells.price_after[cell])
+    leg, marks = exchange.legs.get(name), {key: float(one[cell]) for key, one in cells.marks.items()}
+    before = float(cells.before[cell]), float(cells.price_before[cell]), marks["before"], marks["rate_before"]
+    after = float(cells.after[cell]), float(cells.price_after[cell]), marks["after"], marks["rate_after"]
     closes = exchange.trades_at == "close"
     spans = [(before, start, end), (after, end, end + SECOND)] if closes else [(after, start, end + SECOND)]
-    for (amount, price), low, high in spans:
+    for (amount, price, mark, rate), low, high in spans:
         if amount:
             for one in funding.between(name, low, high):
-                due[cell, int(amount < 0)] += amount * (price if np.isnan(one.mark) else one.mark) * one.rate
+                if leg is None:
+                    worth = price if np.isnan(one.mark) else one.mark
+                else:
+                    worth = leg.worth(mark if np.isnan(one.mark) else one.mark) * rate
+                due[cell, int(amount < 0)] += amount * worth * one.rate
 
 
 def _borrow(cells: _Cells, totals: pd.DataFrame, exchange: Exchange) -> np.ndarray:
@@ -315,19 +369,26 @@ def _beyond(row: int, fills: _Portions, cells: _Cells, account: Account, exchang
     cell, name = int(one["cell"]), one["instrument"]
     step = int(cells.step[cell])
     earlier = account.hist_positions[pd.Timestamp(int(cells.steps[step - 1]))].position.get(name, {}) if step else {}
-    leverage = exchange.leverage_of(name)
+    leverage, leg = exchange.leverage_of(name), exchange.legs.get(name) or Leg(name, "", inverse=False)
+    if abs(one["held"] + one["sign"] * one["size"]) > TINY * abs(one["held"]):
+        return 0.0  # a part: what is left of the margin pays for the rest
     entry = earlier.get("entry", float(cells.price_before[cell]))
-    margin = earlier.get("margin", abs(float(cells.before[cell])) * entry / leverage)
+    margin = earlier.get("pocket", earlier.get("margin", abs(float(cells.before[cell])) * entry / leverage))
     for other in log[(log["cell"] == cell) & (log.index < log.index[row])].itertuples():
-        held, after = other.held, other.held + other.sign * other.size
+        held, change = other.held, other.sign * other.size
+        after, opened = held + change, leg.worth(other.price) / leverage
         if not held or (held < 0) != (after < 0):
-            entry, margin = other.price, abs(after) * other.price / leverage
+            entry, margin = other.price, abs(after) * opened
         elif abs(after) > abs(held):
-            entry = (held * entry + (after - held) * other.price) / after
-            margin += abs(after - held) * other.price / leverage
+            entry, margin = leg.entry(held, entry, change, other.price), margin + abs(change) * opened
+        elif other.reason == FORCED:
+            margin += (
+                leg.profit(-change, entry, other.price) - other.fee * other.size * leg.worth(other.price) / other.value
+            )
         else:
             margin *= after / held
-    return max(0.0, -(margin + one["held"] * (one["price"] - entry) - one["fee"]))
+    rate = one["value"] / (one["size"] * leg.worth(one["price"]))
+    return max(0.0, one["fee"] - rate * (margin + leg.profit(one["held"], entry, one["price"])))
 
 
 # ---------------------------------------------------------------------------------------------------------- the sums
