@@ -102,10 +102,64 @@ HIGH_FREQ_CONFIG: dict[str, Any] = {
 UNSET_KEYS: Final = ("flask_server", "flask_port", "file_manager_path", "qlib_reset_version")
 
 
+class MLflowSettings:
+    """Where runs are kept when nothing else is said: QLIB_MLFLOW_URI, QLIB_MLFLOW_DEFAULT_EXP_NAME.
+
+    Without them, the folder `mlruns` of the working directory and the experiment "Experiment".
+    """
+
+    default_exp_name: str = "Experiment"
+
+    def __init__(
+        self,
+        uri: str | None = None,
+        default_exp_name: str | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        self._uri = uri or environ.get("QLIB_MLFLOW_URI")
+        self._cwd = cwd
+        self.default_exp_name = default_exp_name or environ.get("QLIB_MLFLOW_DEFAULT_EXP_NAME", self.default_exp_name)
+
+    @property
+    def uri(self) -> str:
+        """Where runs are kept; see `qlib.workflow.store`."""
+        return self._uri or ((self._cwd or Path.cwd()).resolve() / "mlruns").as_uri()
+
+
+class QSettings:
+    """What the environment says, read when it is made: QLIB_PROVIDER_URI and the settings of `mlflow`.
+
+    >>> QSettings(environ={"QLIB_PROVIDER_URI": "/data", "QLIB_MLFLOW_URI": "http://host:5000"}).mlflow.uri
+    'http://host:5000'
+    """
+
+    mlflow: MLflowSettings = MLflowSettings(environ={})
+    provider_uri: str = ""
+    model_config: Mapping[str, str] = {"env_prefix": "QLIB_", "env_nested_delimiter": "_"}
+
+    def __init__(
+        self,
+        mlflow: MLflowSettings | None = None,
+        provider_uri: str | None = None,
+        *,
+        environ: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+    ) -> None:
+        environ = os.environ if environ is None else environ
+        self.mlflow = MLflowSettings(environ=environ, cwd=cwd) if mlflow is None else mlflow
+        self.provider_uri = environ.get("QLIB_PROVIDER_URI", "") if provider_uri is None else provider_uri
+
+
+QSETTINGS: Final = QSettings()
+
+
 def default_values(environ: Mapping[str, str] | None = None, cwd: Path | None = None) -> dict[str, Any]:
     """Return a fresh table of every key at its default, environment variables applied."""
     environ = os.environ if environ is None else environ
-    runs = f"sqlite:///{(cwd or Path.cwd()).resolve() / 'mlruns' / 'mlflow.db'}"
+    told = QSettings(environ=environ, cwd=cwd)
     return {
         "calendar_provider": "LocalCalendarProvider",
         "instrument_provider": "LocalInstrumentProvider",
@@ -114,7 +168,7 @@ def default_values(environ: Mapping[str, str] | None = None, cwd: Path | None = 
         "expression_provider": "LocalExpressionProvider",
         "dataset_provider": "LocalDatasetProvider",
         "provider": "LocalProvider",
-        "provider_uri": environ.get("QLIB_PROVIDER_URI", ""),
+        "provider_uri": told.provider_uri,
         "data": None,
         "mount_path": None,
         "auto_mount": False,
@@ -143,8 +197,8 @@ def default_values(environ: Mapping[str, str] | None = None, cwd: Path | None = 
             "class": "MLflowExpManager",
             "module_path": "qlib.workflow.expm",
             "kwargs": {
-                "uri": environ.get("QLIB_MLFLOW_URI", runs),
-                "default_exp_name": environ.get("QLIB_MLFLOW_DEFAULT_EXP_NAME", "Experiment"),
+                "uri": told.mlflow.uri,
+                "default_exp_name": told.mlflow.default_exp_name,
             },
         },
         "pit_record_type": {"date": "I", "period": "I", "value": "d", "index": "I"},

@@ -1,25 +1,29 @@
 """Where runs are kept: from the text of a uri to an MLflow client that is ready.
 
     "mlruns", "file:mlruns", "file:///x/mlruns"   ->  sqlite:////x/mlruns/mlflow.db, artifacts beside it
+    the same, holding MLflow's folder store       ->  file:///x/mlruns: opened as it is, with a warning, until migrated
     "sqlite:////x/runs.db"                        ->  as it is, artifacts beside it
     "http://host:5000", "postgresql://..."        ->  as it is; MLflow decides where artifacts go
 
     Place        what a uri means: the tracking uri, the folder of the artifacts, the database file
     prepare      make the database exist and know that it can be used
     client       the MlflowClient of a place, one per process and place
+    migrate      MLflow's folder store into a database beside it (`qlib migrate-runs`)
 
-MLflow refuses its old store of folders, and building a new database by its migrations takes seconds. So an empty,
-migrated database is built once per MLflow version in the user's cache (`~/.cache/qlib-crypto`, or below
-$XDG_CACHE_HOME) and copied. Both steps put a finished file in its place: a reader sees none or a whole one, however
-many processes start at once.
+MLflow refuses its old store of folders unless told otherwise, and building a new database by its migrations takes
+seconds. So an empty, migrated database is built once per MLflow version in the user's cache (`~/.cache/qlib-crypto`, or
+below $XDG_CACHE_HOME) and copied. Both steps put a finished file in its place: a reader sees none or a whole one,
+however many processes start at once.
 
 MLflow is imported here and nowhere else, on first use, with its telemetry and its talk switched off.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import importlib.metadata
+import io
 import logging
 import os
 import re
@@ -27,7 +31,7 @@ import shutil
 import sqlite3
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,7 +87,7 @@ class Place:
 
 
 def place_of(uri: str | os.PathLike[str]) -> Place:
-    """Return what `uri` means; nothing is touched.
+    """Return what `uri` means; nothing is written.
 
     >>> place_of("file:///x/mlruns").uri, place_of("sqlite:////x/r.db").folder, place_of("http://h:1").folder
     ('sqlite:////x/mlruns/mlflow.db', PosixPath('/x'), None)
@@ -108,10 +112,29 @@ def place_of(uri: str | os.PathLike[str]) -> Place:
 def _in_folder(folder: Path, text: str) -> Place:
     whole = folder.expanduser().absolute()
     database = whole / DATABASE
+    log = get_module_logger("workflow")
+    if is_folder_store(whole):
+        _tell(
+            log.warning,
+            f"{whole} holds runs in MLflow's old folder store, which is used as it is: slow, and MLflow will drop "
+            f"it. To keep all runs in a database: qlib migrate-runs {whole}",
+        )
+        return Place(whole.as_uri())
     if text not in _told:
         _told.add(text)
-        get_module_logger("workflow").info(f"runs are kept in {SQLITE}{database}")
+        log.info(f"runs are kept in {SQLITE}{database}")
     return Place(SQLITE + str(database), whole, database)
+
+
+def _tell(how: Callable[[str], None], message: str) -> None:
+    if message not in _told:
+        _told.add(message)
+        how(message)
+
+
+def is_folder_store(folder: Path) -> bool:
+    """Return whether a folder holds runs of MLflow's folder store that were not migrated."""
+    return not (folder / DATABASE).exists() and any(folder.glob("[0-9]*/meta.yaml"))
 
 
 def prepare(place: Place, *, write: bool = True) -> None:
@@ -124,7 +147,6 @@ def prepare(place: Place, *, write: bool = True) -> None:
         return
     if not place.database.exists():
         _make_folder(place.folder)
-        _warn_of_folder_store(place.folder)
         _place_copy(place.database, place.folder)
         if place.uri in _engines:  # its connections lead to a file that somebody removed
             _engines[place.uri].dispose()
@@ -139,6 +161,8 @@ def client(uri: str) -> MlflowClient:
     _import_mlflow()
     from mlflow.tracking import MlflowClient  # noqa: PLC0415  heavy: only who keeps runs needs it
 
+    if uri.startswith("file:"):
+        os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")  # MLflow's own switch; the warning was ours
     made = MlflowClient(tracking_uri=uri)
     engine = getattr(getattr(getattr(made, "_tracking_client", None), "store", None), "engine", None)
     if engine is not None:
@@ -224,14 +248,6 @@ def _check_writable(place: Place) -> None:
         raise _not_writable(place.database.parent, error) from error
 
 
-def _warn_of_folder_store(folder: Path) -> None:
-    if (folder / "0" / "meta.yaml").exists():
-        get_module_logger("workflow").warning(
-            f"{folder} holds runs of MLflow's old folder store, which stay as they are and are not listed here; "
-            f"to take them over: mlflow migrate-filestore --source {folder} --target {SQLITE}{folder / DATABASE}"
-        )
-
-
 def _version_in(database: Path) -> str:
     try:
         with closing(
@@ -258,6 +274,41 @@ def _check_version(database: Path) -> None:
         f"{database} was written by a newer MLflow (schema {found}, {installed} knows up to {wanted}): "
         "install that newer MLflow, or choose another folder for the runs"
     )
+
+
+# ------------------------------------------------------------------------------------- from folders to a database
+def migrate(folder: str | os.PathLike[str]) -> tuple[int, int]:
+    """Put what MLflow's folder store in `folder` holds into a database there; return (experiments, runs).
+
+    The files of the runs stay where they are, and the old folders as they were. The database appears whole, at the end.
+    Raises InputError when there is nothing to migrate, or there is a database already.
+    """
+    root = Path(folder).expanduser().absolute()
+    database = root / DATABASE
+    if database.exists():
+        raise InputError(f"{database} is there already: the runs of {root} were migrated, or new ones have begun")
+    if not is_folder_store(root):
+        raise InputError(f"{root} holds no runs of MLflow's folder store (folders such as 0/meta.yaml)")
+    _import_mlflow()
+    try:
+        from mlflow.store.fs2db import migrate as migrate_with_mlflow  # noqa: PLC0415  heavy: only who migrates needs it
+    except ImportError:
+        raise InputError(f'MLflow {mlflow_version()} cannot migrate: pip install "mlflow-skinny>=3.13"') from None
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    with tempfile.TemporaryDirectory(prefix=".migrate.", dir=root) as beside:
+        made, fresh = Path(beside) / "made.db", Path(beside) / DATABASE
+        with contextlib.redirect_stdout(io.StringIO()):  # MLflow tells of a file that will not stay there
+            migrate_with_mlflow(root, SQLITE + str(made), progress=False)
+        # MLflow keeps its connection, and a log beside the file: a copy is one whole file.
+        with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(fresh)) as connection:
+            source.backup(connection)
+            connection.execute("PRAGMA journal_mode = DELETE")
+            experiments, runs = (
+                int(connection.execute(f"SELECT count(*) FROM {table}").fetchone()[0])  # noqa: S608  two fixed names
+                for table in ("experiments", "runs")
+            )
+        os.link(fresh, database)  # unlike a rename, this never replaces what another process put there
+    return experiments, runs
 
 
 # ---------------------------------------------------------------------------------------- the migrated template

@@ -7,10 +7,23 @@ import pickle
 
 import pytest
 
-from qlib.config import REGIONS, C, Config, DataPathManager, QlibConfig, Region, active_settings, build_settings
+from qlib.config import (
+    QSETTINGS,
+    REGIONS,
+    C,
+    Config,
+    DataPathManager,
+    MLflowSettings,
+    QlibConfig,
+    QSettings,
+    Region,
+    active_settings,
+    build_settings,
+)
 from qlib.constant import SESSIONS
 from qlib.errors import ConfigError
 from qlib.session import close
+from qlib.workflow.store import place_of
 
 
 @pytest.fixture(autouse=True)
@@ -67,7 +80,21 @@ def test_runs_are_kept_in_a_database_below_the_working_folder(tmp_path, monkeypa
     monkeypatch.chdir(tmp_path)
     manager = build_settings(environ={})["exp_manager"]
     assert manager["class"] == "MLflowExpManager" and manager["module_path"] == "qlib.workflow.expm"
-    assert manager["kwargs"]["uri"] == f"sqlite:///{tmp_path}/mlruns/mlflow.db"
+    assert manager["kwargs"]["uri"] == f"{tmp_path.as_uri()}/mlruns"
+    assert place_of(manager["kwargs"]["uri"]).database == tmp_path / "mlruns" / "mlflow.db"
+
+
+def test_the_settings_of_the_environment_have_qlibs_names(monkeypatch):
+    monkeypatch.setenv("QLIB_MLFLOW_URI", "http://host:5000")
+    monkeypatch.setenv("QLIB_PROVIDER_URI", "/data")
+    read = QSettings()
+    assert (read.mlflow.uri, read.mlflow.default_exp_name, read.provider_uri) == (
+        "http://host:5000",
+        "Experiment",
+        "/data",
+    )
+    assert QSettings(mlflow=MLflowSettings(uri="runs", default_exp_name="mine")).mlflow.default_exp_name == "mine"
+    assert isinstance(QSETTINGS, QSettings)
 
 
 @pytest.mark.parametrize(

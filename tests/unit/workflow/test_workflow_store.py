@@ -243,18 +243,6 @@ def test_a_database_that_somebody_removed_is_made_anew(tmp_path):
     assert len(runs.list_recorders(experiment_name="e")) == 1
 
 
-def test_the_old_folder_store_is_pointed_out_and_left_alone(tmp_path, caplog):
-    (tmp_path / "mlruns" / "0").mkdir(parents=True)
-    (tmp_path / "mlruns" / "0" / "meta.yaml").write_text("name: Default\n")
-    with caplog.at_level("WARNING", logger="qlib.workflow"):
-        import logging
-
-        logging.getLogger("qlib").propagate = True
-        prepare(place_of(tmp_path / "mlruns"))
-    assert "mlflow migrate-filestore" in caplog.text
-    assert (tmp_path / "mlruns" / "0" / "meta.yaml").read_text() == "name: Default\n"
-
-
 def test_importing_the_workflow_loads_no_heavy_package():
     code = (
         "import sys, qlib.workflow, qlib.workflow.expm\n"
