@@ -17,7 +17,8 @@ have to move against their holdings at once ("together"):
 
     account - x sum |value| = sum mmr |value| (1 -+ x)          - for a long, + for a short one
 
-Beyond x = 1 the long ones are worth nothing, and only the short ones lose more.
+Beyond x = 1 the long ones are worth nothing, and only the short ones lose more. A holding whose price is not that of
+the market says its `mark`, and its `exposure` for amount x price.
 """
 
 from __future__ import annotations
@@ -32,14 +33,14 @@ from qlib.contrib.report.artifacts import Portfolio
 from qlib.contrib.report.holding_numbers import history_of
 
 FORCED = "liquidation"  # the reason of such a fill in the log of trades
-FIELDS = ("amount", "price", "margin", "limit", "mmr")
+FIELDS = ("amount", "price", "margin", "limit", "mmr", "mark", "exposure")
 
 
 def exposure_numbers(portfolio: Portfolio) -> dict[str, Any] | None:
     """Return exposure by side, margin and distance to a forced close over time; see the module."""
     report = portfolio.report
     steps, held = _held(portfolio.positions, pd.DatetimeIndex(report.index))
-    value = held["amount"] * held["price"]
+    value = held["value"]
     has_margin = bool(np.isfinite(held["margin"]).any())
     if not (has_margin or (value < 0).any()):
         return None
@@ -74,6 +75,9 @@ def _held(positions: Any, times: pd.DatetimeIndex) -> tuple[np.ndarray, dict[str
     steps, held = history.columns(*FIELDS)
     rows = times.get_indexer(pd.DatetimeIndex(list(history)))[steps]
     there = rows >= 0
+    own, mark = held["exposure"], held["mark"]
+    held["value"] = np.where(np.isnan(own), held["amount"] * held["price"], own)
+    held["price"] = np.where(np.isnan(mark), held["price"], mark)
     return rows[there], {name: column[there] for name, column in held.items()}
 
 

@@ -7,11 +7,15 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from backtest_market import Given, run
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from proof import cases
 from test_perpetuals import START, every_8_hours, market, payments, trade
 
+from qlib.backtest.executor import SimulatorExecutor
+from qlib.contrib.report.artifacts import Portfolio
+from qlib.contrib.report.exposure_numbers import exposure_numbers
 from qlib.crypto.contracts import Contracts
 from qlib.crypto.market import Perpetuals, Spot
 from qlib.errors import ConfigError, InputError, MissingDataError
@@ -456,3 +460,26 @@ def test_an_order_below_the_least_value_is_not_dealt():
     log = account.trades.frame(fills_only=False)
     assert log["amount"].tolist() == [0.0, 0.11, 0.0, 11.0]
     assert log["reason"].tolist() == ["lot", "order", "lot", "order"]
+
+
+def test_the_report_sees_the_exposure_of_contracts_that_are_not_paid_for():
+    """I: 6,000 face long from 60,000, at 66,000: worth 6,000 USDT, and its margin 1/30 BTC * 66,000 = 2,200."""
+    prices = [60_000.0, 60_000.0, 66_000.0]
+    provider = market(I=prices, S=prices, L=[100.0] * 3)
+    orders = {0: [("I", 6000), ("L", -10)]}
+    exchange = Perpetuals(
+        freq="60min", start_time=START, end_time=hour(2), codes=provider.names, provider=provider, deal_price="close",
+        fees=0.0, contracts={"I": INVERSE, "S": SPOT, "L": LINEAR}, currency="USDT", rates={"BTC": "S"}, leverage=3,
+    )  # fmt: skip
+    executor = SimulatorExecutor("60min", generate_portfolio_metrics=True)
+    report, positions, _, _ = run(
+        provider, Given(orders), executor=executor, account=10_000.0, exchange_kwargs={"exchange": exchange}
+    )
+    found = exposure_numbers(Portfolio("60min", report, positions, None))["series"]
+    np.testing.assert_allclose(found["long"], [0.6, 6000 / 10_600], rtol=1e-6)
+    np.testing.assert_allclose(found["short"], [-0.1, -1000 / 10_600], rtol=1e-6)
+    np.testing.assert_allclose(found["margin"], [(2000 + 1000 / 3) / 10_000, (2200 + 1000 / 3) / 10_600], rtol=1e-6)
+    limit = 60_000 * (1 + 0.005) / (1 + 1 / 3)
+    short = 100 * (1 + 1 / 3) / 1.005
+    expected = [1 - limit / 60_000, min(1 - limit / 66_000, short / 100 - 1)]
+    np.testing.assert_allclose(found["distance"], expected, rtol=1e-6)
