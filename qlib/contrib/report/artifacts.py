@@ -1,9 +1,10 @@
 """What a finished run left behind, read through its recorder.
 
-    read_artifacts(recorder) -> Artifacts     pred, label, ic, rank_ic, task, config, portfolio (or None, each)
+    read_artifacts(recorder) -> Artifacts     pred, label, ic, rank_ic, task, config, portfolio, model, ...
 
-A run with only a SignalRecord has no portfolio; one without labels has no IC. Whatever is there is read, what
-is not there is None, and a file that is there but cannot be read is an error.
+A run with only a SignalRecord has no portfolio; one without labels has no IC. Whatever is there is read, what is not
+there is None, and a file that is there but cannot be read is an error; only the model may be unreadable (its classes
+may not be at hand), which the report says.
 """
 
 from __future__ import annotations
@@ -16,7 +17,11 @@ from typing import Any
 
 import pandas as pd
 
+from qlib.utils.exceptions import LoadObjectError
+
 REPORT_NAME = re.compile(r"report_normal_(\d*)(min|minute|day|week|month)\.pkl")
+MODEL = "params.pkl"
+ROUNDS = ("train", "valid", "test")  # what the names of metrics end with that have a value a round
 _LENGTH = {"min": 1, "minute": 1, "day": 1440, "week": 10080, "month": 43200}
 
 
@@ -37,6 +42,7 @@ class Portfolio:
     trades: pd.DataFrame | None = None
     attribution: pd.DataFrame | None = None
     trade_files: tuple[str, ...] = ()
+    capacity: Mapping[str, Any] | None = None
     other_freqs: tuple[str, ...] = ()
 
 
@@ -54,6 +60,11 @@ class Artifacts:
     ic: pd.Series | None = None
     rank_ic: pd.Series | None = None
     portfolio: Portfolio | None = None
+    manifest: Mapping[str, Any] | None = None
+    trial: Mapping[str, Any] | None = None
+    model: Any = None
+    model_why: str | None = None
+    history: Mapping[str, list[float]] = field(default_factory=dict)
 
 
 def read_artifacts(recorder: Any) -> Artifacts:
@@ -63,9 +74,11 @@ def read_artifacts(recorder: Any) -> Artifacts:
     def load(name: str) -> Any:
         return recorder.load_object(name) if name in names else None
 
+    metrics = {str(name): float(value) for name, value in sorted(recorder.list_metrics().items())}
+    model, model_why = _model(recorder, names)
     return Artifacts(
         run=_run_facts(recorder),
-        metrics={str(name): float(value) for name, value in sorted(recorder.list_metrics().items())},
+        metrics=metrics,
         params={str(name): str(value) for name, value in sorted(recorder.list_params().items())},
         task=_mapping(load("task")),
         config=_mapping(load("config")),
@@ -74,7 +87,35 @@ def read_artifacts(recorder: Any) -> Artifacts:
         ic=_series(load("sig_analysis/ic.pkl")),
         rank_ic=_series(load("sig_analysis/ric.pkl")),
         portfolio=_portfolio(names, load),
+        manifest=_mapping(load("manifest.json")) or None,
+        trial=_mapping(load("trial.json")) or None,
+        model=model,
+        model_why=model_why,
+        history=_history(recorder, metrics),
     )
+
+
+def _model(recorder: Any, names: set[str]) -> tuple[Any, str | None]:
+    """The fitted model, or why it cannot be read."""
+    if MODEL not in names:
+        return None, None
+    try:
+        return recorder.load_object(MODEL), None
+    except LoadObjectError as error:
+        return None, str(error)
+
+
+def _history(recorder: Any, metrics: Mapping[str, float]) -> dict[str, list[float]]:
+    """The values of each metric that a model logged round by round, such as "l2.valid"; {} where nobody kept them."""
+    client = getattr(recorder, "client", None)
+    if client is None:
+        return {}
+    curves = {}
+    for name in metrics:
+        if name.rpartition(".")[2] in ROUNDS:
+            values = sorted(client.get_metric_history(recorder.id, name), key=lambda one: one.step)
+            curves[name] = [float(one.value) for one in values]
+    return curves
 
 
 def _names(recorder: Any) -> set[str]:
@@ -152,6 +193,7 @@ def _portfolio(names: set[str], load: Any) -> Portfolio | None:
         attribution=load(f"{folder}/attribution_normal_{freq}.pkl"),
         trade_files=tuple(sorted(name for name in names if name.startswith(f"{folder}/trades."))),
         other_freqs=tuple(others),
+        capacity=_mapping(load(f"{folder}/capacity.pkl")) or None,
     )
 
 

@@ -21,13 +21,18 @@ A_YEAR = 0.99  # 365 days are one
 TOO_GOOD = 0.25
 MOST_NAMES = 5
 SURE = 2.0
+SKILL = 0.95  # deflated Sharpe ratio
+MANY_HOLES = 0.01
+FEW_ROUNDS = 5
+DOMINANT = 0.5
 
 Caveat = tuple[str, str, str]
 
 
 def caveats(twin: dict[str, Any]) -> list[dict[str, str]]:
     """Every warning that applies to this run, worst first."""
-    found = [*_of_data(twin), *_of_signal(twin), *_of_portfolio(twin)]
+    parts = (_of_data, _of_market, _of_signal, _of_portfolio, _of_trials, _of_model, _of_capacity)
+    found = [one for part in parts for one in part(twin)]
     found.sort(key=lambda caveat: LEVELS.index(caveat[1]))
     return [{"code": code, "level": level, "text": text} for code, level, text in found]
 
@@ -54,6 +59,113 @@ def _of_data(twin: dict[str, Any]) -> Iterator[Caveat]:
             "alarm",
             f"The model was fitted on data up to {train[1]}, and the test begins on {test[0]}: "
             "the model has seen what it is tested on.",
+        )
+
+
+def _of_market(twin: dict[str, Any]) -> Iterator[Caveat]:
+    market, origin = twin["market"], twin["origin"]
+    if "why" not in market:
+        share = market["holes_share"]
+        if share is not None and share > MANY_HOLES:
+            yield (
+                "holes",
+                "caution",
+                f"{show(share, 'percent')} of the bars of the universe have no close "
+                f"({plural(market['instruments_with_holes'], 'instrument')}). What is missing may be what mattered.",
+            )
+        if market["bars_without_any"]:
+            yield (
+                "empty_bars",
+                "caution",
+                f"At {plural(market['bars_without_any'], 'time')} no instrument of the universe has a price.",
+            )
+        yield from _of_tiers(market["tiers"])
+    if origin and any(one["changed"] for one in origin["repositories"]):
+        yield (
+            "code_changed",
+            "note",
+            "The code was not that of a commit: what was changed is kept in the run as code.diff.",
+        )
+
+
+def _of_tiers(tiers: dict[str, Any] | None) -> Iterator[Caveat]:
+    if not tiers:
+        return
+    most, least = tiers["ic"][0], tiers["ic"][-1]
+    sure = [t is not None and abs(t) >= SURE for t in tiers["ic_t"]]
+    if most is not None and least is not None and sure[-1] and least > 0 and (most <= 0 or not sure[0]):
+        yield (
+            "illiquid_signal",
+            "caution",
+            f"The signal lives among the least traded instruments (IC {show(least, 'coefficient')}); among the most "
+            f"traded it is {show(most, 'coefficient')}, which cannot be told from zero. It is hard to trade.",
+        )
+
+
+def _of_trials(twin: dict[str, Any]) -> Iterator[Caveat]:
+    trials = twin["trials"]
+    ledger, returns = trials["ledger"] or {}, trials["excess"] or trials["net"]
+    dsr, count = ledger.get("dsr"), ledger.get("trials", 1)
+    if dsr is not None and dsr < SKILL and (ledger.get("sharpe") or 0) > 0:
+        yield (
+            "luck",
+            "caution",
+            f"This was one of {plural(count, 'trial')} on these data. The best of so many worthless ones would show a "
+            f"ratio of {show(ledger.get('best_of_noise_annual'), 'ratio')}; that this one is better than luck has a "
+            f"probability of {show(dsr, 'percent')} (deflated Sharpe ratio; 95 % is asked for).",
+        )
+    elif returns and not returns["never"] and returns["track_record"] > returns["periods"]:
+        yield (
+            "track_record",
+            "caution",
+            f"Too short to be sure: a result like this one needs {show(returns['track_record'], 'count')} periods, and "
+            f"there are {show(returns['periods'], 'count')}.",
+        )
+    ic = trials["ic"]
+    if ic and ic["low"] is not None and ic["low"] <= 0 <= ic["high"] and not _uncertain(twin):
+        yield (
+            "ic_interval",
+            "caution",
+            f"The interval of the IC holds zero: it reaches from {show(ic['low'], 'coefficient')} to "
+            f"{show(ic['high'], 'coefficient')}.",
+        )
+
+
+def _uncertain(twin: dict[str, Any]) -> bool:
+    ic = (twin["signal"] or {}).get("ic")
+    return not ic or ic["t"] is None or abs(ic["t"]) < SURE
+
+
+def _of_model(twin: dict[str, Any]) -> Iterator[Caveat]:
+    for curve in twin["model_numbers"]["learning"]:
+        if curve["best"] == 1 and curve["rounds"] > FEW_ROUNDS:
+            yield (
+                "nothing_learned",
+                "caution",
+                f"On unseen rows the model was best after its first of {curve['rounds']} rounds ({curve['metric']}): "
+                "it learned nothing that lasts.",
+            )
+            return
+    found = twin["model_numbers"]["importance"]
+    if found and found["share"] and found["count"] > MOST_NAMES and found["share"][0] > DOMINANT:
+        yield (
+            "one_feature",
+            "note",
+            f"One feature of {found['count']}, {found['features'][0]}, makes {show(found['share'][0], 'percent')} "
+            "of the model. Look at it first when something seems too good.",
+        )
+
+
+def _of_capacity(twin: dict[str, Any]) -> Iterator[Caveat]:
+    found = twin["capacity"]
+    if not found:
+        return
+    if found["best"] is not None and found["best"] < found["capital"]:
+        yield (
+            "over_capacity",
+            "caution",
+            f"Were orders to move prices by the square-root law, this capital ({show(found['capital'], 'money')}) "
+            f"would be more than the strategy can carry: most is earned with {show(found['best'], 'money')}.",
         )
 
 

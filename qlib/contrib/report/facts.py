@@ -20,6 +20,7 @@ from qlib.contrib.report.artifacts import Artifacts
 from qlib.contrib.report.times import DAY, stamp
 
 TRUTH = "truth.json"
+PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "lightgbm", "xgboost", "catboost", "torch", "mlflow")
 SECRET = re.compile(r"(?<=://)[^/@\s]+(?=@)")
 
 
@@ -61,7 +62,13 @@ def facts(artifacts: Artifacts, market: Market, version: str | None) -> dict[str
             },
         },
         "backtest": _backtest(task),
+        "origin": _origin(artifacts.manifest),
     }
+
+
+def universe_of(task: Mapping[str, Any]) -> Any:
+    """The instruments that the handler was told; None where it was told none."""
+    return _kwargs(_part(_kwargs(_part(task, "dataset")), "handler")).get("instruments")
 
 
 def _data(market: Market, handler: Mapping[str, Any]) -> dict[str, Any]:
@@ -75,6 +82,35 @@ def _data(market: Market, handler: Mapping[str, Any]) -> dict[str, Any]:
         "market": _plain(instruments),
         "synthetic": synthetic,
         "truth": truth if synthetic else None,
+    }
+
+
+def _origin(manifest: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What the run's manifest says of data, code, packages and machine; all of it is in manifest.json."""
+    if manifest is None:
+        return None
+    data, code, machine = (_part(manifest, key) for key in ("data", "code", "environment"))
+    packages = _part(manifest, "packages")
+    return {
+        "snapshot": data.get("id"),
+        "files": data.get("files"),
+        "fields": _plain(data.get("fields")),
+        "other_files": _plain(data.get("other_files")),
+        "code": code.get("digest"),
+        "repositories": [
+            {"root": str(one.get("root")), "commit": one.get("commit"), "changed": one.get("changed")}
+            for one in code.get("repositories") or []
+            if isinstance(one, Mapping)
+        ],
+        "packages": {name: str(packages[name]) for name in PACKAGES if name in packages},
+        "packages_in_all": len(packages),
+        "python": machine.get("python"),
+        "machine": _plain(_part(manifest, "hardware")),
+        "threads": {str(name): _plain(value) for name, value in _part(machine, "threads").items() if value},
+        "seeds": _plain(_part(manifest, "seeds")),
+        "predictions": manifest.get("predictions"),
+        "accounts": _plain(_part(manifest, "accounts")),
+        "parents": _plain(manifest.get("parents") or []),
     }
 
 

@@ -8,6 +8,9 @@
         summary     the outcome in sentences             caveats    what to know first
         signal      coverage, ic, rank_ic, groups        portfolio  growth, risk, trading, months, series
         trades      every fill: counts, the newest rows
+        capacity    what more capital would have earned    model_numbers   importance, learning curves
+        market      holes, universe, liquidity tiers        trials          how far luck alone could have gone
+        origin      snapshot, code, packages, machine
 
 The page is drawn from the twin and from nothing else, so the two cannot disagree. NaN and infinity are null.
 """
@@ -16,6 +19,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -24,18 +28,37 @@ from qlib.analysis.risk import periods_per_year
 from qlib.config import Settings
 from qlib.contrib.report.artifacts import Artifacts
 from qlib.contrib.report.caveats import caveats
-from qlib.contrib.report.facts import facts, freq_of, market_of
+from qlib.contrib.report.facts import facts, freq_of, market_of, universe_of
 from qlib.contrib.report.fills import fills
+from qlib.contrib.report.market_numbers import market_numbers
+from qlib.contrib.report.model_numbers import model_numbers
 from qlib.contrib.report.portfolio_numbers import portfolio_numbers
 from qlib.contrib.report.signal_numbers import signal_numbers
+from qlib.contrib.report.trial_numbers import trial_numbers
 from qlib.contrib.report.words import plural, show
+from qlib.data.provider import Provider
 
 LONG = 100
-SCHEMA = {"name": "qlib.run_report", "version": 1}
+SCHEMA = {"name": "qlib.run_report", "version": 2}
 
 
-def build_twin(artifacts: Artifacts, settings: Settings, version: str | None) -> dict[str, Any]:
-    """Compute everything the report says."""
+def build_twin(
+    artifacts: Artifacts,
+    settings: Settings,
+    version: str | None,
+    *,
+    kept: Mapping[str, Any] | None = None,
+    provider: Provider | None = None,
+) -> dict[str, Any]:
+    """Compute everything the report says.
+
+    Parameters
+    ----------
+    kept
+        What an earlier report of the run said of the store ("market"); it is not read again.
+    provider
+        Reads the run's store; None: it cannot be read.
+    """
     market = market_of(artifacts, settings)
     twin: dict[str, Any] = {"schema": dict(SCHEMA), **facts(artifacts, market, version)}
     twin["title"] = _title(twin, artifacts)
@@ -47,12 +70,31 @@ def build_twin(artifacts: Artifacts, settings: Settings, version: str | None) ->
         if portfolio is None
         else portfolio_numbers(portfolio, periods_per_year(portfolio.freq, market.region), artifacts.pred)
     )
+    twin["capacity"] = None if portfolio is None else portfolio.capacity
+    twin["model_numbers"] = model_numbers(artifacts.model, artifacts.model_why, artifacts.history)
+    twin["market"] = _market(twin, artifacts, freq, kept, provider)
+    twin["trials"] = trial_numbers(artifacts, twin["portfolio"]["periods_per_year"] if twin["portfolio"] else None)
     twin["trades"] = None if portfolio is None else fills(portfolio.trades, portfolio.trade_files)
     twin["logged"] = artifacts.metrics
     twin = clean(twin)
     twin["caveats"] = caveats(twin)
     twin["summary"] = summary(twin)
     return twin
+
+
+def _market(
+    twin: dict[str, Any],
+    artifacts: Artifacts,
+    freq: str,
+    kept: Mapping[str, Any] | None,
+    provider: Provider | None,
+) -> dict[str, Any]:
+    if kept is not None:
+        return dict(kept)
+    if provider is None:
+        return {"why": "the store was not at hand when this report was written"}
+    task = artifacts.task or artifacts.config.get("task") or {}
+    return market_numbers(artifacts, provider, freq, twin["dataset"]["segments"], universe_of(task))
 
 
 def _title(twin: dict[str, Any], artifacts: Artifacts) -> str:

@@ -52,6 +52,12 @@ SIDE_TILES = (
     ("distance", "/portfolio/sides/distance/lowest"),
     ("forced_closes", "/portfolio/sides/forced_closes"),
 )
+LUCK_TILES = (
+    ("trials", "/trials/ledger/trials"),
+    ("dsr", "/trials/ledger/dsr"),
+    ("psr", "/trials/ledger/psr"),
+    ("track_record", "/trials/ledger/min_track_record_deflated"),
+)
 # What takes the place of a yearly figure that would be stretched from less than half a year.
 WHOLE_PERIOD = {
     "annual_net": ("total_net", "/portfolio/net/total"),
@@ -99,7 +105,7 @@ def pointed(twin: Any, at: str) -> Any:
     for step in at.split("/")[1:]:
         if twin is None:
             return None
-        twin = twin[int(step)] if isinstance(twin, list) else twin[step.replace("~1", "/").replace("~0", "~")]
+        twin = twin[int(step)] if isinstance(twin, list) else twin.get(step.replace("~1", "/").replace("~0", "~"))
     return twin
 
 
@@ -137,6 +143,7 @@ def render(twin: dict[str, Any]) -> str:
         signal_tiles=SIGNAL_TILES,
         portfolio_tiles=[WHOLE_PERIOD.get(tile[0], tile) if short else tile for tile in PORTFOLIO_TILES]
         + [tile for tile in SIDE_TILES if pointed(twin, tile[1]) is not None],
+        luck_tiles=[tile for tile in LUCK_TILES if pointed(twin, tile[1]) is not None],
         return_rows=RETURN_ROWS,
         return_columns=[column for column in RETURN_COLUMNS if (twin["portfolio"] or {}).get(column[1])],
         month_names=MONTHS,

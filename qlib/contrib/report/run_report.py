@@ -15,20 +15,28 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from qlib.config import Settings, active_settings
-from qlib.contrib.report.artifacts import read_artifacts
+from qlib.config import DataPathManager, Settings, active_settings
+from qlib.contrib.report.artifacts import Artifacts, read_artifacts
+from qlib.contrib.report.facts import market_of
 from qlib.contrib.report.numbers import build_twin, dump
 from qlib.contrib.report.page import render
+from qlib.data.active import D, active_provider
+from qlib.data.provider import Provider
 from qlib.errors import RunError
 from qlib.workflow.artifacts import local_path
 
 FOLDER = "report"
 PAGE = "report.html"
 TWIN = "report.json"
+MARKET = "market.json"
 
 
 def write_report(
-    recorder: Any, folder: str | os.PathLike[str] | None = None, *, settings: Settings | None = None
+    recorder: Any,
+    folder: str | os.PathLike[str] | None = None,
+    *,
+    settings: Settings | None = None,
+    provider: Provider | None = None,
 ) -> Path:
     """Write the report of a run and return the path of its page.
 
@@ -41,6 +49,9 @@ def write_report(
         In every case both files are artifacts of the run afterwards, under `report/`.
     settings : Settings, optional
         Where store and region are looked up when the run has no `config`; None means the live session's.
+    provider : Provider, optional
+        Reads the run's store, for holes, universe and liquidity; None means the live session's where that is the run's
+        store. What an earlier report has read is not read again (`report/market.json`).
 
     Raises
     ------
@@ -48,15 +59,39 @@ def write_report(
         The folder cannot be written to.
     """
     artifacts = read_artifacts(recorder)
-    twin = build_twin(artifacts, active_settings() if settings is None else settings, _version())
+    settings = active_settings() if settings is None else settings
+    kept = _kept(recorder)
+    provider = _provider_of(artifacts, settings) if provider is None and kept is None else provider
+    twin = build_twin(artifacts, settings, _version(), kept=kept, provider=provider)
     home = _artifact_folder(recorder)
     place = Path(folder) if folder is not None else home or Path(tempfile.mkdtemp(prefix="qlib-report-"))
     files = {TWIN: dump(twin), PAGE: render(twin)}
+    if "why" not in twin["market"]:
+        files[MARKET] = dump(twin["market"])
     for name, text in files.items():
         _write(place / name, text)
         if place != home:
             recorder.log_artifact(str(place / name), FOLDER)
     return place / PAGE
+
+
+def _kept(recorder: Any) -> dict[str, Any] | None:
+    """What an earlier report of the run has read of the store."""
+    name = f"{FOLDER}/{MARKET}"
+    if FOLDER not in recorder.list_artifacts() or name not in recorder.list_artifacts(FOLDER):
+        return None
+    found: dict[str, Any] = recorder.load_object(name)
+    return found
+
+
+def _provider_of(artifacts: Artifacts, settings: Settings) -> Provider | None:
+    """The live session's provider, where its store is the run's."""
+    if not D.filled:
+        return None
+    provider = active_provider()
+    own = market_of(artifacts, settings).provider_uri
+    theirs = DataPathManager.format_provider_uri(provider.settings["provider_uri"] or {})
+    return provider if own == theirs else None
 
 
 def _artifact_folder(recorder: Any) -> Path | None:

@@ -126,6 +126,27 @@ TERMS: dict[str, Term] = {
         "percent",
         "Smallest move of prices against what was held, after any step, that would have led to a forced close.",
     ),
+    "trials": Term(
+        "Trials on these data",
+        "count",
+        "Different tries that were made on the same data and universe, this one and failed ones included.",
+    ),
+    "psr": Term(
+        "Probability to be above 0",
+        "percent",
+        "Probabilistic Sharpe ratio: how probable it is that the true ratio is above 0, were this the only trial.",
+    ),
+    "dsr": Term(
+        "Probability to be skill",
+        "percent",
+        "Deflated Sharpe ratio: how probable it is that the true ratio is above what the best of so many worthless "
+        "tries would show. Below 95 % it may be luck.",
+    ),
+    "track_record": Term(
+        "Sure after, periods",
+        "count",
+        "Minimum track record: how long such a result would have to go on to be 95 % sure, counting all trials.",
+    ),
     "forced_closes": Term(
         "Forced closes",
         "count",

@@ -687,4 +687,4 @@ def test_the_twin_is_strict_json_with_a_version(twin):
         raise AssertionError(constant)
 
     assert json.loads(dump(twin), parse_constant=refuse) == twin
-    assert twin["schema"] == {"name": "qlib.run_report", "version": 1}
+    assert twin["schema"] == {"name": "qlib.run_report", "version": 2}

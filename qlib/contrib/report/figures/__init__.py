@@ -6,12 +6,16 @@ parts.py        what a figure is made of
 signal.py       IC, groups of scores
 portfolio.py    growth, drawdown, turnover, cost
 sides.py        shorts, margin, holding costs
+model.py        importance of features, learning curves, capacity
+market.py       holes, universe, liquidity tiers
 """
 
 from __future__ import annotations
 
 from typing import Any
 
+from qlib.contrib.report.figures.market import market_figures
+from qlib.contrib.report.figures.model import capacity_figures, model_figures
 from qlib.contrib.report.figures.parts import Figure
 from qlib.contrib.report.figures.portfolio import portfolio_figures
 from qlib.contrib.report.figures.sides import side_figures
@@ -27,4 +31,10 @@ def figures(twin: dict[str, Any]) -> dict[str, Figure]:
         found |= signal_figures(twin["signal"])
     if twin["portfolio"]:
         found |= portfolio_figures(twin["portfolio"]) | side_figures(twin["portfolio"])
+    if twin["model_numbers"]:
+        found |= model_figures(twin["model_numbers"])
+    if twin["capacity"]:
+        found |= capacity_figures(twin["capacity"])
+    if "why" not in twin["market"]:
+        found |= market_figures(twin["market"])
     return found
