@@ -188,7 +188,11 @@ def _distribution(values: pd.Series, name: str) -> go.Figure:
                 },
             )
         ],
-        layout={"xaxis2": {"title": "Normal Distribution Quantile"}, "yaxis2": {"title": "Observed Quantile"}},
+        layout={
+            "xaxis2": {"title": "Normal Distribution Quantile"},
+            "yaxis2": {"title": "Observed Quantile"},
+            "showlegend": False,  # the two axes name what is drawn
+        },
         subplots_kwargs={"rows": 1, "cols": 2, "subplot_titles": [name, f"{name} Normal Dist. Q-Q"]},
     ).figure
     if spread > 0:
