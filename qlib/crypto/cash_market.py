@@ -93,10 +93,14 @@ class Spot(Exchange):
         if market.fills is not None and market.fills.impact:
             volumes.add(market.fills.volume)
         rows = len(quote.times)
+        self._abroad: list[tuple[int, bool, np.ndarray[Any, Any]]] = []
         for column, name in enumerate(quote.instruments):
             terms = currencies.terms(name)
             if terms is None:
                 continue
+            known = terms.settle in ("", currencies.currency, *currencies.rates)  # else an order of it is refused
+            if known and (terms.inverse or currencies.foreign(name)):
+                self._abroad.append((column, terms.inverse, currencies.table(terms.settle, rows)))
             if terms.inverse:
                 before = closes_of(self.provider, name, quote.times, self.freq)[:-1]
                 for field in volumes & quote.fields.keys():
@@ -107,17 +111,15 @@ class Spot(Exchange):
                     quote.fields[field][:, column] *= rates[:-1] if field in early else rates[1:]
 
     def unit_worth(self, prices: np.ndarray[Any, Any], row: int) -> np.ndarray[Any, Any]:
-        """Return what a unit of every instrument is worth in money of the account, at prices known before bar `row`."""
-        found = prices
-        for column, name in enumerate(self.quote.instruments):
-            terms = self.currencies.terms(name)
-            if terms is None or not (terms.inverse or self.currencies.foreign(name)):
-                continue
-            if terms.settle not in ("", self.currencies.currency, *self.currencies.rates):
-                continue  # an order of it is refused
-            found = prices.copy() if found is prices else found
-            worth = 1 / prices[column] if terms.inverse else prices[column]
-            found[column] = worth * self.currencies.rate(terms.settle, row - 1)
+        """Return what a unit of every instrument is worth in money of the account, at prices known before bar `row`.
+
+        NaN where the rate was not known then.
+        """
+        if not self._abroad:
+            return prices
+        found = prices.copy()
+        for column, inverse, rates in self._abroad:
+            found[column] = (1 / prices[column] if inverse else prices[column]) * rates[row]
         return found
 
     @classmethod

@@ -21,6 +21,7 @@ import numpy as np
 from qlib.backtest.decision import BaseTradeDecision, Order, TradeDecisionWO
 from qlib.backtest.position import Position
 from qlib.backtest.signal import create_signal_from
+from qlib.crypto.cash_market import Spot
 from qlib.errors import ConfigError, did_you_mean
 from qlib.strategy.base import BaseStrategy
 
@@ -98,6 +99,8 @@ class SignedWeightStrategy(BaseStrategy):
         if not isinstance(position, Position):
             raise ConfigError(f"{type(self).__name__} needs an account with a Position, received {position!r}")
         price, equity = known["price"].astype(np.float64), position.calculate_value()
+        if isinstance(exchange, Spot):  # inverse contracts, other currencies: what a unit is worth, not its price
+            price = exchange.unit_worth(price, bar.lo)
         if not equity > 0:
             return TradeDecisionWO([], self)
         names, column = exchange.quote.instruments, exchange.quote.column

@@ -18,6 +18,7 @@ from qlib.contrib.report.artifacts import Portfolio
 from qlib.contrib.report.exposure_numbers import exposure_numbers
 from qlib.crypto.contracts import Contracts
 from qlib.crypto.market import Perpetuals, Spot
+from qlib.crypto.strategy import SignedWeightStrategy
 from qlib.errors import ConfigError, InputError, MissingDataError
 
 CASES = settings(max_examples=cases(40, 800), deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -483,3 +484,24 @@ def test_the_report_sees_the_exposure_of_contracts_that_are_not_paid_for():
     short = 100 * (1 + 1 / 3) / 1.005
     expected = [1 - limit / 60_000, min(1 - limit / 66_000, short / 100 - 1)]
     np.testing.assert_allclose(found["distance"], expected, rtol=1e-6)
+
+
+def test_strategies_with_weights_size_what_a_unit_is_worth():
+    """Half of 10,000 long in I (face 5,000), half short in C at 50 USDC of 1.02: 5,000 / 51 coins."""
+    provider = market(I=[100.0] * 6, C=[50.0] * 6, S=[100.0] * 6, U=[1.02] * 6)
+
+    class Halves(SignedWeightStrategy):
+        def target_weights(self, step, known):
+            column = self.trade_exchange.quote.column
+            weights = np.zeros(len(column))
+            weights[column["I"]], weights[column["C"]] = 0.5, -0.5
+            return weights
+
+    exchange = Perpetuals(
+        freq="60min", start_time=START, end_time=hour(5), codes=provider.names, provider=provider, deal_price="close",
+        fees=0.0, currency="USDT", rates={"BTC": "S", "USDC": "U"}, leverage=3,
+        contracts={"I": {**INVERSE, "lot": 0, "minimum": 0}, "C": {"settle": "USDC"}, "S": SPOT, "U": SPOT},
+    )  # fmt: skip
+    _, positions, _, _ = run(provider, Halves(), account=10_000.0, exchange_kwargs={"exchange": exchange})
+    held = {name: held_at(positions, 5, name)["amount"] for name in "IC"}
+    np.testing.assert_allclose([held["I"], held["C"]], [5000, -5000 / 51], rtol=1e-6)
