@@ -54,21 +54,19 @@ def hide_in(node: Any) -> Any:
     return hide(str(node)) if str(node) in _taken else node
 
 
-class _Hiding(logging.Filter):
-    def filter(self, record: logging.LogRecord) -> bool:
-        if _taken:
-            record.msg, record.args = hide(record.getMessage()), None
-        return True
-
-
 @contextmanager
 def hidden_in_logs() -> Iterator[None]:
-    """Hide the values in what the handlers of this package's log write; enter it when the log is configured."""
-    handlers, hiding = list(logging.getLogger(ROOT).handlers), _Hiding()
-    for handler in handlers:
-        handler.addFilter(hiding)
+    """Hide the values in every record that a logger of this package makes, whoever configures the log meanwhile."""
+    before = logging.getLogRecordFactory()
+
+    def made(*args: Any, **kwargs: Any) -> logging.LogRecord:
+        record = before(*args, **kwargs)
+        if _taken and record.name.partition(".")[0] == ROOT:
+            record.msg, record.args = hide(record.getMessage()), None
+        return record
+
+    logging.setLogRecordFactory(made)
     try:
         yield
     finally:
-        for handler in handlers:
-            handler.removeFilter(hiding)
+        logging.setLogRecordFactory(before)

@@ -33,7 +33,7 @@ from qlib.cli.job import FOLDER, Job
 from qlib.cli.overrides import Change, changed, grid, place_of
 from qlib.cli.runs import find_run
 from qlib.data.distributed import Executor, JoblibExecutor, RayExecutor
-from qlib.errors import InputError, QlibError
+from qlib.errors import InputError, QlibError, RunError
 from qlib.log import get_module_logger
 from qlib.workflow import R, Recorder
 from qlib.workflow.exp import search_runs
@@ -53,6 +53,10 @@ SHOWN: Final = (
 )
 
 logger = get_module_logger("qrun")
+
+
+class BrokenSweepError(RunError):
+    """Some runs of a sweep failed; each keeps its own traceback."""
 
 
 @dataclass(slots=True)

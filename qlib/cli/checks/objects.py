@@ -37,6 +37,7 @@ DEFAULT_MODULES: Final[dict[str, str]] = {
 }
 FITTED: Final = ("infer_processors", "learn_processors")  # a handler that takes a fit window hands it to these
 GIVEN_TO_RECORDS: Final = ("recorder", "model", "dataset")
+OWN_MODELS: Final = "qlib.contrib.model."
 NEEDED_OBJECTS: Final = ("model", "dataset")
 
 
@@ -49,6 +50,8 @@ def object_problems(task: Mapping[str, Any]) -> list[Problem]:
                 _check_object(task[key], f"task.{key}", key, problems)
         _walk(task, "task", "", problems)
         problems += _segment_problems(task)
+        if not any(problem.where.startswith("task.model") for problem in problems):
+            problems += _model_problems(task.get("model"))
     return problems
 
 
@@ -163,6 +166,21 @@ def _check_portfolio(record: type, kwargs: Mapping[str, Any], where: str, proble
         record(None, **{k: v for k, v in kwargs.items() if k not in GIVEN_TO_RECORDS})
     except InputError as error:
         problems.append(Problem(where, str(error)))
+
+
+def _model_problems(config: Any) -> list[Problem]:
+    """Return the value that one of our own models cannot be made with; a network, or a user's class, is not made."""
+    function = resolve(config, "model", "task.model", []) if is_instance_config(config) else None
+    name = getattr(function, "__module__", "")
+    if not name.startswith(OWN_MODELS) or "torch" in name:
+        return []
+    try:
+        init_instance_by_config(config)
+    except InputError as error:
+        return [Problem("task.model.kwargs", str(error))]
+    except Exception:  # noqa: BLE001  what only a run can find out, the run says in its stage `model`
+        return []
+    return []
 
 
 def _segment_problems(task: Mapping[str, Any]) -> list[Problem]:
