@@ -12,6 +12,7 @@ back-test as it is, and nothing that differs is ever taken for the same.
 
     <folder>/traces/<key>.json      what was read and made, each time that a stage of this key was computed
     <folder>/blobs/<digest>         files that were made; each is checked when it is taken
+    <folder>/runs/<key>.json        whole runs, see qlib.workflow.served
     <folder>/digests.json           see qlib.workflow.snapshot.Digests
 
 Not kept: a stage that reads data without files (`qlib.init(data=...)`, a storage of a user's own), whose configuration
@@ -81,6 +82,8 @@ class Done:
     seen: Seen = field(default_factory=Seen)
     artifacts: Mapping[str, str] = field(default_factory=dict)
     outputs: Mapping[str, str] = field(default_factory=dict)
+    code: Mapping[str, str] = field(default_factory=dict)  # that was chosen while it ran
+    kept: bool = False
 
     def identity(self) -> str:
         """Return a digest of what decided about the stage: of use to stages that are given its objects."""
@@ -129,12 +132,15 @@ class StageCache:
     def _trace(self, key: str) -> Path:
         return self.folder / "traces" / f"{key}.json"
 
-    def put(self, key: str, trace: dict[str, Any], root: Path) -> None:
-        """Keep what a stage made in the folder `root`, and why; OSError where it cannot be written."""
+    def put(self, key: str, trace: dict[str, Any], root: Path) -> bool:
+        """Keep what a stage made in the folder `root`, and why; False where it is larger than all that may be kept.
+
+        Raises OSError where it cannot be written.
+        """
         made = [name for name, digest in trace["outputs"].items() if not self.blob(digest).exists()]
         need = sum((root / name).stat().st_size for name in made)
         if need > self.limit:
-            return
+            return False
         self._make_room(need)
         for name in made:
             digest = trace["outputs"][name]
@@ -143,6 +149,7 @@ class StageCache:
         content = json.dumps([trace, *known][:TRACES]).encode()
         replace_file(self._trace(key), lambda file: file.write(content))
         self.digests.save()
+        return True
 
     def restore(self, trace: Mapping[str, Any], recorder: Recorder) -> bool:
         """Put the files of a trace into a run, and log what was logged; False where one of them is gone or damaged."""
@@ -178,7 +185,8 @@ class StageCache:
     def clear(self) -> int:
         """Forget everything; return how many bytes that were."""
         freed = 0
-        for path in [*self.folder.glob("traces/*.json"), *self.folder.glob("blobs/*/*"), self.folder / "digests.json"]:
+        kinds = ("traces/*.json", "runs/*.json", "blobs/*/*", "digests.json")
+        for path in [path for kind in kinds for path in self.folder.glob(kind)]:
             with contextlib.suppress(FileNotFoundError):
                 freed += path.stat().st_size
                 path.unlink()
@@ -255,7 +263,8 @@ class Stages:
             with stage(name) as told:
                 told["unchanged,"] = "taken as it was"
                 if self.cache.restore(trace, self.recorder):
-                    return Done(name, key, True, 0.0, seen, trace["artifacts"], trace["outputs"])
+                    parts = (trace["artifacts"], trace["outputs"], trace["code"])
+                    return Done(name, key, True, 0.0, seen, *parts, kept=True)
         return None
 
     def _computed(self, name: str, key: str | None, work: Callable[[], object], config: Any) -> Done:
@@ -272,8 +281,8 @@ class Stages:
         if key is None or self.cache is None or self.root is None or not outputs or seen.values:
             return done
         code = loaded_between(modules) | sources_of(classes_in(config))
-        late = next((path for path in (*seen.files, *seen.others) if _touched(path, since)), None)
-        late = late or next((p for p in (*code, *sources_of(self._modules)) if _touched(p, process_began())), None)
+        late = next((path for path in (*seen.files, *seen.others) if touched(path, since)), None)
+        late = late or next((p for p in (*code, *sources_of(self._modules)) if touched(p, process_began())), None)
         if late is not None:
             logger.info(f"{name} is not kept: {late} was written while it ran")
             return done
@@ -286,7 +295,8 @@ class Stages:
             "log": log.plain(),
         }
         try:
-            self.cache.put(key, trace, self.root)
+            done.kept = self.cache.put(key, trace, self.root)
+            done.code = code
         except (OSError, StoreError) as error:
             logger.info(f"{name} is not kept in {self.cache.folder}: {error}")
         return done
@@ -345,7 +355,8 @@ def plain(value: Any) -> Any:
     raise TypeError(f"its configuration holds a {type(value).__name__}")
 
 
-def _touched(path: str, since: int) -> bool:
+def touched(path: str, since: int) -> bool:
+    """Tell whether a file was written, moved or renamed since a time in nanoseconds."""
     try:
         stat = os.stat(path)  # noqa: PTH116
     except OSError:
