@@ -30,12 +30,14 @@ from qlib.cli.overrides import Change, changed, place_of
 from qlib.cli.runs import runs_uri
 from qlib.config import default_values
 from qlib.contrib.report.run_report import write_report
+from qlib.errors import QlibError
 from qlib.log import get_module_logger
 from qlib.utils.locks import locked
 from qlib.workflow import R, Recorder
 from qlib.workflow.artifacts import local_path
 from qlib.workflow.expm import MLflowExpManager
 from qlib.workflow.manifest import write_manifest
+from qlib.workflow.served import identity, keep_run, known_run
 from qlib.workflow.stage import stage
 from qlib.workflow.stage_cache import StageCache
 from qlib.workflow.store import Place, prepare
@@ -88,6 +90,7 @@ class Job:
         self.recorder: Recorder | None = None
         self.page: Path | None = None
         self.warnings: list[Problem] = []
+        self._told = False  # whether it was said where the run lies
 
     def read(self) -> dict[str, Any]:
         """Return the configuration with the changes of the command line, unchecked."""
@@ -129,17 +132,17 @@ class Job:
             init["exp_manager"] = manager | {"kwargs": manager["kwargs"] | {"uri": self.runs}}
         if self.quiet:
             init["logging_level"] = logging.WARNING
-        with hidden.hidden_in_logs(), stage("qlib.init"):
-            qlib.init(**init)
         timer = logging.getLogger("qlib.timer")
-        level = timer.level
-        if not show_steps:
-            timer.setLevel(logging.WARNING)
-        try:
-            with hidden.hidden_in_logs():
+        with hidden.hidden_in_logs():
+            with stage("qlib.init"):
+                qlib.init(**init)
+            level = timer.level
+            if not show_steps:
+                timer.setLevel(logging.WARNING)
+            try:
                 yield
-        finally:
-            timer.setLevel(level)
+            finally:
+                timer.setLevel(level)
 
     def _work(self, config: Mapping[str, Any]) -> None:
         self.open_store()
@@ -159,12 +162,33 @@ class Job:
             with stage("writing down the task"):
                 self.recorder.save_objects(config=config)
                 log_task(self.recorder, config["task"])
-            stages = execute_task(self.recorder, config["task"], StageCache.beside(R.get_uri()) if self.cache else None)
+            cache = StageCache.beside(R.get_uri()) if self.cache else None
+            stages = execute_task(self.recorder, config["task"], cache)
             with stage("manifest"):
                 seeds = seeds_of(config["task"])
                 write_manifest(self.recorder, stages, config, seeds=seeds, path=self.path)
         with stage("report"):
             self.page = write_report(self.recorder)
+        if cache is not None and (key := self._identity(config)) is not None:
+            keep_run(cache, key, self.recorder, stages, [__name__, write_report.__module__], self.closing())
+
+    def unchanged(self) -> dict[str, Any] | None:
+        """Return how an earlier run ended that this one would equal to the last digit; None where there is none."""
+        try:
+            config = self.read()
+            sys_config(config, self.path)
+        except QlibError:
+            return None  # the run will say what is wrong
+        key = self._identity(config) if self.cache else None
+        return None if key is None else known_run(StageCache.beside(self.runs), key)
+
+    def _identity(self, config: Mapping[str, Any]) -> str | None:
+        """Return what this run is known by; None for one that is more than its configuration."""
+        plain = self.resumed is None and self.table is None and not self.name and not self.tags
+        if not plain or "exp_manager" in (config.get("qlib_init") or {}):
+            return None
+        beside = str(self.path.absolute().parent) if "sys" in config else ""  # where sys.rel_path begins
+        return identity(config, beside, self.experiment_name, self.runs)
 
     def open_store(self) -> None:
         """Make sure that runs can be kept: nothing is computed that could not be."""
@@ -192,6 +216,7 @@ class Job:
         try:
             if self.recorder is not None:
                 self.recorder.save_file(TRACEBACK, lambda path: path.write_text(text, encoding="utf-8"))
+                self._told = True
                 return f"traceback in {self.recorder.artifact_uri}/{TRACEBACK}".replace("file://", "")
         except OSError as failure:  # the disk may be what the run failed of
             logger.debug(f"the run cannot keep the traceback: {failure}")
@@ -220,8 +245,7 @@ class Job:
             return ""
         if self.recorder.info["status"] == Recorder.STATUS_FI:
             return f"; run {self.recorder.id} is kept"
-        folder = local_path(str(self.recorder.artifact_uri))
-        place = "" if folder is None else f" in {folder.parent}"
+        place = "" if self._told else f" in {str(self.recorder.artifact_uri).removeprefix('file://')}"
         return f"; run {self.recorder.id} is marked FAILED{place}; qrun --resume {resume_words(self.recorder)} goes on"
 
 

@@ -38,9 +38,9 @@ from qlib.cli.options import parsed
 from qlib.cli.overrides import read_change
 from qlib.cli.plan import dry_run, planned
 from qlib.cli.runs import find_run
-from qlib.cli.sweep import Sweep, is_sweep
+from qlib.cli.sweep import BrokenSweepError, Sweep, is_sweep
 from qlib.cli.voice import Voice
-from qlib.errors import InputError, QlibError, RunError
+from qlib.errors import InputError, QlibError
 from qlib.log import DEFAULT_LOGGING_CONFIG, set_log_with_config
 from qlib.workflow import Recorder
 from qlib.workflow.stage import stage_of, watched
@@ -103,6 +103,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if asked.debug:
             traceback.print_exc()
         return _failed(voice, WRONG_INPUT, hidden.hide(str(error)), error, work)
+    except BrokenSweepError as error:
+        return _failed(voice, FAILED, str(error), error, work)
     except Exception as error:  # the last stop: everything else is a failed run
         if asked.debug:
             traceback.print_exc()
@@ -150,12 +152,18 @@ def _do(work: Work, asked: argparse.Namespace, voice: Voice) -> None:
     if isinstance(work, Job) and work.resumed is not None and work.resumed.status == Recorder.STATUS_FI:
         voice.closing("run", {"run": work.resumed.id, "status": "finished already: there is nothing to go on with"})
         return
+    if isinstance(work, Job) and (known := work.unchanged()) is not None:
+        known["unchanged"] = f"since {known.pop('since')}, nothing is computed again; --no-cache computes all of it"
+        voice.closing("run", known)
+        return
     work.run(show_steps=asked.debug)
     if isinstance(work, Sweep):
+        for row in work.results():
+            voice.tell("point", **row)
         voice.say(work.table())
     voice.closing("run", work.closing())
     if isinstance(work, Sweep) and work.broken:
-        raise RunError(f"{work.broken} of {len(work.points)} runs failed")
+        raise BrokenSweepError(f"{work.broken} of {len(work.points)} runs failed")
 
 
 @contextmanager
