@@ -15,7 +15,7 @@ from test_perpetuals import START, market, payments
 
 from qlib.crypto.attribution import attribution
 
-CASES = settings(max_examples=cases(25, 500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CASES = settings(max_examples=cases(12, 500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TIERS = {"default": [(10, 0.004, 100), (50, 0.02, 50), (1e9, 0.04, 20)]}
 
 

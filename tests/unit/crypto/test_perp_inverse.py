@@ -21,7 +21,7 @@ from qlib.crypto.market import Perpetuals, Spot
 from qlib.crypto.strategy import SignedWeightStrategy
 from qlib.errors import ConfigError, InputError, MissingDataError
 
-CASES = settings(max_examples=cases(40, 800), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CASES = settings(max_examples=cases(20, 800), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 INVERSE = {"kind": "swap", "inverse": True, "settle": "BTC", "contract": 100.0, "lot": 1.0, "minimum": 1.0}
 LINEAR = {"kind": "swap", "settle": "USDT"}
 SPOT = {"kind": "spot", "settle": "USDT"}

@@ -12,7 +12,7 @@ from test_perpetuals import START, market, trade
 from qlib.crypto.margin import Tiers
 from qlib.errors import ConfigError
 
-CASES = settings(max_examples=cases(25, 500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
+CASES = settings(max_examples=cases(20, 500), deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TIERS = {"default": [(10, 0.01, 100), (20, 0.05, 20), (1000, 0.1, 10)]}
 
 
