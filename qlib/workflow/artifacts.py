@@ -110,7 +110,8 @@ class RemoteArtifacts:
     def _remove(self, file: str) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository  # noqa: PLC0415  heavy
 
-        get_artifact_repository(self.client.get_run(self.run_id).info.artifact_uri).delete_artifacts(file)
+        uri = self.client.get_run(self.run_id).info.artifact_uri
+        get_artifact_repository(uri, tracking_uri=self.client.tracking_uri).delete_artifacts(file)
 
     @contextmanager
     def found(self, name: str) -> Iterator[Path]:

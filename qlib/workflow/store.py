@@ -181,6 +181,7 @@ def _forget_connections() -> None:
 def _import_mlflow() -> None:
     """Import MLflow quietly: no telemetry, no git subprocess, no lines about migrations."""
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("GIT_PYTHON_REFRESH", "quiet")
     import mlflow  # noqa: F401, PLC0415  heavy: only who keeps runs needs it
 
