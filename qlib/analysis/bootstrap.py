@@ -157,9 +157,11 @@ def _last_before_quiet(loud: np.ndarray[Any, np.dtype[np.bool_]], quiet: int) ->
 
 
 def _sharpe(draws: Floats) -> Floats:
+    if draws.shape[1] < 2:
+        return np.full(len(draws), np.nan)
     mean, deviation = draws.mean(axis=1), draws.std(axis=1, ddof=1)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return np.where(deviation > 0, mean / deviation, np.nan)
+    varies = deviation > 1e-12 * np.abs(mean)  # what rounding leaves of a draw that never varies is no deviation
+    return np.divide(mean, deviation, out=np.full(len(draws), np.nan), where=varies)
 
 
 STATISTICS: dict[str, Statistic] = {"mean": lambda draws: draws.mean(axis=1), "sharpe": _sharpe}

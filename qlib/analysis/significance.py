@@ -75,9 +75,10 @@ def moments(returns: Values) -> Moments:
     if len(seen) < 2 or (seen == seen[0]).all():
         return Moments(math.nan, len(seen), math.nan, math.nan)
     mean = float(seen.mean())
-    away = (seen - mean) / np.abs(seen - mean).max()  # scaled: fourth powers of tiny returns stay in range
+    largest = float(np.abs(seen - mean).max())
+    away = (seen - mean) / largest  # squares and fourth powers of tiny returns stay in range
     second = float((away**2).mean())
-    sharpe = mean / float(seen.std(ddof=1))
+    sharpe = mean / largest / math.sqrt(second * len(seen) / (len(seen) - 1))
     skew, kurtosis = float((away**3).mean()) / second**1.5, float((away**4).mean()) / second**2
     return Moments(sharpe, len(seen), skew, kurtosis)
 
