@@ -18,6 +18,8 @@ import pandas as pd
 from qlib.config import REGIONS, DataPathManager, Region, Settings
 from qlib.contrib.report.artifacts import Artifacts
 from qlib.contrib.report.times import DAY, stamp
+from qlib.utils.nested import fill_placeholder
+from qlib.workflow.train import LATER
 
 TRUTH = "truth.json"
 PACKAGES = ("numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "lightgbm", "xgboost", "catboost", "torch", "mlflow")
@@ -44,7 +46,7 @@ def market_of(artifacts: Artifacts, settings: Settings) -> Market:
 
 def facts(artifacts: Artifacts, market: Market, version: str | None) -> dict[str, Any]:
     """The twin's `run`, `data`, `model`, `dataset` and `backtest` parts."""
-    task = artifacts.task or artifacts.config.get("task") or {}
+    task = fill_placeholder(artifacts.task or artifacts.config.get("task") or {}, {text: text for text in LATER})
     dataset = _part(task, "dataset")
     handler = _part(_kwargs(dataset), "handler")
     wanted = {"data": _data(market, handler), "model": _instance(_part(task, "model"))}
