@@ -13,6 +13,7 @@ no other format can hold) is read with an exact list of what it may name, except
 from __future__ import annotations
 
 import getpass
+import os
 import pickle
 import shutil
 import sys
@@ -40,6 +41,7 @@ TIME_FORMAT: Final = "%Y-%m-%d %H:%M:%S"
 METRICS_IN_A_BATCH: Final = 1000  # MLflow's limits for one call
 PARAMS_IN_A_BATCH: Final = 100
 TAGS_IN_A_BATCH: Final = 100
+FROM_ENVIRONMENT: Final = "_QLIB_"  # variables of the environment that are kept as parameters, as Qlib does
 
 logger = get_module_logger("workflow")
 
@@ -245,20 +247,23 @@ class MLflowRecorder(Recorder):
         if self.id is None:
             run = self.client.create_run(str(self.experiment_id), tags=_origin(), run_name=self.name)
             self._take(run)
-            self.log_params(**{"cmd-sys.argv": " ".join(sys.argv)})
+            told = {name: value for name, value in os.environ.items() if name.startswith(FROM_ENVIRONMENT)}
+            self.log_params(**{"cmd-sys.argv": " ".join(sys.argv)}, **told)
         else:
             self.client.update_run(self.id, status=Recorder.STATUS_R)
+            run = self.client.get_run(self.id)
         self.status = Recorder.STATUS_R
         logger.info(f"run {self.id} of experiment {self.experiment_id} starts")
-        return self.client.get_run(self._id)
+        return run
 
     def end_run(self, status: str = Recorder.STATUS_S) -> None:
         allowed = (Recorder.STATUS_S, Recorder.STATUS_R, Recorder.STATUS_FI, Recorder.STATUS_FA)
         if status not in allowed:
             message = f"status of a run: received {status!r}; allowed are {', '.join(allowed)}"
             raise InputError(message)
-        self.client.set_terminated(self._id, status)
-        self._take(self.client.get_run(self._id))
+        now = int(time.time() * 1000)
+        self.client.set_terminated(self._id, status, end_time=now)
+        self.status, self.end_time = status, _clock(now)
 
     # -------------------------------------------------------------------------------- numbers and texts
     def log_params(self, **kwargs: Any) -> None:

@@ -69,6 +69,37 @@ def test_any_number_of_parameters_and_tags_is_kept(runs, count):
         assert sum(name[0] == "t" for name in run.list_tags()) == count
 
 
+def test_variables_of_the_environment_that_are_meant_for_runs_become_parameters(runs, monkeypatch):
+    monkeypatch.setenv("_QLIB_NIGHT", "7")
+    monkeypatch.setenv("QLIB_SECRET", "8")
+    with runs.start(experiment_name="e"):
+        assert {name: value for name, value in runs.get_recorder().list_params().items() if "QLIB" in name} == {
+            "_QLIB_NIGHT": "7"
+        }
+
+
+def test_a_run_costs_few_calls_of_mlflow(runs):
+    """What is added to MLflow's own work is counted in its calls, since each of them is a transaction of its store."""
+    with runs.start(experiment_name="e"):
+        pass
+    client, calls = runs.exp_manager.client, []
+
+    def counted(name):
+        do = getattr(client, name)
+        return lambda *args, **kwargs: (calls.append(name), do(*args, **kwargs))[1]
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in dir(type(client)):
+            if name[0] != "_" and name != "tracking_uri":
+                patch.setattr(client, name, counted(name))
+        with runs.start(experiment_name="e", recorder_name="r"):
+            runs.log_params(**{f"p{i}": i for i in range(90)})
+            runs.log_metrics(**{f"m{i}": i for i in range(90)})
+            runs.log_metric_history({"l2": [1.0] * 800})
+            runs.save_objects(a=1, b=2)
+    assert calls == ["get_experiment_by_name", "create_run", *["log_batch"] * 4, "set_terminated"]
+
+
 def test_a_block_that_raises_is_failed_and_the_exception_goes_on(runs):
     with pytest.raises(ZeroDivisionError), runs.start(experiment_name="e", recorder_name="bad"):
         1 / 0  # noqa: B018
