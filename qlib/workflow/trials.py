@@ -4,9 +4,9 @@
     end_trial(recorder, task)        what came of it: one line more, and trial.json in the run
     standing(recorder)               the same numbers as trial.json, counted anew
 
-A trial is what was tried: the task and the code of its own classes. The same again is the same trial, and is said to
-be. A run that failed or was killed counts, for somebody may have seen a number of it. Trials are counted among those on
-the same data and universe (the `Scope`): the store, the market, the bar size, whatever fields they read.
+A trial is what was tried: the task and the code of the user's own modules. The same again is the same trial, and is
+said to be. A run that failed or was killed counts, for somebody may have seen a number of it. Trials are counted among
+those on the same data and universe (the `Scope`): the store, the market, the bar size, whatever fields they read.
 
     {"number": 7, "trials": 12, "again": false, "scope": {"data": [...], "universe": "all", "freq": "day"},
      "returns": "excess", "freq": "1day", "bars": 363, "sharpe": 0.07, "sharpe_annual": 1.34, "psr": 0.91,
@@ -20,10 +20,9 @@ the same data and universe (the `Scope`): the store, the market, the bar size, w
 from __future__ import annotations
 
 import hashlib
-import importlib.util
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -45,6 +44,7 @@ from qlib.analysis.significance import (
 )
 from qlib.config import Settings, active_settings
 from qlib.log import get_module_logger
+from qlib.workflow.code import modules_of, sources_of
 from qlib.workflow.ledger import Ledger, Line, ledger_of
 from qlib.workflow.recorder import Recorder
 
@@ -152,14 +152,16 @@ def words(facts: Mapping[str, Any]) -> str:
 
 
 def trial_key(task: Mapping[str, Any]) -> str:
-    """Return what makes a trial the same as another: the task, and the bytes of the modules that it names.
+    """Return what makes a trial the same as another: the task, and the sources of the user's modules that it names.
 
-    Modules of this package do not count.
+    Modules of this package and of installed ones do not count: a new release is no new idea.
 
     >>> trial_key({"model": {"class": "A"}}) == trial_key({"model": {"class": "A"}})
     True
     """
-    code = sorted({_digest(path.read_bytes()) for path in _modules(task)})
+    own = [name for name in modules_of(task) if name.partition(".")[0] != _PACKAGE.name]
+    found = sources_of(own) if own else {}
+    code = sorted(digest for path, digest in found.items() if not Path(path).is_relative_to(_PACKAGE))
     return _digest(json.dumps([_sorted(task), code]))
 
 
@@ -331,27 +333,3 @@ def _short(universe: Any) -> str:
     if isinstance(universe, Mapping) and isinstance(universe.get("market"), str) and not universe.get("filter_pipe"):
         return str(universe["market"])
     return _digest(json.dumps(_sorted(universe)))[:12]
-
-
-def _modules(config: Any) -> Iterator[Path]:
-    """Yield the files of the modules that a configuration names, those of this package left out."""
-    if isinstance(config, Mapping):
-        named = config.get("module_path")
-        kind = config.get("class", config.get("func"))
-        if not named and isinstance(kind, str):
-            named = kind.rpartition(".")[0]
-        path = _file_of(named) if isinstance(named, str) and named else None
-        if path is not None and not path.is_relative_to(_PACKAGE):
-            yield path
-    for one in _inside(config):
-        yield from _modules(one)
-
-
-def _file_of(module: str) -> Path | None:
-    if module.endswith(".py"):
-        return Path(module).resolve() if Path(module).is_file() else None
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):  # the run itself says what is wrong with it
-        return None
-    return Path(spec.origin).resolve() if spec is not None and spec.has_location and spec.origin else None
