@@ -110,7 +110,9 @@ def get_position_data(
 def _worth(position: Any, names: set[str]) -> dict[str, tuple[float, float, float, float]]:
     """Return (amount, cash, price, weight) by name."""
     cash = float(position.get_cash())
-    seen = {name: (float(position.get_stock_amount(name)), float(position.get_stock_price(name))) for name in sorted(names)}
+    seen = {
+        name: (float(position.get_stock_amount(name)), float(position.get_stock_price(name))) for name in sorted(names)
+    }
     gross = sum(abs(amount * price) for amount, price in seen.values())
     return {
         name: (amount, cash, price, amount * price / gross if gross else 0.0) for name, (amount, price) in seen.items()
