@@ -1,6 +1,7 @@
 """The compiled part only; everything else stands in pyproject.toml."""
 
 import platform
+import shutil
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
+from setuptools.modified import newer_group
 
 # NaN and infinity keep their meaning, so never -ffast-math; without the two -fno-... gcc vectorises nothing here.
 UNIX = ["-O3", "-std=c++17", "-fno-math-errno", "-fno-trapping-math"]
@@ -20,9 +22,19 @@ SETS = {"baseline": [], "v3": ["-march=x86-64-v3"]} if X86 else {"baseline": []}
 
 
 class Build(build_ext):
-    """Compile each `machine_*.cpp` for its own instruction set, and files of one extension side by side."""
+    """Compile each `machine_*.cpp` for its own instruction set, and files of one extension side by side.
+
+    An editable install takes what lies in the tree, where that is newer than all it is made from: a second environment
+    beside the first compiles nothing.
+    """
 
     def build_extension(self, ext: Extension) -> None:
+        there = self.get_ext_filename(ext.name)
+        written = [pyx if Path(pyx := str(Path(name).with_suffix(".pyx"))).exists() else name for name in ext.sources]
+        if self.editable_mode and not newer_group([*written, *ext.depends, __file__], there, "newer"):
+            Path(self.get_ext_fullpath(ext.name)).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(there, self.get_ext_fullpath(ext.name))
+            return
         compiler = self.compiler
         plain = compiler.compile
 
