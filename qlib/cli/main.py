@@ -43,6 +43,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "health": Command(
         "qlib.cli.health:run", "check data: missing bars, prices that cannot be, frequencies that disagree"
     ),
+    "report": Command("qlib.cli.report:run", "write the report of a run again; compare several runs"),
     "check-leakage": Command("qlib.cli.check_leakage:run", "say what a configuration's dataset knows of the future"),
     "migrate-runs": Command("qlib.cli.migrate_runs:run", "take runs of an old mlruns folder over into its database"),
     "explain": Command("qlib.cli.explain:run", "say what formulas read, how far they look, what runs"),

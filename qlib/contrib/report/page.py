@@ -109,48 +109,75 @@ def pointed(twin: Any, at: str) -> Any:
     return twin
 
 
-def render(twin: dict[str, Any]) -> str:
-    """Return the whole page."""
-    import jinja2  # noqa: PLC0415  only a report needs it
-    from markupsafe import Markup  # noqa: PLC0415  comes with jinja2
+class Pages:
+    """A twin and its figures, ready for the templates.
 
-    def number(at: str, kind: str) -> Markup:
-        value = pointed(twin, at)
+    Parameters
+    ----------
+    twin
+        What every number on the page points into.
+    drawn
+        Figures by name.
+    """
+
+    def __init__(self, twin: dict[str, Any], drawn: dict[str, Figure]) -> None:
+        self.twin = twin
+        self.drawn = drawn
+
+    def render(self, template: str, **more: Any) -> str:
+        """Return the page that a template makes of it; `more` is what it needs besides."""
+        import jinja2  # noqa: PLC0415  only a report needs it
+        from markupsafe import Markup  # noqa: PLC0415  comes with jinja2
+
+        environment = jinja2.Environment(
+            loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True,
+        )  # fmt: skip
+        script = (HERE / "page.js").read_text(encoding="utf-8").strip()
+        return environment.get_template(template).render(
+            twin=self.twin,
+            figures=self.drawn,
+            number=self._number,
+            value=lambda at: pointed(self.twin, at),
+            hover=lambda figure: Markup(_script_json(_hover(figure))),  # noqa: S704  no "<" is left in it
+            heat=_heat,
+            said=_said,
+            terms=TERMS,
+            month_names=MONTHS,
+            style=Markup((HERE / "page.css").read_text(encoding="utf-8").strip()),  # noqa: S704  our own file
+            script=Markup(script),  # noqa: S704  our own file
+            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+            **more,
+        )
+
+    def _number(self, at: str, kind: str) -> Markup:
+        """Return a number with its pointer and its full value."""
+        from markupsafe import Markup  # noqa: PLC0415  comes with jinja2
+
+        value = pointed(self.twin, at)
         shown = Markup.escape(show(value, kind))
         exact = "" if value is None else Markup.escape(json.dumps(value))
         style = Markup(' class="none"') if value is None else ""
         return Markup('<data value="{}" data-at="{}" data-kind="{}"{}>{}</data>').format(exact, at, kind, style, shown)
 
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    script = (HERE / "page.js").read_text(encoding="utf-8").strip()
-    drawn = figures(twin)
+
+def render(twin: dict[str, Any]) -> str:
+    """Return the whole page of a run."""
+    from markupsafe import Markup  # noqa: PLC0415  comes with jinja2
+
     short = bool(twin["portfolio"]) and twin["portfolio"]["years"] < HALF_A_YEAR
-    return environment.get_template("page.html").render(
-        twin=twin,
-        figures=drawn,
-        number=number,
-        value=lambda at: pointed(twin, at),
-        hover=lambda figure: Markup(_script_json(_hover(figure))),  # noqa: S704  no "<" is left in it
+    return Pages(twin, figures(twin)).render(
+        "page.html",
         fill_columns=_fill_columns(twin["trades"]),
         fills_at_once=AT_ONCE,
-        fill_cells=lambda: Markup(_script_json(_fill_cells(twin["trades"]))),  # noqa: S704  as above
-        heat=_heat,
-        said=_said,
-        terms=TERMS,
+        fill_cells=lambda: Markup(_script_json(_fill_cells(twin["trades"]))),  # noqa: S704  no "<" is left in it
         signal_tiles=SIGNAL_TILES,
         portfolio_tiles=[WHOLE_PERIOD.get(tile[0], tile) if short else tile for tile in PORTFOLIO_TILES]
         + [tile for tile in SIDE_TILES if pointed(twin, tile[1]) is not None],
         luck_tiles=[tile for tile in LUCK_TILES if pointed(twin, tile[1]) is not None],
         return_rows=RETURN_ROWS,
         return_columns=[column for column in RETURN_COLUMNS if (twin["portfolio"] or {}).get(column[1])],
-        month_names=MONTHS,
         level_words=LEVEL_WORDS,
-        style=Markup((HERE / "page.css").read_text(encoding="utf-8").strip()),  # noqa: S704  our own file
-        script=Markup(script),  # noqa: S704  our own file
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
 
 

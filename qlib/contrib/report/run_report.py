@@ -60,22 +60,22 @@ def write_report(
     """
     artifacts = read_artifacts(recorder)
     settings = active_settings() if settings is None else settings
-    kept = _kept(recorder)
+    kept = kept_market(recorder)
     provider = _provider_of(artifacts, settings) if provider is None and kept is None else provider
-    twin = build_twin(artifacts, settings, _version(), kept=kept, provider=provider)
-    home = _artifact_folder(recorder)
+    twin = build_twin(artifacts, settings, installed_version(), kept=kept, provider=provider)
+    home = artifact_folder(recorder)
     place = Path(folder) if folder is not None else home or Path(tempfile.mkdtemp(prefix="qlib-report-"))
     files = {TWIN: dump(twin), PAGE: render(twin)}
     if "why" not in twin["market"]:
         files[MARKET] = dump(twin["market"])
     for name, text in files.items():
-        _write(place / name, text)
+        write_file(place / name, text)
         if place != home:
             recorder.log_artifact(str(place / name), FOLDER)
     return place / PAGE
 
 
-def _kept(recorder: Any) -> dict[str, Any] | None:
+def kept_market(recorder: Any) -> dict[str, Any] | None:
     """What an earlier report of the run has read of the store."""
     name = f"{FOLDER}/{MARKET}"
     if FOLDER not in recorder.list_artifacts() or name not in recorder.list_artifacts(FOLDER):
@@ -94,7 +94,7 @@ def _provider_of(artifacts: Artifacts, settings: Settings) -> Provider | None:
     return provider if own == theirs else None
 
 
-def _artifact_folder(recorder: Any) -> Path | None:
+def artifact_folder(recorder: Any) -> Path | None:
     """The run's `report` folder, when its artifacts are on this machine."""
     uri = getattr(recorder, "artifact_uri", None)
     if not uri:
@@ -103,7 +103,7 @@ def _artifact_folder(recorder: Any) -> Path | None:
     return None if folder is None else folder / FOLDER
 
 
-def _write(path: Path, text: str) -> None:
+def write_file(path: Path, text: str) -> None:
     """Write a file at once: readers see the old one or the new one, never a part."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -121,7 +121,7 @@ def _write(path: Path, text: str) -> None:
         raise RunError(msg) from error
 
 
-def _version() -> str | None:
+def installed_version() -> str | None:
     try:
         return metadata.version("qlib-crypto")
     except metadata.PackageNotFoundError:  # used from a checkout that was never installed
