@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -15,8 +18,10 @@ from qrun_job import DROP, HANDLER, changed, runs_in, tree, written
 from qlib import session
 from qlib.cli import run as qrun
 from qlib.cli.check import ConfigProblemsError, check_config
+from qlib.cli.job import LOCK
 from qlib.cli.run import main, workflow
 from qlib.data.provider import Provider
+from qlib.utils.locks import locked
 
 
 # ----------------------------------------------------------------------------------------------------- a fine run
@@ -336,6 +341,7 @@ class TakesItsTime(LinearModel):
     ],
 )
 def test_a_run_that_fails_says_where_and_leaves_earlier_runs_alone(here, config, capsys, model, code, said):
+    config["task"]["record"] = ["SignalRecord"]
     assert main([written(config, here)]) == 0
     (first,) = runs_in(here / "mlruns")
     before = tree(here / "mlruns" / "workflow" / first.id)
@@ -408,3 +414,108 @@ def test_values_of_the_environment_reach_the_configuration_and_no_log(here, conf
     assert main([file]) == 0
     said = capsys.readouterr()
     assert "hunter2" not in said.err + said.out
+
+
+# -------------------------------------------------------------------------------------------- what is said, and to whom
+def test_a_program_gets_a_line_for_each_stage_and_the_end(here, config, capsys):
+    assert main([written(config, here), "--json"]) == 0
+    said = capsys.readouterr()
+    told = [json.loads(line) for line in said.out.splitlines()]
+    stages = [one["stage"] for one in told if one["event"] == "stage"]
+    assert [
+        name for name in ("check", "qlib.init", "fit", "record PortAnaRecord", "report") if name not in stages
+    ] == []
+    assert all(one["seconds"] >= 0 for one in told if one["event"] == "stage")
+    (run,) = runs_in(here / "mlruns")
+    assert told[-1]["event"] == "run" and told[-1]["run"] == run.id and Path(told[-1]["report"]).is_file()
+    assert stages.count("fit") == 1 and len(re.findall(r"INFO qlib.workflow: fit \d+\.\d s", said.err)) == 1
+
+
+def test_quiet_leaves_warnings_and_the_end(here, config, capsys):
+    config["task"]["dataset"]["kwargs"]["segments"]["train"] = ["2020-01-10", "2020-05-28"]
+    config["task"]["record"] = "SignalRecord"
+    assert main([written(config, here), "--quiet"]) == 0
+    said = capsys.readouterr()
+    assert "INFO" not in said.err and "WARNING qlib.qrun: task.dataset.kwargs.segments.test: the labels" in said.err
+    assert said.out.splitlines()[0].startswith("run  ")
+
+
+def test_a_program_gets_what_is_wrong_and_what_failed(here, config, capsys):
+    file = written(changed(config, "task.model.kwargs.estimatr", 1), here)
+    assert main([file, "--check", "--json"]) == 2
+    (told,) = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert told["event"] == "failed" and told["exit"] == 2
+    assert told["problems"] == [
+        {"where": "task.model.kwargs", "what": "LinearModel takes no argument estimatr; did you mean estimator?"}
+    ]
+    (here / "models.py").write_text(MODELS)
+    model = {"class": "Crash", "module_path": str(here / "models.py")}
+    assert main([written(changed(config, "task.model", model), here), "--json"]) == 1
+    told = json.loads(capsys.readouterr().out.splitlines()[-1])
+    (run,) = runs_in(here / "mlruns")
+    assert (told["event"], told["stage"], told["run"], told["exit"]) == ("failed", "fit", run.id, 1)
+    assert told["status"] == "FAILED" and "ZeroDivisionError: deep inside" in told["error"]
+    assert main([written(config, here), "--check", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"event": "check", "problems": [], "warnings": []}
+
+
+# -------------------------------------------------------------------------------------------------- going on with a run
+MENDED = """
+import pathlib
+from qlib.contrib.model.linear import LinearModel
+class Mended(LinearModel):
+    def predict(self, dataset, segment="test"):
+        if not pathlib.Path("mended").exists():
+            raise ConnectionError("the cable is out")
+        return super().predict(dataset, segment)
+"""
+
+
+def test_a_run_that_broke_is_gone_on_with_under_its_own_number(here, config, capsys):
+    (here / "models.py").write_text(MENDED)
+    model = {"class": "Mended", "module_path": str(here / "models.py"), "kwargs": {"estimator": "ols"}}
+    config = changed(changed(config, "task.model", model), "task.record", ["SignalRecord"])
+    assert main([written(config, here)]) == 1
+    last = capsys.readouterr().err.splitlines()[-1]
+    (broken,) = runs_in(here / "mlruns")
+    assert last.endswith(f"run {broken.id} is marked FAILED; qrun --resume {broken.id} goes on")
+    (here / "c.yaml").unlink()  # the run keeps its configuration
+    (here / "mended").touch()
+    for name in ("last", broken.id):
+        session.close()
+        assert main(["--resume", name]) == 0
+    assert "finished already" in capsys.readouterr().out
+    (run,) = runs_in(here / "mlruns")
+    assert (run.id, run.status) == (broken.id, "FINISHED")
+    assert "report" in run.list_artifacts() and run.load_object("config")["task"] == config["task"]
+
+
+def test_a_run_that_is_computed_cannot_be_gone_on_with_and_the_names_of_runs_are_told(here, config, capsys):
+    assert main(["--resume", "last"]) == 2
+    assert "there are no runs in" in capsys.readouterr().err
+    config["task"]["record"] = []
+    (here / "models.py").write_text(MODELS)
+    model = {"class": "Crash", "module_path": str(here / "models.py")}
+    assert main([written(changed(config, "task.model", model), here)]) == 1
+    (run,) = runs_in(here / "mlruns")
+    session.close()
+    capsys.readouterr()
+    with locked(Path(run.get_local_dir(), LOCK), purpose="computing it"):
+        assert main(["--resume", run.id[:8]]) == 1
+        assert f"locked by process {os.getpid()}" in capsys.readouterr().err
+    assert main(["--resume", "abcd"]) == 2
+    assert f"none of that id; the newest of 1 runs there are {run.id}" in capsys.readouterr().err
+
+
+def test_who_is_told_to_end_leaves_a_run_that_failed(here, config, capsys, monkeypatch):
+    (here / "models.py").write_text(
+        "import os, signal, time\nfrom qlib.contrib.model.linear import LinearModel\n"
+        "class Told(LinearModel):\n    def fit(self, dataset, reweighter=None):\n"
+        "        os.kill(os.getpid(), signal.SIGTERM)\n        time.sleep(5)\n"
+    )
+    config = changed(config, "task.model", {"class": "Told", "module_path": str(here / "models.py")})
+    before = signal.getsignal(signal.SIGTERM)
+    assert main([written(config, here)]) == 143
+    assert "qrun: terminated in the stage fit; run " in capsys.readouterr().err
+    assert [run.status for run in runs_in(here / "mlruns")] == ["FAILED"]
+    assert signal.getsignal(signal.SIGTERM) is before
