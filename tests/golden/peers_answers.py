@@ -39,6 +39,16 @@ def series() -> dict[str, tuple[pd.Series, pd.Series]]:
     return found
 
 
+def odd() -> dict[str, pd.Series]:
+    """Returns that both sides mean something else by."""
+    days = pd.date_range("2024-01-01", periods=6)
+    return {
+        "holes": pd.Series([0.01, np.nan, 0.03, -0.01, np.nan, 0.02], days),
+        "constant": pd.Series(0.01, days),
+        "rising": pd.Series([0.01, 0.02, 0.03, 0.01, 0.02, 0.03], days),
+    }
+
+
 def factor(ties: bool = False) -> tuple[pd.Series, pd.Series]:
     """Scores and what followed, over 40 days of 15 names of which one is listed late."""
     rng = np.random.default_rng(8)
@@ -176,6 +186,14 @@ def main() -> None:
     }
     for name, (r, b) in series().items():
         answers[name] = {key: plain(value) for key, value in of_returns(r, b, YEARS[name]).items()}
+    answers["odd"] = {
+        name: {
+            "annual_return": plain(empyrical.annual_return(r, annualization=252)),
+            "sharpe_ratio": str(empyrical.sharpe_ratio(r, annualization=252)),
+            "sortino_ratio": str(empyrical.sortino_ratio(r, annualization=252)),
+        }
+        for name, r in odd().items()
+    }
     for name, ties in {"factor": False, "factor with ties": True}.items():
         answers[name] = {key: plain(value) for key, value in of_factor(*factor(ties)).items()}
     answers["block"] = {

@@ -118,3 +118,17 @@ def test_figures_of_returns_are_empyricals(figure):
 @pytest.mark.parametrize("name", ["factor", "factor with ties"])
 def test_figures_of_a_factor_are_alphalenses(name, figure):
     same(FACTOR[figure](*asked.factor("ties" in name)), ANSWERS[name][figure], figure)
+
+
+def test_figures_that_do_not_mean_the_same_differ_as_the_docs_say():
+    theirs, series = ANSWERS["odd"], asked.odd()
+    holes = series["holes"]
+    assert performance.annual_return(holes, 252) == performance.annual_return(holes.dropna(), 252)
+    assert performance.annual_return(holes, 252) != pytest.approx(theirs["holes"]["annual_return"], rel=1e-6)
+    filled = performance.annual_return(holes.fillna(0.0), 252)  # a bar without growth
+    assert filled == pytest.approx(theirs["holes"]["annual_return"], rel=1e-9)
+    assert performance.sharpe_ratio(holes, 252) == pytest.approx(float(theirs["holes"]["sharpe_ratio"]), rel=1e-9)
+    assert np.isnan(performance.sharpe_ratio(series["constant"], 252))
+    assert not np.isnan(float(theirs["constant"]["sharpe_ratio"]))
+    assert np.isnan(performance.sortino_ratio(series["rising"], 252))
+    assert theirs["rising"]["sortino_ratio"] == "inf"
