@@ -170,7 +170,8 @@ class WalkForwardModel(Model, FeatureInt):
                 f"segment {segment}: it begins on {dates[rows.start]}, but the walk predicts from {starts[0]} on; what "
                 "lies before is what its models learned from"
             )
-        last = _refits(dates, int(dates.searchsorted(starts[-1])), rows.stop, self.step)
+        newest = int(dates.searchsorted(starts[-1]))
+        last = _refits(dates, newest, rows.stop, self.step) if newest < rows.stop else []
         if len(last) > 1:
             get_module_logger("WalkForwardModel").warning(
                 f"from {dates[last[1]]} on the model of {starts[-1]} is used, which is older than step {self.step}; "

@@ -225,6 +225,8 @@ def test_a_segment_may_be_any_stretch_after_the_first_piece(caplog, monkeypatch)
     assert later.index.get_level_values(0)[-1] == HOURS[-1]
     walk.predict(dataset(), slice(HOURS[111], HOURS[119]))
     assert "which is older than step 10" not in caplog.text
+    short = dataset(frame().loc[: HOURS[75]])  # data that end before the last model begins
+    pd.testing.assert_series_equal(walk.predict(short), whole.loc[: HOURS[75]])
     old = WalkForwardModel(RIDGE, step=5, purge=1).fit(dataset())
     old.predict(dataset(), slice(HOURS[111], None))
     assert f"from {HOURS[115]} on the model of {HOURS[110]} is used, which is older than step 5" in caplog.text
