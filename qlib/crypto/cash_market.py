@@ -75,6 +75,8 @@ class Spot(Exchange):
         self.any_leg = False
         self.currencies = Currencies(currency, rates, self.contracts, self.quote.instruments)
         self.currencies.load(self.provider, self.quote.times, self.freq)
+        terms = {name: self.currencies.terms(name) for name in self.quote.instruments}
+        self.spots = frozenset(name for name, one in terms.items() if one is not None and one.kind == "spot")
         self._convert_quotes()
 
     # prices that a bar begins with: they are converted at the rate before it

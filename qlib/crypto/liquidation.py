@@ -60,18 +60,19 @@ class Forced:
     # ------------------------------------------------------------------------------------------------------ isolated
     def isolated(self, names: list[str]) -> None:
         """Close the positions whose own price was reached."""
-        first, low, high = self.path()
-        table, columns = self.position.position, self.market._column
+        first, low, high = (marks.item for marks in self.path())
+        table, columns, by_path = self.position.position, self.market._column, self.by_path
         reached = []
         for name in names:
             held, place = table[name], columns.get(name)
             if place is None:
                 continue
-            if held["amount"] > 0:
-                if first.item(place) <= held["limit"] or low.item(place) <= held["limit"]:
-                    reached.append((name, first.item(place), low.item(place)))
-            elif first.item(place) >= held["limit"] or high.item(place) >= held["limit"]:
-                reached.append((name, first.item(place), high.item(place)))
+            limit, long = held["limit"], held["amount"] > 0
+            opened = worst = first(place)
+            if by_path:
+                worst = low(place) if long else high(place)
+            if (opened <= limit or worst <= limit) if long else (opened >= limit or worst >= limit):
+                reached.append((name, opened, worst))
         for name, opened, worst in reached:
             self._one(name, opened, worst)
 

@@ -190,7 +190,7 @@ class Perpetuals(Spot):
         self._complete(holding, order.start_time)
         before = holding.get_stock_amount(order.stock_id)
         opens = order.direction == Order.SELL and order.amount > max(before, 0.0) * (1 + 1e-9)
-        if opens and self.borrow is None and self.contracts.at(order.stock_id, order.start_time).kind == "spot":
+        if opens and self.borrow is None and order.stock_id in self.spots:
             raise InputError(f"order {said(order)}: {before:g} are held, and spot cannot be sold short without borrow")
         if leg is not None:
             return self._deal_leg(leg, order, trade_account, holding, dealt_order_amount)
@@ -384,7 +384,7 @@ class Perpetuals(Spot):
             return 0.0
         due = 0.0
         for name in position.get_stock_list():
-            if self.contracts.at(name, after).kind == "spot":
+            if name in self.spots:
                 continue
             held = position.position[name]
             for payment in self.funding.between(name, after, until):
@@ -412,21 +412,19 @@ class Perpetuals(Spot):
         if not schedule.all_known[bar.lo]:
             known = schedule.known[bar.lo]
             odd = [n for n in names if n not in self._column or not known[self._column[n]]]
-            if any(self.contracts.at(name, start).kind != "spot" for name in odd):
+            if any(name not in self.spots for name in odd):
                 return self.funding_due(position, start if within else end, end + SECOND if at_end else end)
-        low, high = schedule.starts[bar.lo], schedule.starts[bar.lo + 1]
-        if low == high:
+        part = slice(schedule.starts[bar.lo], schedule.starts[bar.lo + 1])
+        if part.start == part.stop:
             return 0.0
-        holdings, instruments = position.position, self.quote.instruments
-        due = 0.0
-        for k in range(low, high):
-            name = instruments[schedule.column[k]]
-            held = holdings.get(name)
-            if held is None or not (at_end if schedule.at_end[k] else within):
-                continue
-            if self.contracts.at(name, start).kind == "spot":
-                continue
-            due += self.exposure_of(name, held, float(schedule.mark[k])) * float(schedule.rate[k])
+        holdings, instruments, spots, due = position.position, self.quote.instruments, self.spots, 0.0
+        columns = (one[part].tolist() for one in (schedule.column, schedule.at_end, schedule.mark, schedule.rate))
+        for column, ends, mark, rate in zip(*columns, strict=True):
+            if at_end if ends else within:
+                name = instruments[column]
+                held = holdings.get(name)
+                if held is not None and name not in spots:
+                    due += self.exposure_of(name, held, mark) * rate
         return due
 
     def _forced(
@@ -495,11 +493,11 @@ class _Borrowed:
         self.a_day = a_day
 
     def due(self, position: Position, exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp) -> float:
-        contracts, days = cast("Perpetuals", exchange).contracts, (end + SECOND - start) / pd.Timedelta(days=1)
+        spots, days = cast("Perpetuals", exchange).spots, (end + SECOND - start) / pd.Timedelta(days=1)
         short = sum(
             -held["amount"] * held["price"]
             for name, held in zip(position.get_stock_list(), position.holdings(), strict=True)
-            if held["amount"] < 0 and contracts.at(name, start).kind == "spot"
+            if held["amount"] < 0 and name in spots
         )
         return self.a_day * days * short
 
