@@ -19,7 +19,7 @@ from qlib.errors import InputError
 def test_one_order_a_year_of_the_capital_has_the_capacity_of_the_closed_form():
     """P21: an order of Q, edge a, I = Y sigma sqrt(Q / V): Q* = V (2 a / (3 Y sigma))^2, of which a / 3 is left.
 
-    V 1e6, a 20 bps, Y 1, sigma 1.5 %: Q* = 1e6 * (0.04 / 0.045)^2 ... = 7901.2; at Q 10,000 it costs 15 bps.
+    V 1e6, a 20 bps, Y 1, sigma 1.5 %: Q* = 1e6 (0.004 / 0.045)^2 = 7,901; at Q 10,000 it costs 15 bps.
     """
     edge, sigma, volume = 0.002, 0.015, 1e6
     cost, share = order_costs(np.array([10_000.0]), np.array([volume]), np.array([sigma]))
