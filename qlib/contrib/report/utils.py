@@ -85,7 +85,7 @@ def sub_fig_generator(
         Axes in a row; rows of a figure. With one row each step gives one axes, with several an array of the
         `row_n` that stand one below the other.
     wspace, hspace
-        Room between them, as a share of their width and height.
+        Room between them, as a share of their width and height; None for both: as much as their labels need.
     sharex, sharey
         As in `matplotlib.pyplot.subplots`.
 
@@ -97,11 +97,17 @@ def sub_fig_generator(
     while True:
         size = sub_figsize[0] * col_n, sub_figsize[1] * row_n
         figure, axes = plt.subplots(row_n, col_n, figsize=size, sharex=sharex, sharey=sharey, squeeze=False)
-        figure.subplots_adjust(wspace=wspace, hspace=hspace)
+        if wspace is None and hspace is None:
+            figure.set_layout_engine("constrained")  # as much room as ticks and labels need
+        else:
+            figure.subplots_adjust(wspace=wspace, hspace=hspace)
+        given = 0
         try:
-            for column in axes.T:
+            for given, column in enumerate(axes.T, 1):
                 yield column[0] if row_n == 1 else column
         finally:
+            for ax in axes.T[given:].flat:
+                ax.set_axis_off()
             plt.show()
 
 

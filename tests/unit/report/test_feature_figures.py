@@ -135,6 +135,15 @@ def test_the_order_of_the_index_does_not_matter(features):
     np.testing.assert_allclose(lines(1)["x x"], lines(2)["x x"])
 
 
+def test_a_figure_leaves_no_empty_frames_and_writes_few_dates(features):
+    ana.FeaMeanStd(features[["x"]]).plot_all(col_n=3)
+    used, *empty = [ax for ax in plt.figure(1).axes if ax.get_subplotspec().colspan.start >= 0][:3]
+    assert used.axison
+    assert not any(ax.axison for ax in empty)
+    plt.figure(1).canvas.draw()
+    assert 2 <= sum(bool(label.get_text()) for label in used.get_xticklabels()) <= 6
+
+
 def test_axes_come_one_after_the_other_and_rows_as_arrays(shown):
     axes = sub_fig_generator((4, 2), col_n=3)
     first = [next(axes) for _ in range(4)]

@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.analysis.ic import pred_autocorr_all
-from qlib.contrib.report.data.base import DATE, FeaAnalyser, by_date, numeric
+from qlib.contrib.report.data.base import DATE, FeaAnalyser, by_date, few_dates, numeric
 from qlib.contrib.report.utils import sub_fig_generator
 from qlib.errors import InputError
 from qlib.log import get_module_logger
@@ -67,6 +67,7 @@ class CombFeaAna(FeaAnalyser):
                 if not kind.skip(col):
                     kind.plot_single(col, ax)
                 ax.set(xlabel="", title="")
+                few_dates(ax)
             axes[0].set_title(str(col))
         rows.close()  # shows the last figure
 
@@ -88,6 +89,7 @@ class ValueCNT(FeaAnalyser):
     def plot_single(self, col: Any, ax: Any) -> None:
         ax.plot(self._counts[col], label=str(col))
         ax.set_ylim(self._limits)
+        ax.set_ylabel("different values")
 
 
 class FeaDistAna(NumFeaAnalyser):
@@ -111,10 +113,13 @@ class FeaInfAna(NumFeaAnalyser):
 
     def plot_single(self, col: Any, ax: Any) -> None:
         ax.plot(self._counts[col], label=str(col))
+        ax.set_ylabel("infinite")
 
 
 class FeaNanAna(FeaAnalyser):
     """How many missing values a date has; columns without any are left out."""
+
+    said = "missing"
 
     def calc_stat_values(self) -> None:
         self._counts = self._dataset.isna().groupby(level=DATE).sum()
@@ -124,10 +129,13 @@ class FeaNanAna(FeaAnalyser):
 
     def plot_single(self, col: Any, ax: Any) -> None:
         ax.plot(self._counts[col], label=str(col))
+        ax.set_ylabel(self.said)
 
 
 class FeaNanAnaRatio(FeaNanAna):
     """Which share of a date's rows is missing; columns without any are left out."""
+
+    said = "share missing"
 
     def calc_stat_values(self) -> None:
         self._counts = self._dataset.isna().groupby(level=DATE).mean()
@@ -144,6 +152,7 @@ class FeaACAna(NumFeaAnalyser):
     def plot_single(self, col: Any, ax: Any) -> None:
         ax.plot(self._correlation[str(col)], label=str(col))
         ax.set_ylim(self._limits)
+        ax.set_ylabel("autocorrelation")
 
 
 class FeaSkewTurt(NumFeaAnalyser):
@@ -196,9 +205,8 @@ def _limits(frame: pd.DataFrame) -> tuple[float, float] | None:
 
 
 def _pair(ax: Any, left: pd.Series, left_name: str, right: pd.Series, right_name: str) -> None:
-    """Draw two series, each on its own axis, with one legend."""
+    """Draw two series, each on its own axis, whose name has the colour of the line."""
     other = ax.twinx()
-    lines = [*ax.plot(left, label=left_name), *other.plot(right, label=right_name, color="C1")]
-    ax.set_ylabel(left_name)
-    other.set_ylabel(right_name)
-    ax.legend(lines, [left_name, right_name])
+    for side, values, name, colour in ((ax, left, left_name, "C0"), (other, right, right_name, "C1")):
+        side.plot(values, label=name, color=colour)
+        side.set_ylabel(name, color=colour)

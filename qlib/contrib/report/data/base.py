@@ -64,7 +64,18 @@ class FeaAnalyser:
         for col, ax in zip(columns, axes, strict=False):
             self.plot_single(col, ax)
             ax.set(xlabel="", title=str(col))
+            few_dates(ax)
         axes.close()  # shows the last figure
+
+
+def few_dates(ax: Any) -> None:
+    """Write few and short dates below an axis of times, so that they stand beside each other on small figures."""
+    from matplotlib.dates import AutoDateFormatter, AutoDateLocator, ConciseDateFormatter  # noqa: PLC0415  optional
+
+    if isinstance(ax.xaxis.get_major_formatter(), AutoDateFormatter):
+        locator = AutoDateLocator(minticks=2, maxticks=5)
+        ax.xaxis.set_major_locator(locator)
+        ax.xaxis.set_major_formatter(ConciseDateFormatter(locator))
 
 
 def by_date(frame: pd.DataFrame) -> Any:
