@@ -144,11 +144,17 @@ def words(facts: Mapping[str, Any]) -> str:
     if facts.get("sharpe") is None or facts.get("dsr") is None:
         return text
     kind = "excess return" if facts["returns"] == "excess" else "net return"
+    text += f": Sharpe ratio of the {kind} {facts['sharpe_annual']:.2f} a year"
+    if facts["trials"] == 1:
+        return f"{text}; that the true one is above 0 has a probability of {_chance(facts['dsr'])}"
     return (
-        f"{text}: Sharpe ratio of the {kind} {facts['sharpe_annual']:.2f} a year; the best of {facts['trials']} "
-        f"worthless tries would show {facts['best_of_noise_annual']:.2f}; that the true one is above that has a "
-        f"probability of {facts['dsr']:.2f}"
+        f"{text}; the best of {facts['trials']} worthless tries would show {facts['best_of_noise_annual']:.2f}; "
+        f"that the true one is above that has a probability of {_chance(facts['dsr'])}"
     )
+
+
+def _chance(share: float) -> str:
+    return "more than 0.99" if share > 0.99 else "less than 0.01" if share < 0.01 else f"{share:.2f}"
 
 
 def trial_key(task: Mapping[str, Any]) -> str:
