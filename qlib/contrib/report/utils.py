@@ -103,7 +103,7 @@ def sub_fig_generator(
             figure.subplots_adjust(wspace=wspace, hspace=hspace)
         given = 0
         try:
-            for given, column in enumerate(axes.T, 1):
+            for given, column in enumerate(axes.T, 1):  # noqa: B007  read below: how many were asked for
                 yield column[0] if row_n == 1 else column
         finally:
             for ax in axes.T[given:].flat:
