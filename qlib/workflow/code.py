@@ -27,13 +27,16 @@ from pathlib import Path
 from typing import Any, Final
 
 from qlib.utils.paths import replace_file
-from qlib.workflow.snapshot import digest_of
+from qlib.workflow.snapshot import Digests, digest_of
 from qlib.workflow.store import cache_folder
 
 THREADS: Final = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 _OWN: Final = __name__.partition(".")[0]
-_FORMAT: Final = 2  # of what is remembered of a text
+# Whoever has a recorder imports these, which know every kind of result and compute none: they count, alone.
+_LEAVES: Final = ("qlib.workflow.formats", "qlib.workflow.trials", "qlib.workflow.manifest")
+_FORMAT: Final = 4  # of what is remembered of a text
 _LOADED: Final = time.time_ns()
+_digests: Final = Digests()  # of sources, while this process lives
 _ENDINGS: Final = (".py", *importlib.machinery.EXTENSION_SUFFIXES)
 
 
@@ -59,11 +62,10 @@ def sources_of(modules: Iterable[str]) -> dict[str, str]:
         path = _file_of(name)
         if path is None or path in found:
             continue
-        content = Path(path).read_bytes()
-        found[path] = digest_of(content)
-        if path.endswith(".py"):
+        found[path] = _digests.of([path])[path]
+        if path.endswith(".py") and name not in _LEAVES:
             package = name if path.endswith("__init__.py") else name.rpartition(".")[0]
-            for base, level, names in memory.of(found[path], content):
+            for base, level, names in memory.of(found[path], path):
                 start = _absolute(base, level, package)
                 waiting += [start, *(f"{start}.{one}" for one in names)] if start else []
     memory.save()
@@ -90,8 +92,9 @@ def _named(config: Any, default: str) -> Iterator[str]:
                 module = name.__module__
             if isinstance(module, str) and module:
                 yield module
-        for value in config.values():
-            yield from _named(value, "")
+        for key, value in config.items():
+            if key not in ("class", "func", "module_path"):
+                yield from _named(value, "")
     elif isinstance(config, list | tuple):
         for value in config:
             yield from _named(value, "")
@@ -186,8 +189,11 @@ class _Imports:
                 content = json.loads(self.path.read_bytes())
                 _Imports.known = content if isinstance(content, dict) else {}
 
-    def of(self, digest: str, content: bytes) -> list[Import]:
+    def of(self, digest: str, path: str) -> list[Import]:
         if digest not in _Imports.known:
+            content = Path(path).read_bytes()
+            if digest_of(content) != digest:  # written since: of use now, and not to be remembered
+                return imports_in(content)
             _Imports.known[digest] = imports_in(content)
             _Imports.fresh = True
         return _Imports.known[digest]
@@ -218,12 +224,13 @@ def imports_in(source: bytes) -> list[Import]:
             found.append((node.module or "", node.level, [a.name for a in node.names if a.name != "*"]))
         elif isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
             waiting += node.orelse
+        elif isinstance(node, ast.Dict):  # a configuration in the code names a module too
+            for key, value in zip(node.keys, node.values, strict=True):
+                if _is(key, "module_path") and isinstance(value, ast.Constant):
+                    found.append((str(value.value), 0, []))
+                elif not _is(key, "exp_manager"):  # that one keeps runs, and computes nothing
+                    waiting.append(value)
         else:
-            if isinstance(node, ast.Dict):  # a configuration in the code names a module too
-                pairs = zip(node.keys, node.values, strict=True)
-                found += [
-                    (str(v.value), 0, []) for k, v in pairs if _is(k, "module_path") and isinstance(v, ast.Constant)
-                ]
             waiting += ast.iter_child_nodes(node)
     return sorted(found)
 

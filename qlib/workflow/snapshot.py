@@ -38,6 +38,7 @@ ABSENT: Final = "absent"
 SIZE: Final = 20  # bytes of a digest
 _YOUNG: Final = 3_000_000_000  # nanoseconds: no file system tells time more coarsely
 _PIECE: Final = 1 << 20
+_FEW: Final = 8  # files that are not worth a thread
 _CODE: Final = (".py", ".pyc", ".pyx", ".so", ".pyd")
 _SYSTEM: Final = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/run")
 
@@ -206,7 +207,9 @@ class Digests:
                 found[path] = known[1]
             else:
                 fresh.append(path)
-        if fresh:
+        if len(fresh) < _FEW:
+            found |= {path: self._read(path) for path in fresh}
+        else:
             with ThreadPoolExecutor(4) as pool:  # hashing leaves the interpreter to others
                 found |= dict(zip(fresh, pool.map(self._read, fresh), strict=True))
         return found

@@ -66,7 +66,8 @@ FOLDER: Final = ".stages"
 GIGABYTES: Final = 10.0
 # Settings that decide where runs are kept or what is said, not what is computed.
 QUIET: Final = ("exp_manager", "logging_level", "logging_config", "local_cache_path", "mem_cache_expire")
-_ALWAYS: Final = ("qlib.data.provider", "qlib.workflow.train")  # every stage is run by these
+_ALWAYS: Final = ("qlib.data.provider",)  # every stage is served by it
+_RUNNERS: Final = tuple(Path(__file__).with_name(name) for name in ("stage_cache.py", "train.py"))
 _PIECE: Final = 1 << 20
 _COARSE: Final = 20_000_000  # nanoseconds: how far the clock of a file system is behind
 
@@ -242,9 +243,10 @@ class Stages:
         return done
 
     def _key(self, name: str, config: Any, given: Sequence[Done]) -> str | None:
-        if self.cache is None or any(done.key is None for done in given):
+        if self.cache is None or not all(done.kept for done in given):
             return None
         told = [FORMAT, name, config, settings_told(), str(Path.cwd()), versions(), environment()]
+        told.append([file_digest(path) for path in _RUNNERS])
         try:
             text = json.dumps([*told, [done.identity() for done in given]], default=plain, sort_keys=True)
         except TypeError as error:
