@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from qlib.backtest.executor import SimulatorExecutor
 from qlib.crypto.attribution import attribution
 from qlib.crypto.funding import Funding
-from qlib.crypto.market import Perpetuals, Spot
+from qlib.crypto.market import Perpetuals, Spot, crypto, okx_futures, okx_spot, okx_swap
 from qlib.errors import ConfigError, InputError, MissingDataError
+from qlib.utils.objects import argument_problems
 
 CASES = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 START = pd.Timestamp("2024-01-01")
@@ -422,3 +423,51 @@ def test_only_an_isolated_position_has_a_liquidation_price_of_its_own():
     for kind, limit in (("isolated", 100 * (1 - 1 / 5) / (1 - 0.005)), ("cross", math.nan)):
         _, positions, _ = trade(provider, {0: [("A", 4)]}, leverage=5, margin=kind)
         np.testing.assert_allclose(positions.columns("limit")[1]["limit"], limit)
+
+
+# ------------------------------------------------------------------------------------------------------------- presets
+@pytest.mark.parametrize("made", [Perpetuals, Spot, okx_spot, okx_swap, okx_futures, crypto])
+def test_every_argument_of_a_market_is_known_before_it_is_built(made):
+    """As `qrun --check` asks: a misspelled name, one of no sense, and one that fees and contracts say."""
+    wrong = ["freqq", "nonsense", "open_cost"]
+    found = argument_problems(made, ["freq", "codes", "deal_price", "fees", "contracts", "rates", *wrong])
+    assert len(found) == 3 and found[0].endswith("takes no argument freqq; did you mean freq?")
+    assert "takes no argument nonsense; allowed are " in found[1] and "takes no argument open_cost" in found[2]
+    swap = [
+        name
+        for name in ("leverage", "margin", "mmr", "mark_path", "funding", "liquidation")
+        if made not in (Spot, okx_spot)
+    ]
+    assert argument_problems(made, [*swap, "fees", "provider", "fills", "currency", "volume_threshold"]) == []
+
+
+def test_the_generic_market_is_spot_or_perpetuals():
+    provider = market(A=[100.0] * 4)
+    given = {"freq": "60min", "codes": ["A"], "provider": provider, "deal_price": "close", "fees": 0.001}
+    given |= {"start_time": START, "end_time": START + pd.Timedelta(hours=3)}
+    assert type(crypto(kind="spot", **given)) is Spot
+    assert type(crypto(kind="futures", leverage=2, **given)) is Perpetuals
+    assert crypto(funding=every_8_hours(["A"], [0.0]), **given).funding is not None
+    with pytest.raises(ConfigError, match="crypto: funding is needed for swaps"):
+        crypto(**given)
+    with pytest.raises(ConfigError, match="kind: received 'swaps'; allowed are spot, swap, futures; did you mean swap"):
+        crypto(kind="swaps", **given)
+
+
+def test_the_tiers_of_a_venue_are_read_as_they_are():
+    """A position of 300 contracts of 0.01 coins is in the second tier; a row without what is needed is named."""
+    rows = [
+        {"tier": "1", "minSz": "0", "maxSz": "250", "mmr": "0.004", "imr": "0.01", "maxLever": "100"},
+        {"tier": "2", "minSz": "250", "maxSz": "1000", "mmr": "0.006", "imr": "0.02", "maxLever": "50"},
+    ]
+    provider = market(A=[100.0] * 4)
+    _, positions, _ = trade(
+        provider, {0: [("A", 3)]}, mmr={"A": rows}, leverage=50, contracts={"A": {"contract": 0.01}}, margin="cross"
+    )
+    assert positions[START + pd.Timedelta(hours=1)].position["A"]["mmr"] == 0.006
+    with pytest.raises(ConfigError, match="tiers: A: received a row without maxSz, maxLever"):
+        trade(provider, {}, mmr={"A": [{"mmr": 0.1}]})
+    with pytest.raises(
+        ConfigError, match=r"tiers: A: received \(1, 2\); rows \(up to contracts, rate, largest leverage\)"
+    ):
+        trade(provider, {}, mmr={"A": [(1, 2)]})
