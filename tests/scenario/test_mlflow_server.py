@@ -19,6 +19,7 @@ import pytest
 from qlib.utils.exceptions import LoadObjectError
 from qlib.workflow import QlibRecorder
 from qlib.workflow.expm import MLflowExpManager
+from qlib.workflow.trials import begin_trial, end_trial
 
 pytestmark = pytest.mark.skipif(
     find_spec("flask") is None or find_spec("mlflow.server") is None,
@@ -112,3 +113,19 @@ def test_runs_are_kept_by_a_server(tmp_path):
             run.get_local_dir()
         again.get_exp(experiment_name="far").delete_recorder(recorder_name="r")
         assert again.list_recorders(experiment_name="far") == {}
+
+
+def test_trials_of_runs_kept_by_a_server_are_counted_and_outlive_their_runs(tmp_path):
+    words = ["--backend-store-uri", f"sqlite:///{tmp_path}/far.db", "--artifacts-destination", str(tmp_path / "far")]
+    with server(tmp_path, *words) as address:
+        runs = QlibRecorder(MLflowExpManager(address, "Experiment"))
+        facts = []
+        for number in (0, 1, 0):
+            task = {"model": {"kwargs": {"x": number}}}
+            with runs.start(experiment_name=f"far {number}"):
+                begin_trial(runs.get_recorder(), task)
+                facts.append(end_trial(runs.get_recorder(), task))
+            runs.get_exp(experiment_name=f"far {number}").delete_recorder(recorder_id=facts[-1]["run"])
+        assert [(one["number"], one["trials"], one["again"]) for one in facts] == [
+            (1, 1, False), (2, 2, False), (1, 2, True),
+        ]  # fmt: skip
