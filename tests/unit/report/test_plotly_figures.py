@@ -12,6 +12,9 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from proof import cases
 
 import qlib
 from qlib.backtest.position import Position
@@ -276,6 +279,63 @@ def test_a_distribution_has_area_one_by_bars_and_by_line():
         assert np.trapezoid(line.y, line.x) == pytest.approx(1.0, abs=0.02)
     (bars,) = DistplotGraph(pd.DataFrame({"x": [2.0, 2.0]})).data  # equal values have no density
     assert bars.type == "histogram"
+
+
+books = st.lists(
+    st.dictionaries(st.sampled_from("abcde"), st.integers(-4, 4).filter(bool).map(float), max_size=5),
+    min_size=1, max_size=6,
+).filter(any)  # fmt: skip
+
+
+@settings(max_examples=cases(15, 2000))
+@given(books, st.integers(0, 1000))
+def test_what_was_bought_sold_and_held_equals_the_slow_way(book, seed):
+    days = pd.date_range("2021-01-01", periods=len(book) + 1)
+    index = pd.MultiIndex.from_product([days, list("abcde")], names=["datetime", "instrument"])
+    rng = np.random.default_rng(seed)
+    label = pd.DataFrame({"label": rng.normal(size=len(index))}, index=index)
+    rows = report(len(days), bench=rng.normal(size=len(days)))
+    earned = excess(get_position_data(held(*book), label, rows))
+    for number, day in enumerate(days[:-1]):
+        now, past = book[number], book[number - 1] if number else {}
+        groups = {
+            "buy": {n: (now, a) for n, a in now.items() if n not in past},
+            "hold": {n: (now, a) for n, a in now.items() if n in past},
+            "sell": {n: (past, a) for n, a in past.items() if n not in now},
+        }
+        for name, members in groups.items():
+            shares = {n: a / sum(abs(x) for x in held_then.values()) for n, (held_then, a) in members.items()}
+            over = {n: label.loc[(day, n), "label"] - rows["bench"].iloc[number + 1] for n in members}
+            if day in earned[name].index:
+                got = earned[name].loc[day]
+                assert got["value"] == pytest.approx(sum(shares[n] * over[n] for n in members), abs=1e-12)
+                assert got["weight"] == pytest.approx(sum(abs(share) for share in shares.values()), abs=1e-12)
+            else:
+                assert not now
+                assert not past
+
+
+@settings(max_examples=cases(15, 2000))
+@given(st.integers(0, 10_000), st.integers(1, 3), st.integers(1, 4))
+def test_turnover_and_memory_of_scores_equal_the_slow_way(seed, lag, n):
+    rng = np.random.default_rng(seed)
+    table = pd.DataFrame(rng.integers(0, 50, (6, 7)) + rng.random((6, 7)), index=pd.date_range("2021", periods=6))
+    table = table.where(rng.random(table.shape) < 0.7)
+    table.index.name, table.columns.name = "datetime", "instrument"
+    score = table.stack().dropna()
+    new, memory = turnover(score, lag, n), autocorrelation(score, lag)
+    days = list(new.index)
+    for number, day in enumerate(days[lag:], lag):
+        now, before = score.loc[day], score.loc[days[number - lag]]
+        both = now.index.intersection(before.index)
+        slow = now[both].corr(before[both], method="spearman") if len(both) > 1 else np.nan
+        assert memory[day] == pytest.approx(slow, abs=1e-12, nan_ok=True)
+        best = set(now.nlargest(len(now) // n).index)
+        if best:
+            gone = best - set(before.nlargest(len(before) // n).index)
+            assert new.loc[day, "Top"] == pytest.approx(len(gone) / len(best))
+        else:
+            assert np.isnan(new.loc[day, "Top"])
 
 
 @pytest.mark.parametrize(
