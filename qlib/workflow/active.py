@@ -17,11 +17,14 @@ from pathlib import Path
 from typing import Any
 
 from qlib.errors import InputError
+from qlib.log import get_module_logger
 from qlib.utils.exceptions import RecorderInitializationError
 from qlib.utils.wrapper import Wrapper
 from qlib.workflow.exp import Experiment
 from qlib.workflow.expm import ExpManager
 from qlib.workflow.recorder import Recorder
+
+logger = get_module_logger("workflow")
 
 
 class QlibRecorder:
@@ -69,7 +72,10 @@ class QlibRecorder:
         try:
             yield experiment
         except BaseException:
-            self.end_exp(Recorder.STATUS_FA)
+            try:
+                self.end_exp(Recorder.STATUS_FA)
+            except Exception as error:  # noqa: BLE001  what broke the block is what must be known
+                logger.error(f"the run could not be marked as FAILED: {error}")
             raise
         self.end_exp(Recorder.STATUS_FI)
 

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from qlib.data.storage.watch import note_file
-from qlib.errors import InputError
+from qlib.errors import InputError, RunError
 from qlib.workflow.formats import file_names, object_name
 
 if TYPE_CHECKING:
@@ -59,10 +59,14 @@ class LocalArtifacts:
     def put(self, name: str, write: Callable[[Path], object]) -> None:
         """Let `write` write a file; it is given a path and may return another one beside it, which is kept instead."""
         target = self.root / checked_name(name)
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=".put.", dir=target.parent) as folder:
-            fresh = _written(write, Path(folder) / target.name)
-            fresh.replace(target.with_name(fresh.name))
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(prefix=".put.", dir=target.parent) as folder:
+                fresh = _written(write, Path(folder) / target.name)
+                fresh.replace(target.with_name(fresh.name))
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise RunError(f"{target} cannot be kept: {reason}; what was kept before is as it was") from error
         for other in set(file_names(target.name)) - {fresh.name}:  # what the name meant before
             target.with_name(other).unlink(missing_ok=True)
 

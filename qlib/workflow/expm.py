@@ -15,7 +15,7 @@ from qlib.log import get_module_logger
 from qlib.utils.exceptions import ExpAlreadyExistError, RecorderInitializationError
 from qlib.workflow.exp import Experiment, MLflowExperiment, search_runs
 from qlib.workflow.recorder import Recorder
-from qlib.workflow.store import Place, client, place_of, prepare
+from qlib.workflow.store import Place, client, place_of, prepare, told_plainly
 from qlib.workflow.utils import watch
 
 if TYPE_CHECKING:
@@ -193,7 +193,8 @@ class MLflowExpManager(ExpManager):
         place = self.place
         prepare(place)
         try:
-            experiment_id = client(place.uri).create_experiment(name, artifact_location=place.artifact_location(name))
+            with told_plainly(place):
+                experiment_id = client(place.uri).create_experiment(name, place.artifact_location(name))
         except MlflowException as error:
             if error.error_code == "RESOURCE_ALREADY_EXISTS":
                 hint = (

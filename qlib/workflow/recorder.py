@@ -31,7 +31,7 @@ from qlib.utils.exceptions import LoadObjectError
 from qlib.workflow.artifacts import LocalArtifacts, RemoteArtifacts, artifacts_of, copy_to, local_path
 from qlib.workflow.formats import read_object, write_object
 from qlib.workflow.noted import note
-from qlib.workflow.store import batches, client, place_of, prepare
+from qlib.workflow.store import batches, client, place_of, prepare, told_plainly
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -245,12 +245,14 @@ class MLflowRecorder(Recorder):
     def start_run(self) -> Run:
         prepare(self._place)
         if self.id is None:
-            run = self.client.create_run(str(self.experiment_id), tags=_origin(), run_name=self.name)
+            with told_plainly(self._place):
+                run = self.client.create_run(str(self.experiment_id), tags=_origin(), run_name=self.name)
             self._take(run)
             told = {name: value for name, value in os.environ.items() if name.startswith(FROM_ENVIRONMENT)}
             self.log_params(**{"cmd-sys.argv": " ".join(sys.argv)}, **told)
         else:
-            self.client.update_run(self.id, status=Recorder.STATUS_R)
+            with told_plainly(self._place):
+                self.client.update_run(self.id, status=Recorder.STATUS_R)
             run = self.client.get_run(self.id)
         self.status = Recorder.STATUS_R
         logger.info(f"run {self.id} of experiment {self.experiment_id} starts")
@@ -262,7 +264,8 @@ class MLflowRecorder(Recorder):
             message = f"status of a run: received {status!r}; allowed are {', '.join(allowed)}"
             raise InputError(message)
         now = int(time.time() * 1000)
-        self.client.set_terminated(self._id, status, end_time=now)
+        with told_plainly(self._place):
+            self.client.set_terminated(self._id, status, end_time=now)
         self.status, self.end_time = status, _clock(now)
 
     # -------------------------------------------------------------------------------- numbers and texts
@@ -292,12 +295,13 @@ class MLflowRecorder(Recorder):
 
     def _log(self, params: Iterable[Any] = (), metrics: Iterable[Any] = (), tags: Iterable[Any] = ()) -> None:
         params, metrics, tags = list(params), list(metrics), list(tags)
-        for some in batches(params, PARAMS_IN_A_BATCH):
-            self.client.log_batch(self._id, params=some)
-        for some in batches(metrics, METRICS_IN_A_BATCH):
-            self.client.log_batch(self._id, metrics=some)
-        for some in batches(tags, TAGS_IN_A_BATCH):
-            self.client.log_batch(self._id, tags=some)
+        with told_plainly(self._place):
+            for some in batches(params, PARAMS_IN_A_BATCH):
+                self.client.log_batch(self._id, params=some)
+            for some in batches(metrics, METRICS_IN_A_BATCH):
+                self.client.log_batch(self._id, metrics=some)
+            for some in batches(tags, TAGS_IN_A_BATCH):
+                self.client.log_batch(self._id, tags=some)
         note(params, metrics, tags)
 
     def delete_tags(self, *keys: str) -> None:

@@ -38,7 +38,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, unquote
 
-from qlib.errors import InputError, StoreError
+from qlib.errors import InputError, RunError, StoreError
 from qlib.log import get_module_logger
 from qlib.utils.paths import code_to_fname
 from qlib.utils.text import hash_args
@@ -48,12 +48,19 @@ if TYPE_CHECKING:
 
 DATABASE: Final = "mlflow.db"
 SQLITE: Final = "sqlite:///"
-BUSY_SECONDS: Final = 20.0
+BUSY_SECONDS: Final = 20.0  # how long a database that another process writes is waited for; MLflow waits as long
 CACHE_NAME: Final = "qlib-crypto"
 LONGEST_NAME: Final = 200
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:")  # two letters or more: "C:" is a drive
 _MLFLOW_WORDS: Final = ("databricks", "databricks-uc", "uc")
+_REFUSALS: Final = {
+    "database is locked": "another process has locked it for {seconds:g} s; wait for it, or end it",
+    "database or disk is full": "the disk is full",
+    "disk I/O error": "the disk refuses to write, as one that is full or has a quota does",
+    "readonly database": "it cannot be written",
+    "unable to open database file": "it cannot be opened",
+}
 _told: set[str] = set()
 _engines: dict[str, Any] = {}  # SQLAlchemy's, by tracking uri: its open connections
 
@@ -172,6 +179,20 @@ def client(uri: str) -> MlflowClient:
     return made
 
 
+@contextmanager
+def told_plainly(place: Place) -> Iterator[None]:
+    """Turn what the database says when it cannot be written into one sentence, a RunError."""
+    try:
+        yield
+    except Exception as error:
+        text = str(error)
+        for words, sentence in _REFUSALS.items():
+            if words in text:
+                told = sentence.format(seconds=BUSY_SECONDS)
+                raise RunError(f"{place.database}: {told}; what was kept before is as it was") from error
+        raise
+
+
 def _forget_connections() -> None:
     """Make a forked process open connections of its own: those to SQLite must not be shared."""
     for engine in _engines.values():
@@ -189,6 +210,8 @@ def _import_mlflow() -> None:
         logger = logging.getLogger(name)
         if logger.getEffectiveLevel() < logging.WARNING:
             logger.setLevel(logging.WARNING)
+    # It logs pages about what `told_plainly` says in one line.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
 
 
 # ---------------------------------------------------------------------------------------- the folder of the runs
@@ -227,7 +250,7 @@ def readable_reason(database: Path) -> str | None:
         return None
     try:
         _version_in(database)
-    except StoreError as error:
+    except InputError as error:  # damaged, or locked
         return str(error)
     return None if os.access(database, os.W_OK) else f"{database.name} cannot be written"
 
@@ -242,11 +265,12 @@ def _check_writable(place: Place) -> None:
             connection.execute("ROLLBACK")
     except sqlite3.OperationalError as error:
         if "locked" in str(error):
-            message = (
-                f"{place.database} has been locked by another process for {BUSY_SECONDS:.0f} s; wait for it, or end it"
-            )
-            raise InputError(message) from error
+            raise _locked(place.database) from error
         raise _not_writable(place.database.parent, error) from error
+
+
+def _locked(database: Path) -> InputError:
+    return InputError(f"{database} has been locked by another process for {BUSY_SECONDS:g} s; wait for it, or end it")
 
 
 def _version_in(database: Path) -> str:
@@ -256,6 +280,8 @@ def _version_in(database: Path) -> str:
         ) as connection:
             return str(connection.execute("SELECT version_num FROM alembic_version").fetchone()[0])
     except (sqlite3.DatabaseError, TypeError) as error:
+        if "locked" in str(error):
+            raise _locked(database) from error
         advice = "move the file away, or choose another folder for the runs"
         message = f"{database} is not a database of MLflow ({error}); {advice}"
         raise StoreError(message) from error

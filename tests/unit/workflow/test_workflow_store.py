@@ -12,6 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
+from proof import cases
 
 from qlib.errors import InputError, StoreError
 from qlib.workflow import QlibRecorder, store
@@ -131,18 +132,21 @@ for i in range(count):
 
 
 def test_processes_that_start_at_once_lose_nothing(tmp_path):
-    """Three processes, an empty cache and no database: each builds, copies, creates and logs at the same moment."""
+    """Four processes, an empty cache and no database: each builds, copies, creates and logs at the same moment."""
     uri, environment = str(tmp_path / "mlruns"), os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    each = cases(10, 100)
     workers = [
-        subprocess.Popen([sys.executable, "-c", WORKER, uri, str(k), "20"], env=environment, stderr=subprocess.PIPE)
-        for k in range(3)
+        subprocess.Popen(
+            [sys.executable, "-c", WORKER, uri, str(k), str(each)], env=environment, stderr=subprocess.PIPE
+        )
+        for k in range(4)
     ]
     errors = [worker.communicate()[1].decode() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0], errors
+    assert [worker.returncode for worker in workers] == [0, 0, 0, 0], errors
     found = recorder(uri).list_recorders(experiment_name="shared").values()
-    assert len(found) == 60
+    assert len(found) == 4 * each
     assert {r.status for r in found} == {"FINISHED"}
-    assert {r.name for r in found} == {f"{k}-{i}" for k in range(3) for i in range(20)}
+    assert {r.name for r in found} == {f"{k}-{i}" for k in range(4) for i in range(each)}
     for run in found:
         who, i = run.load_object("x.pkl")
         assert run.name == f"{who}-{i}"
