@@ -115,7 +115,6 @@ def real(tmp_path_factory) -> Iterator[Run]:
         told["backtest"] |= {
             "start_time": "2026-06-13",
             "end_time": "2026-06-24 16:00:00",
-            "benchmark": "BTC-USDT-SWAP",
         }
         told["backtest"]["exchange_kwargs"]["exchange"]["kwargs"] |= {
             "start_time": "2026-06-12", "end_time": "2026-06-25 18:00:00", "mark": "$mark",
