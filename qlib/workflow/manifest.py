@@ -32,7 +32,6 @@ import pandas as pd
 
 from qlib.log import get_module_logger
 from qlib.utils.exceptions import LoadObjectError
-from qlib.utils.nested import flatten_dict
 from qlib.workflow.code import environment, sources_of, versions
 from qlib.workflow.recorder import Recorder, commit_id
 from qlib.workflow.snapshot import SIZE, digest_of
@@ -266,8 +265,14 @@ def results(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, bool]:
     return {name: a == b for name, (a, b) in pairs.items() if a is not None or b is not None}
 
 
-def _flat(table: Any) -> dict[str, Any]:
-    return {str(name): value for name, value in flatten_dict(table).items()} if table else {}
+def _flat(node: Any, name: str = "") -> dict[str, Any]:
+    """Return every value of nested tables and lists by its dotted path."""
+    if not isinstance(node, Mapping | list | tuple) or not node:
+        return {name: node} if name else {}
+    found: dict[str, Any] = {}
+    for key, value in node.items() if isinstance(node, Mapping) else enumerate(node):
+        found |= _flat(value, f"{name}.{key}" if name else str(key))
+    return found
 
 
 def _changes(old: Mapping[str, Any], new: Mapping[str, Any], say: Any = None) -> list[str]:

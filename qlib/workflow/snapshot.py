@@ -40,6 +40,7 @@ _YOUNG: Final = 3_000_000_000  # nanoseconds: no file system tells time more coa
 _PIECE: Final = 1 << 20
 _FEW: Final = 8  # files that are not worth a thread
 _CODE: Final = (".py", ".pyc", ".pyx", ".so", ".pyd")
+_ABOUT: Final = (".egg-info/", ".dist-info/", "/.git/", "/__pycache__/")  # of packages and repositories
 _SYSTEM: Final = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/run")
 
 
@@ -267,17 +268,15 @@ def names_in(path: str) -> str:
 # --------------------------------------------------------------------------------------------------------- names
 def used(paths: Iterable[str], ignored: Iterable[str | Path] = ()) -> list[str]:
     """Return those of the opened files that are data: no code, no file of the system, of Python, or of a cache."""
-    package = Path(__file__).resolve().parents[1]
-    homes = [
-        Path(sys.prefix),
-        Path(sys.base_prefix),
-        package,
-        Path.home() / ".cache",
-        Path.home() / ".config",
-        *ignored,
-    ]
-    away = tuple({os.path.join(os.path.abspath(home), "") for home in (*_SYSTEM, *homes)})  # noqa: PTH100, PTH118
-    return [p for p in paths if not p.startswith(away) and not p.endswith(_CODE) and os.path.isfile(p)]  # noqa: PTH113
+    package, home = Path(__file__).resolve().parents[1], Path.home()
+    own = [home / name for name in (".cache", ".config", ".local", ".ipython", ".jupyter")]
+    away = _prefixes([*_SYSTEM, sys.prefix, sys.base_prefix, package, *own, *ignored])
+    return [path for path in paths if _is_data(path, away)]
+
+
+def _is_data(path: str, away: tuple[str, ...]) -> bool:
+    foreign = path.startswith(away) or path.endswith(_CODE) or any(part in path for part in _ABOUT)
+    return not foreign and os.path.isfile(path)  # noqa: PTH113
 
 
 def _prefixes(folders: Iterable[str | Path]) -> tuple[str, ...]:
