@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from qlib.analysis.capacity import capacity, participation
 from qlib.backtest.decision import Order
 from qlib.backtest.indicator import Indicator
 from qlib.backtest.position import Position, PositionHistory
+from qlib.contrib.report.market_numbers import hole_numbers, tiers_of, universe_numbers
+from qlib.model.interpret.base import FeatureInt
 
 
 class FakeRecorder:
@@ -24,6 +28,11 @@ class FakeRecorder:
         self.artifact_uri = (folder / "artifacts").as_uri() if local else "s3://bucket/1/artifacts"
         self.store = folder / "artifacts"
         self.objects, self.metrics, self.params = objects, metrics or {}, params or {}
+        self.tracker: FakeClient | None = None
+
+    @property
+    def client(self) -> FakeClient | None:
+        return self.tracker
 
     def list_artifacts(self, artifact_path: str | None = None) -> list[str]:
         if artifact_path is None:
@@ -43,6 +52,19 @@ class FakeRecorder:
         place = self.store / (artifact_path or "")
         place.mkdir(parents=True, exist_ok=True)
         shutil.copy(local_path, place)
+
+
+class FakeClient:
+    """The part of MLflow's client that a report asks: experiments, and the values of a metric round by round."""
+
+    def __init__(self, history: dict[str, list[float]]) -> None:
+        self.history = history
+
+    def get_experiment(self, _: str) -> SimpleNamespace:
+        return SimpleNamespace(name="workflow")
+
+    def get_metric_history(self, _: str, name: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(step=k, value=value) for k, value in enumerate(self.history.get(name, []))][::-1]
 
 
 class FakePosition:
@@ -254,3 +276,98 @@ def run(folder: Path, *, local: bool = True, **changes: Any) -> FakeRecorder:
         params={"model.class": "LGBModel"},
         local=local,
     )
+
+
+class FakeModel(FeatureInt):
+    """A model that says how much each feature counts."""
+
+    def __init__(self, features: int = 40) -> None:
+        self.features = features
+
+    def get_feature_importance(self) -> pd.Series:
+        return pd.Series(2.0 ** -np.arange(self.features), index=[f"F{k:02d}" for k in range(self.features)])
+
+
+MANIFEST = {
+    "data": {"id": "5d0c2f71a8", "files": 399, "fields": ["close", "volume"], "other_files": []},
+    "code": {
+        "digest": "8edcff7570",
+        "repositories": [{"root": "/home/me/work", "commit": "070c9652", "changed": True}],
+    },
+    "packages": {"numpy": "2.3.5", "pandas": "3.0.0", "zict": "3.0"},
+    "environment": {"python": "3.11.7", "threads": {"OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": None}},
+    "hardware": {"host": "box", "processor": "a processor", "cpus": 8, "memory": 32.0},
+    "seeds": {"model.kwargs.seed": 1},
+    "predictions": "5de9578ac3",
+    "accounts": {"report_normal_1day": "313cb83340"},
+    "parents": [],
+}
+
+TRIAL = {
+    "number": 7,
+    "trials": 12,
+    "again": False,
+    "scope": {"data": ["/store"], "universe": "all", "freq": "day"},
+    "returns": "excess",
+    "freq": "1day",
+    "bars": 400,
+    "sharpe": 0.07,
+    "sharpe_annual": 1.34,
+    "psr": 0.91,
+    "deviation": 0.05,
+    "deviation_of": "trials",
+    "best_of_noise": 0.086,
+    "best_of_noise_annual": 1.64,
+    "dsr": 0.38,
+    "min_track_record": 560.0,
+    "min_track_record_deflated": None,
+}
+
+
+def everything(folder: Path) -> FakeRecorder:
+    """A run that left all that one can leave: ledger, manifest, capacity, model, curves, what the store held."""
+    recorder = run(folder)
+    report = recorder.objects["portfolio_analysis/report_normal_1day.pkl"]
+    steps = report["account"]
+    recorder.objects |= sides(report) | {
+        "manifest.json": MANIFEST,
+        "trial.json": TRIAL,
+        "params.pkl": FakeModel(),
+        "portfolio_analysis/capacity.pkl": {
+            **capacity(report["return"], steps, 0.0005 * steps, year=365.0),
+            "y": 1.0,
+            "participation": participation(np.array([0.01, 0.02])),
+        },
+        "report/market.json": market(),
+    }
+    recorder.tracker = FakeClient({"l2.train": [1.0, 0.9, 0.8], "l2.valid": [1.0, 0.95, 0.97]})
+    recorder.metrics |= {"l2.train": 0.8, "l2.valid": 0.97}
+    return recorder
+
+
+def market(bars: int = 500, names: int = 12) -> dict[str, Any]:
+    """What a store held: one instrument comes, one leaves, one has a hole of three bars; and tiers."""
+    calendar = pd.date_range("2022-09-01", periods=bars)
+    spans = {f"C{k:02d}": [(calendar[0], calendar[-1])] for k in range(names)}
+    spans["C00"] = [(calendar[100], calendar[-1])]
+    spans["C01"] = [(calendar[0], calendar[399])]
+    rows = [
+        (time, name)
+        for name, ((start, end),) in spans.items()
+        for time in calendar[(calendar >= start) & (calendar <= end)]
+    ]
+    index = pd.MultiIndex.from_tuples(rows, names=["datetime", "instrument"])
+    close = pd.Series(1.0, index)
+    close.loc[[(time, "C02") for time in calendar[50:53]]] = np.nan
+    pred, label = signal(days=60, names=names)
+    traded = pd.Series(np.random.default_rng(0).uniform(1e3, 1e6, len(pred)), pred.index)
+    return {
+        "freq": "day",
+        "first": "2022-09-01",
+        "last": str(calendar[-1].date()),
+        "bars": bars,
+        "instruments": names,
+        **hole_numbers(close, spans, calendar),
+        "universe": universe_numbers(spans, calendar),
+        "tiers": tiers_of(pred["score"], label["LABEL0"], traded),
+    }

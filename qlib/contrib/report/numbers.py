@@ -73,7 +73,9 @@ def build_twin(
     twin["capacity"] = None if portfolio is None else portfolio.capacity
     twin["model_numbers"] = model_numbers(artifacts.model, artifacts.model_why, artifacts.history)
     twin["market"] = _market(twin, artifacts, freq, kept, provider)
-    twin["trials"] = trial_numbers(artifacts, twin["portfolio"]["periods_per_year"] if twin["portfolio"] else None)
+    ic = (twin["signal"] or {}).get("ic")
+    year = twin["portfolio"]["periods_per_year"] if twin["portfolio"] else None
+    twin["trials"] = trial_numbers(artifacts, ic["series"]["value"] if ic else None, year)
     twin["trades"] = None if portfolio is None else fills(portfolio.trades, portfolio.trade_files)
     twin["logged"] = artifacts.metrics
     twin = clean(twin)

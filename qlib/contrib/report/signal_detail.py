@@ -23,7 +23,7 @@ from qlib.contrib.report.times import by_month, stamps
 
 LAGS = (0, 1, 2, 3, 5, 8, 13, 21)
 MOST_QUANTILES = 300
-FEWEST = 3  # instruments below which a period has no correlation
+FEWEST = 2  # instruments below which a period has no correlation
 
 
 def quantile_numbers(values: np.ndarray) -> dict[str, Any] | None:
@@ -75,22 +75,31 @@ class Grid:
 def row_correlations(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Pearson correlation of each row of `x` with that of `y`, over the columns that both have.
 
-    >>> row_correlations(np.array([[1.0, 2, 3], [1, 2, np.nan]]), np.array([[2.0, 4, 6], [1, 2, 3]]))
+    >>> row_correlations(np.array([[1.0, 2, 3], [0.1, 0.1, np.nan]]), np.array([[2.0, 4, 6], [1, 2, 3]]))
     array([ 1., nan])
     """
     seen = np.isfinite(x) & np.isfinite(y)
     count = seen.sum(axis=1)
-    some = np.maximum(count, 1)
-    x = np.where(seen, x, 0.0)
-    y = np.where(seen, y, 0.0)
-    x = np.where(seen, x - (x.sum(axis=1) / some)[:, None], 0.0)
-    y = np.where(seen, y - (y.sum(axis=1) / some)[:, None], 0.0)
-    x /= np.maximum(np.abs(x).max(axis=1, initial=0.0), np.finfo(float).tiny)[:, None]  # tiny labels must not underflow
-    y /= np.maximum(np.abs(y).max(axis=1, initial=0.0), np.finfo(float).tiny)[:, None]
-    size = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    usable = (count >= FEWEST) & _varies(x, seen) & _varies(y, seen)
+    x, y = _centred(x, seen), _centred(y, seen)
     found = np.full(len(x), np.nan)
-    np.divide((x * y).sum(axis=1), size, out=found, where=(count >= FEWEST) & (size > 1e-12))
+    size = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    np.divide((x * y).sum(axis=1), size, out=found, where=usable & (size > 0))
     return np.clip(found, -1.0, 1.0)
+
+
+def _varies(table: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    return np.where(seen, table, -np.inf).max(axis=1, initial=-np.inf) > np.where(seen, table, np.inf).min(
+        axis=1, initial=np.inf
+    )
+
+
+def _centred(table: np.ndarray, seen: np.ndarray) -> np.ndarray:
+    """Each row less its mean, its largest number 1, so that squares of tiny labels are not lost."""
+    apart = np.where(seen, table, 0.0)
+    apart = np.where(seen, apart - (apart.sum(axis=1) / np.maximum(seen.sum(axis=1), 1))[:, None], 0.0)
+    largest = np.abs(apart).max(axis=1, initial=0.0)
+    return apart / np.where(largest > 0, largest, 1.0)[:, None]
 
 
 def decay_numbers(grid: Grid) -> dict[str, Any] | None:

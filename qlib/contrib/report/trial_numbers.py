@@ -11,9 +11,10 @@ numbers. Without a ledger the ratios stand as if this had been the only trial, a
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from qlib.analysis.bootstrap import bootstrap_interval
@@ -23,13 +24,12 @@ from qlib.contrib.report.artifacts import Artifacts
 LEVEL = 0.95
 
 
-def trial_numbers(artifacts: Artifacts, year: float | None) -> dict[str, Any]:
-    """Return the trials' part of the twin; `year` are the backtest's bars of one."""
-    ic = artifacts.ic
+def trial_numbers(artifacts: Artifacts, ic: Sequence[float] | None, year: float | None) -> dict[str, Any]:
+    """Return the trials' part of the twin; `ic` is that of each period, `year` the number of the backtest's bars."""
     numbers: dict[str, Any] = {
         "ledger": dict(artifacts.trial) if artifacts.trial else None,
         "level": LEVEL,
-        "ic": None if ic is None or ic.dropna().empty else _interval(ic, "mean", 1.0),
+        "ic": None if not ic else _interval(np.array(ic, dtype=float), "mean", 1.0),
         "net": None,
         "excess": None,
     }
@@ -62,7 +62,7 @@ def of_returns(returns: pd.Series, year: float) -> dict[str, Any] | None:
     }
 
 
-def _interval(series: pd.Series, statistic: str, scale: float) -> Mapping[str, Any]:
+def _interval(series: pd.Series | np.ndarray, statistic: str, scale: float) -> Mapping[str, Any]:
     found = bootstrap_interval(series, statistic, level=LEVEL)
     return {
         "value": found.value * scale,

@@ -20,6 +20,7 @@ from qlib.contrib.report.page import pointed, render
 from qlib.contrib.report.run_report import write_report
 from qlib.contrib.report.words import show
 from qlib.errors import RunError
+from qlib.utils.exceptions import LoadObjectError
 
 VOID = {"meta", "input", "path", "br"}
 SETTINGS = build_settings(region="crypto")
@@ -160,6 +161,7 @@ def one_account_for_all(folder):
 
 
 RUNS = [
+    report_runs.everything,
     whole,
     signal_only,
     one_day,
@@ -258,6 +260,43 @@ def test_sides_margin_and_holding_costs_are_drawn_where_the_run_has_them(tmp_pat
     assert not any("/portfolio/sides" in number[0] or "/carry" in number[0] for number in plain.numbers)
     assert "2 holdings were closed by force because the margin was used up." in drawn.texts
     assert "closed by force" not in report[0]
+
+
+def test_a_run_that_left_everything_has_every_section_and_figure(tmp_path):
+    text, twin = written(report_runs.everything(tmp_path))
+    page = Reader(text)
+    assert {
+        f"fig-{name}" for name in ("importance", "learning_0", "capacity", "holes", "members", "tiers", "costs")
+    } <= set(page.hover)
+    ids = {a["id"] for _, a in page.tags if "id" in a}
+    assert {"signal", "portfolio", "execution", "positions", "luck", "trades", "model", "data", "ran"} <= ids
+    joined = " ".join(" ".join(page.texts).split())
+    for words in ("5d0c2f71a8", "8edcff7570", "070c9652, with changes that are not in it", "2.3.5", "a processor"):
+        assert words in joined
+    assert "zict" not in joined, "of the packages only those that decide about numbers"
+    codes = {caveat["code"] for caveat in twin["caveats"]}
+    assert {"luck", "code_changed", "one_feature"} <= codes
+    assert "This was one of 12 trials on these data." in joined
+
+
+def test_what_an_earlier_report_read_of_the_store_is_not_read_again(tmp_path):
+    recorder = report_runs.everything(tmp_path)
+    assert written(recorder)[1]["market"] == json.loads(json.dumps(recorder.objects["report/market.json"]))
+    assert "was not at hand" in written(report_runs.run(tmp_path / "other"))[1]["market"]["why"]
+
+
+def test_a_model_that_cannot_be_read_is_said_and_stops_nothing(tmp_path):
+    recorder = report_runs.everything(tmp_path)
+
+    def load(name, kept=recorder.load_object):
+        if name == "params.pkl":
+            raise LoadObjectError("params.pkl of run 1 cannot be loaded: No module named 'mine'")
+        return kept(name)
+
+    recorder.load_object = load
+    text, twin = written(recorder)
+    assert twin["model_numbers"]["importance"] is None
+    assert "No module named" in " ".join(Reader(text).texts)
 
 
 def test_the_growth_of_an_account_that_doubles_can_be_seen_on_a_logarithmic_scale(report):
