@@ -108,9 +108,8 @@ def _check(column: pd.Series, where: str) -> None:
         return
     if str(dtype) not in TEXTS:
         raise ConfigError(f"{where} of dtype {dtype} cannot be kept as Parquet; numbers, dates and texts can")
-    kinds = set(map(type, column.array))
-    missing = {type(None)} if str(dtype) == "object" else kinds - {str}  # the text types have one kind of hole each
-    if not kinds <= {str} | missing:
+    kinds = set(map(type, column.to_numpy())) if str(dtype) == "object" else set()
+    if not kinds <= {str, type(None)}:  # the text types have one kind of hole each
         raise ConfigError(f"{where} holds {', '.join(sorted(kind.__name__ for kind in kinds))}; texts can be kept")
 
 
@@ -166,7 +165,11 @@ def _column(column: pd.Series) -> pa.Array:
         if values.dtype.kind in "Mm" and values.dtype.str.endswith("[s]"):
             values = values.view("i8")  # Parquet counts in milliseconds at the coarsest
         return pa.array(values, from_pandas=False)
-    return pa.array([text if isinstance(text, str) else None for text in column], pa.string())
+    try:
+        values = column.to_numpy(dtype=object, na_value=None)  # type: ignore[call-overload]  # None is allowed
+        return pa.array(values, pa.string())
+    except UnicodeEncodeError as error:
+        raise ConfigError(f"a text cannot be kept as Parquet: {error}") from None
 
 
 def _for_pandas(frame: pd.DataFrame, levels: list[str], columns: list[str]) -> dict[bytes, bytes]:

@@ -119,6 +119,7 @@ class Table(pd.DataFrame):
         pd.DataFrame({"x": pd.Series(["a", np.nan, None], dtype=object)}),
         pd.DataFrame({"x": pd.Categorical(["a", "b"])}),
         pd.DataFrame({"x": [1j]}),
+        pd.DataFrame({"x": pd.Series(["\ud800"], dtype=object)}),
         pd.Series([1], index=pd.DatetimeIndex(["2020"], tz="UTC")),
         pd.Series([1], index=pd.Index([(1, 2)], tupleize_cols=False)),
         pd.DataFrame([[1]], columns=pd.Index([(1, 2)], tupleize_cols=False)),
