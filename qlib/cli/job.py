@@ -30,7 +30,7 @@ from qlib.cli.overrides import Change, changed, place_of
 from qlib.cli.runs import runs_uri
 from qlib.config import default_values
 from qlib.contrib.report.run_report import write_report
-from qlib.errors import QlibError
+from qlib.errors import InputError, QlibError
 from qlib.log import get_module_logger
 from qlib.utils.locks import locked
 from qlib.workflow import R, Recorder
@@ -45,6 +45,7 @@ from qlib.workflow.store import place_of as runs_place
 from qlib.workflow.train import execute_task, log_task, seeds_of
 
 TRACEBACK: Final = "traceback.txt"
+CONFIG: Final = "config"
 LOCK: Final = "run.lock"
 FOLDER: Final = "mlruns"
 
@@ -95,6 +96,8 @@ class Job:
     def read(self) -> dict[str, Any]:
         """Return the configuration with the changes of the command line, unchecked."""
         if self.resumed is not None:
+            if CONFIG not in self.resumed.list_artifacts():
+                raise InputError(f"run {self.resumed.id} keeps no configuration to go on by: qrun did not begin it")
             return dict(self.resumed.load_object("config"))
         if self.table is not None:
             return dict(self.table)

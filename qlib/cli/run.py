@@ -37,8 +37,8 @@ from qlib.cli.job import Job
 from qlib.cli.options import parsed
 from qlib.cli.overrides import read_change
 from qlib.cli.plan import dry_run, planned
-from qlib.cli.runs import find_run
-from qlib.cli.sweep import BrokenSweepError, Sweep, is_sweep
+from qlib.cli.runs import LAST, find_run
+from qlib.cli.sweep import BrokenSweepError, Sweep, is_sweep, parent_of
 from qlib.cli.voice import Voice
 from qlib.errors import InputError, QlibError
 from qlib.log import DEFAULT_LOGGING_CONFIG, set_log_with_config
@@ -119,6 +119,8 @@ def _work_of(asked: argparse.Namespace) -> Work:
     common = {"cache": asked.cache, "quiet": asked.quiet}
     if asked.resume is not None:
         recorder = find_run(asked.resume, asked.uri_folder)
+        if asked.resume == LAST:
+            recorder = parent_of(recorder) or recorder
         if is_sweep(recorder):
             return Sweep.of_run(recorder, asked.uri_folder, jobs=asked.jobs, ray=asked.ray, **common)
         return Job(f"run {recorder.id}", uri_folder=asked.uri_folder, resume=recorder, **common)

@@ -13,6 +13,7 @@ what is not FINISHED. A point that fails does not stop the others. Who computes 
 from __future__ import annotations
 
 import json
+import logging
 import math
 import sys
 from collections import defaultdict
@@ -38,7 +39,7 @@ from qlib.log import get_module_logger
 from qlib.workflow import R, Recorder
 from qlib.workflow.exp import search_runs
 from qlib.workflow.recorder import MLflowRecorder
-from qlib.workflow.stage import stage, stage_of
+from qlib.workflow.stage import stage, stage_of, unwatched
 
 PLAN: Final = "sweep.json"
 PARENT: Final = "mlflow.parentRunId"
@@ -216,7 +217,14 @@ class Sweep:
         ]
         with closing(self._executor(len(points))) as executor, stage("runs") as told:
             told["workers"] = executor.workers
-            for point, result in zip(points, executor.map(run_point, specs), strict=True):
+            log = logging.getLogger("qlib")
+            level = log.level
+            try:
+                with unwatched():
+                    results = executor.map(run_point, specs)
+            finally:
+                log.setLevel(level)  # the runs are quiet, and one worker is this process
+            for point, result in zip(points, results, strict=True):
                 point.result = result
 
     def _executor(self, count: int) -> Executor:
@@ -291,6 +299,12 @@ class Sweep:
 def is_sweep(recorder: Recorder) -> bool:
     """Return whether a run is the parent of a sweep."""
     return PLAN in recorder.list_artifacts()
+
+
+def parent_of(recorder: MLflowRecorder) -> MLflowRecorder | None:
+    """Return the sweep that a run belongs to; None of a run that stands alone."""
+    parent = recorder.list_tags().get(PARENT)
+    return None if parent is None else find_run(parent, recorder.uri)
 
 
 def run_point(spec: Mapping[str, Any]) -> dict[str, Any]:

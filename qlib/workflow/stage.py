@@ -58,6 +58,16 @@ def watched(watcher: Watcher) -> Iterator[None]:
         _watchers.remove(watcher)
 
 
+@contextmanager
+def unwatched() -> Iterator[None]:
+    """Call no watcher for stages inside the block: those of something smaller than what is watched."""
+    before, _watchers[:] = list(_watchers), []
+    try:
+        yield
+    finally:
+        _watchers[:] = before
+
+
 def stage_of(error: BaseException) -> str | None:
     """Return the name of the stage an exception left, None if it left none."""
     notes = (note for note in getattr(error, "__notes__", ()) if note.startswith(_NOTE))

@@ -20,8 +20,11 @@ from qlib.cli import run as qrun
 from qlib.cli.check import ConfigProblemsError, check_config
 from qlib.cli.job import LOCK
 from qlib.cli.run import main, workflow
+from qlib.cli.runs import find_run
 from qlib.data.provider import Provider
 from qlib.utils.locks import locked
+from qlib.workflow import QlibRecorder
+from qlib.workflow.expm import MLflowExpManager
 
 
 # ----------------------------------------------------------------------------------------------------- a fine run
@@ -493,6 +496,14 @@ def test_a_run_that_broke_is_gone_on_with_under_its_own_number(here, config, cap
 def test_a_run_that_is_computed_cannot_be_gone_on_with_and_the_names_of_runs_are_told(here, config, capsys):
     assert main(["--resume", "last"]) == 2
     assert "there are no runs in" in capsys.readouterr().err
+    with QlibRecorder(MLflowExpManager(str(here / "mlruns"), "E")).start(experiment_name="by hand"):
+        pass
+    assert main(["--resume", "last"]) == 0  # it is finished
+    assert "finished already" in capsys.readouterr().out
+    by_hand = find_run("last", here / "mlruns")
+    by_hand.end_run("FAILED")
+    assert main(["--resume", "last"]) == 2
+    assert f"run {by_hand.id} keeps no configuration to go on by" in capsys.readouterr().err
     config["task"]["record"] = []
     (here / "models.py").write_text(MODELS)
     model = {"class": "Crash", "module_path": str(here / "models.py")}
@@ -504,7 +515,7 @@ def test_a_run_that_is_computed_cannot_be_gone_on_with_and_the_names_of_runs_are
         assert main(["--resume", run.id[:8]]) == 1
         assert f"locked by process {os.getpid()}" in capsys.readouterr().err
     assert main(["--resume", "abcd"]) == 2
-    assert f"none of that id; the newest of 1 runs there are {run.id}" in capsys.readouterr().err
+    assert f"none of that id; the newest of 2 runs there are {run.id}" in capsys.readouterr().err
 
 
 def test_who_is_told_to_end_leaves_a_run_that_failed(here, config, capsys, monkeypatch):

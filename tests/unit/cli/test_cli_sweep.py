@@ -80,6 +80,8 @@ def test_seeds_are_told_as_mean_and_deviation_and_a_point_that_fails_stops_nobod
     said = capsys.readouterr()
     told = [json.loads(line) for line in said.out.splitlines()]
     points = [one for one in told if one["event"] == "point"]
+    stages = [one["stage"] for one in told if one["event"] == "stage"]
+    assert stages == ["check", "qlib.init", "opening the store of the runs", "runs"]
     assert [point["status"] for point in points] == ["FINISHED", "FAILED"] * 2
     assert len({point[f"{MODEL}.seed"] for point in points}) == 2
     assert all("ArithmeticError: too loud in the stage record SignalRecord" in p["error"] for p in points[1::2])
@@ -88,7 +90,7 @@ def test_seeds_are_told_as_mean_and_deviation_and_a_point_that_fails_stops_nobod
     assert parent.status == "FAILED" and [run.status for run in children] == ["FINISHED", "FAILED"] * 2
     found = [run.list_metrics()["IC"] for run in children[::2]]
     session.close()
-    assert main(["--resume", parent.id]) == 1  # what failed is tried again, what is finished is taken
+    assert main(["--resume", "last"]) == 1  # what failed is tried again, what is finished is taken
     table = capsys.readouterr().out
     assert f"{np.mean(found):.4g} ± {np.std(found, ddof=1):.2g}" in table and "2 runs" in table
     assert [run.id for run in family(here / "mlruns")[1]] == [run.id for run in children]
