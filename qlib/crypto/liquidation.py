@@ -48,6 +48,8 @@ class Forced:
         self.fills: list[Fill] = []
         bar = market.bar(start, end)
         self.by_path = market.mark_path is not None and bar.lo < bar.hi
+        fills = market.market.fills
+        self.dead = ~(market.at(start, end).volume > 0) if fills is not None and fills.need_volume else None
 
     def path(self) -> list[Array]:
         """Return the first, lowest and highest mark of the step by column; the last one only where none is known."""
@@ -71,6 +73,8 @@ class Forced:
             opened = worst = first(place)
             if by_path:
                 worst = low(place) if long else high(place)
+            if self.dead is not None and self.dead[place]:  # nobody traded: it waits for a bar in which somebody does
+                continue
             if (opened <= limit or worst <= limit) if long else (opened >= limit or worst >= limit):
                 reached.append((name, opened, worst))
         for name, opened, worst in reached:
@@ -107,18 +111,23 @@ class Forced:
         """Cut one position, or close all, if the account does not cover its maintenance margin; say whether it did."""
         market, position = self.market, self.position
         table, columns, legs = position.position, market._column, market.legs if market.any_leg else {}
+        bar = market.bar(self.start, self.end)
+        row = (bar.hi if late else bar.lo) - 1
         worth, needed, priced = position.get_cash(include_settle=True), 0.0, []
         for name in names:
             held, place = table[name], columns.get(name)
             mark = math.nan if place is None else marks.item(place)
             known = not math.isnan(mark)
-            if legs.get(name) is not None:
-                value, size = market.worth_at(name, held, mark if known else held["mark"], self.start, self.end, late)
+            leg = legs.get(name)
+            if leg is not None:
+                rate, own = market.currencies.rate(leg.settle, row), mark if known else held["mark"]
+                value = leg.profit(held["amount"], held["entry"], own) * rate
+                size = held["amount"] * leg.worth(own) * rate
             else:
                 value = size = held["amount"] * (mark if known else held["price"])
             worth += value
             needed += abs(size) * held["mmr"]
-            if known:
+            if known and (self.dead is None or not self.dead[place]):
                 priced.append((name, mark, abs(size)))
         if worth > needed or not priced:
             return False

@@ -66,8 +66,8 @@ def trade(provider, orders, leverage, need_volume=True, **kwargs):
     exchange = Perpetuals(
         freq="15min", start_time=times[0], end_time=times[-1], codes=provider.names, provider=provider,
         deal_price="close", fees=0.0005, leverage=leverage, mmr=0.004, liquidation_fee=0.0005, funding=tables()[1],
-        mark="$close", mark_path=("$open", "$low", "$high"), fills={"need_volume": need_volume, "stops": True},
-        **kwargs,
+        fills={"need_volume": need_volume, "stops": True},
+        **{"mark": "$close", "mark_path": ("$open", "$low", "$high"), **kwargs},
     )  # fmt: skip
     executor = SimulatorExecutor("15min", generate_portfolio_metrics=True)
     report, *_ = run(provider, At(orders), executor=executor, account=1e6, exchange_kwargs={"exchange": exchange})
@@ -111,6 +111,22 @@ def test_an_outage_has_no_fill_and_no_stop_and_ends_in_a_gap(margin):
     assert forced.iloc[0]["price"] == pytest.approx(2518.92, rel=1e-6) and forced.iloc[0]["amount"] == size
     lost = size * (2518.92 - 2503.77) + forced.iloc[0]["fee"]  # 1,515 + 125.95: less than the margin of 2,003.02
     assert lost < size * 2503.77 / 125 and account.get_attribution()["insurance"].sum() == 0
+
+
+@pytest.mark.parametrize("margin", ["isolated", "cross"])
+def test_nothing_is_closed_by_force_while_nobody_trades_wherever_the_mark_goes(margin):
+    """The mark price of ETH, of other venues, jumps to 2,600 in the outage: it is closed once there are trades."""
+    provider = market("2024-10-28 18:00", "2024-10-28 23:45")
+    mark = provider.values["close"].copy()
+    mark[np.isin(provider.clock.times, DOWN.to_numpy()), provider.names.index(ETH)] = 2600.0
+    provider.values["mark"] = mark
+    orders = {"2024-10-28 19:45": [(ETH, -49_000.0, None)]}  # as much as a million carries
+    closed = {}
+    for need_volume in (True, False):
+        _, account = trade(provider, orders, 125, need_volume=need_volume, margin=margin, mark="$mark", mark_path=None)
+        closed[need_volume] = account.trades.frame().query("reason == 'liquidation'")["time"].tolist()
+    assert closed[False] == [DOWN[0]]
+    assert closed[True] == [pd.Timestamp("2024-10-28 21:00")]  # at 2,519 it has to be, too
 
 
 def test_a_crash_closes_at_the_liquidation_price_or_beyond_a_gap_at_the_gap():
