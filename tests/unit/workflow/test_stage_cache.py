@@ -13,6 +13,7 @@ import qlib
 from qlib import session
 from qlib.workflow import stage_cache
 from qlib.workflow.manifest import content_digest, write_manifest
+from qlib.workflow.record_temp import PortAnaRecord
 from qlib.workflow.stage_cache import StageCache
 from qlib.workflow.train import execute_task
 from tests.proof import cases
@@ -175,7 +176,7 @@ def test_what_is_damaged_or_gone_is_computed_again(world):
     assert numbers(second) == numbers(first)
     for trace in (world.cache.folder / "traces").iterdir():
         trace.write_text("[{]")
-    assert world.run()[1] == ALL
+        assert world.cache.traces(trace.stem) == []
 
 
 def test_a_trace_of_files_that_changed_while_it_ran_is_not_kept(world):
@@ -225,10 +226,24 @@ def test_a_cache_that_cannot_be_written_costs_no_run(world):
     assert recorder.load_object("pred.pkl") is not None
 
 
+def test_a_run_that_was_broken_off_goes_on_to_the_same_result(world, monkeypatch):
+    whole, _ = world.run(cached=False)
+    broken = DiskRecorder(world.folder / "runs" / "broken")
+    with monkeypatch.context() as patch:
+        patch.setattr(PortAnaRecord, "_analyse_risk", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            execute_task(broken, world.task, world.cache)
+    stages = execute_task(broken, world.task, world.cache)
+    assert [done.name for done in stages.done if not done.taken] == [PORTFOLIO]
+    assert numbers(broken) == numbers(whole)
+    assert files_of(broken).keys() == files_of(whole).keys()
+
+
 def test_a_cache_can_be_emptied(world):
     world.run()
     assert world.cache.clear() > 0
-    assert world.run()[1] == ALL
+    assert world.cache.traces(world.cache.folder.name) == []
+    assert not [path for path in world.cache.folder.rglob("*") if path.is_file()]
 
 
 def test_the_manifest_of_a_taken_run_is_that_of_the_computed_one(world):
