@@ -92,6 +92,12 @@ def test_every_name_belongs_to_a_group_and_in_qlib_those_left_over_to_none(as_ql
     assert curves["Group5"][0] == pytest.approx(day.iloc[8:10].mean())
 
 
+@pytest.mark.parametrize(("frame", "groups"), [(scores(days=1), 5), (scores(), 1)])
+def test_bars_have_a_size_where_nothing_varies(frame, groups):
+    drawn_bars = analysis_model.model_performance_graph(frame, N=groups, graph_names=["group_return"], **QUIET)[1].data
+    assert all(trace.xbins.size > 0 for trace in drawn_bars if trace.type == "histogram")
+
+
 def test_long_short_and_long_average_are_added_up(as_qlib):
     frame = scores()
     curves = drawn(analysis_model.model_performance_graph(frame, N=3, graph_names=["group_return"], **QUIET)[0])
@@ -365,6 +371,7 @@ def test_turnover_and_memory_of_scores_equal_the_slow_way(seed, lag, n):
         ),
         (lambda: analysis_model.model_performance_graph(scores(), methods=["ic"], **QUIET), "allowed are 'IC'"),
         (lambda: analysis_model.model_performance_graph(scores(), lag=0, **QUIET), "at least 1"),
+        (lambda: analysis_model.model_performance_graph(scores(), N=0, **QUIET), "at least 1"),
         (lambda: analysis_model.model_performance_graph(scores(), N=40, **QUIET), "no date has 40 names"),
         (lambda: ic_figure(report(), break_=1), "no argument"),
         (lambda: parse_position({}), "received nothing"),

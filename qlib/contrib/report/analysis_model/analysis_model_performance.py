@@ -72,8 +72,8 @@ def model_performance_graph(
     for name in graph_names:
         if name not in GRAPHS:
             raise InputError(f"graph_names: no {name!r}{did_you_mean(name, GRAPHS)}; there are {', '.join(GRAPHS)}")
-    if lag < 1:
-        raise InputError(f"lag: received {lag}; at least 1 is needed")
+    if lag < 1 or N < 1:
+        raise InputError(f"received lag={lag}, N={N}; each is at least 1")
     scores = scored(pred_label)
     if reverse:
         scores = scores.assign(score=-scores["score"])
@@ -114,10 +114,11 @@ def _group_return(scores: pd.DataFrame, given: Mapping[str, Any]) -> list[go.Fig
     axis = time_axis(groups.index, given.get("rangebreaks"))
     curves = ScatterGraph(groups.cumsum(), layout={"title": "Cumulative Return", "xaxis": axis})
     sides = groups[["long-short", "long-average"]]
-    size = float(((sides.max() - sides.min()) / BINS).min())
+    extent = sides.max() - sides.min()
+    smallest = extent[extent > 0].min()  # NaN where nothing varies: bars then need any size above 0
     spread = SubplotsGraph(
         sides,
-        kind_map={"kind": "DistplotGraph", "kwargs": {"bin_size": size}},
+        kind_map={"kind": "DistplotGraph", "kwargs": {"bin_size": smallest / BINS if smallest > 0 else 1.0}},
         subplots_kwargs={"rows": 1, "cols": 2, "subplot_titles": list(sides)},
     )
     return [curves.figure, spread.figure]
