@@ -133,8 +133,8 @@ class Currencies:
         if not self.currency and settle:
             raise InputError(
                 f"{name} is settled in {settle}, and others of this market in "
-                f"{', '.join(one for one in self.settles if one != settle)}: say the currency of the account, and "
-                f"rates such as {{{settle!r}: ...}}"
+                f"{', '.join(one for one in self.settles if one != settle)}: say in which currency the account is "
+                f"kept, such as currency={settle!r}"
             )
         if settle not in ("", self.currency) and settle not in self.rates:
             raise InputError(

@@ -255,21 +255,16 @@ class Perpetuals(Spot):
         """Return the price of each holding at the end of a step: its mark, or what a unit of a contract has earned."""
         prices = self.marks(names, start_time, end_time)
         if self.any_leg:
+            last, table = self.bar(start_time, end_time).hi - 1, cast("Position", position).position
+            rates: dict[str, float] = {}
             for place, name in enumerate(names):
                 leg, mark = self.legs.get(name), prices[place]
                 if leg is not None and mark is not None:
-                    held = cast("Position", position).position[name]
-                    rate = self._rate(leg, start_time, end_time, late=True)
-                    prices[place] = settled.value(leg, held, mark, rate)
+                    rate = rates.get(leg.settle)
+                    if rate is None:
+                        rate = rates[leg.settle] = self.currencies.rate(leg.settle, last)
+                    prices[place] = settled.value(leg, table[name], mark, rate)
         return prices
-
-    def worth_at(
-        self, name: str, held: dict[str, Any], mark: float, start: pd.Timestamp, end: pd.Timestamp, late: bool
-    ) -> tuple[float, float]:
-        """Return what a holding of a contract that is not paid for adds to the account at a mark, and its exposure."""
-        leg = cast("Leg", self.legs[name])
-        rate, amount = self._rate(leg, start, end, late=late), held["amount"]
-        return leg.profit(amount, held["entry"], mark) * rate, amount * leg.worth(mark) * rate
 
     def _book(self, position: Position, stock: str, before: float, price: float, time: pd.Timestamp) -> None:
         held = position.position.get(stock)
