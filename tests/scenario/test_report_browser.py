@@ -8,6 +8,7 @@ import report_runs
 
 from qlib.config import build_settings
 from qlib.contrib.report import fills
+from qlib.contrib.report.comparison import write_comparison
 from qlib.contrib.report.run_report import write_report
 
 pytestmark = [
@@ -120,6 +121,55 @@ def test_sides_and_margin_fit_the_screen_and_can_be_read(browser, tmp_path, own_
             assert page.run(POOR_CONTRAST) == []
             assert page.run(OVERLAPPING_LABELS) == []
             assert page.run("document.documentElement.scrollWidth") <= width
+
+
+@pytest.fixture(scope="module")
+def everything(tmp_path_factory):
+    recorder = report_runs.everything(tmp_path_factory.mktemp("everything"))
+    return write_report(recorder, settings=build_settings(region="crypto")).as_uri()
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_a_run_that_left_everything_fits_the_screen_and_can_be_read(browser, everything, dark):
+    for width in (390, 1280):
+        page = browser.open(everything, width=width, dark=dark)
+        assert page.problems == []
+        assert page.run("document.documentElement.dataset.errors") == ""
+        assert page.run("document.documentElement.dataset.charts") == "27"
+        assert page.run(BROKEN_PATHS) == []
+        assert page.run(POOR_CONTRAST) == []
+        assert page.run(OVERLAPPING_LABELS) == []
+        assert page.run("document.documentElement.scrollWidth") <= width
+
+
+def test_every_chart_is_reached_with_the_keyboard_and_every_part_from_the_top(browser, everything):
+    page = browser.open(everything)
+    charts = "[...document.querySelectorAll('.plot')].filter((plot) => plot.tabIndex === 0).length"
+    assert page.run(charts) == page.run("document.querySelectorAll('.plot').length")
+    parts = page.run("[...document.querySelectorAll('nav a')].map((link) => link.getAttribute('href'))")
+    assert parts[:9] == [f"#{name}" for name in PARTS]
+    for name in PARTS:
+        page.run(f"document.querySelector('nav a[href=\"#{name}\"]').click()")
+        assert page.run("location.hash") == f"#{name}"
+
+
+PARTS = ("signal", "portfolio", "execution", "positions", "luck", "trades", "model", "data", "ran")
+
+
+def test_a_comparison_fits_the_screen_and_can_be_read(browser, tmp_path):
+    runs = [report_runs.everything(tmp_path / "a"), report_runs.run(tmp_path / "b"), report_runs.run(tmp_path / "c")]
+    address = write_comparison(runs, tmp_path / "out", settings=build_settings(region="crypto")).as_uri()
+    for width in (390, 1280):
+        for dark in (False, True):
+            page = browser.open(address, width=width, dark=dark)
+            assert page.problems == []
+            assert page.requests == [address]
+            assert page.run("document.documentElement.dataset.charts") == "3"
+            assert page.run(BROKEN_PATHS) == []
+            assert page.run(POOR_CONTRAST) == []
+            assert page.run(OVERLAPPING_LABELS) == []
+            assert page.run("document.documentElement.scrollWidth") <= width
+    assert browser.open(address, media="print").pdf().startswith(b"%PDF")
 
 
 def test_the_warnings_stand_before_the_first_figure(browser, address):
