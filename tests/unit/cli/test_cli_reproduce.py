@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -70,6 +72,13 @@ def test_an_unchanged_run_is_answered_with_the_one_there_is(place, capsys):
     assert (code, facts["run"]) == (0, run)
     assert facts["unchanged"].startswith("since ")
     assert list(place.runs()) == [run]
+
+
+def test_the_answer_needs_no_mlflow(place):
+    program = "import sys; from qlib.cli.run import main; main(['c.json', '--quiet']); print('mlflow' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], cwd=place.folder, capture_output=True, text=True, check=True)
+    assert "unchanged" in done.stdout
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_every_run_has_a_manifest_of_all_that_decided(place):
