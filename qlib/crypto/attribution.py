@@ -91,7 +91,9 @@ def attribution(
         raise InputError(f"attribution: the account pays {unknown[0]}, of which nobody knows for which coin")
     times = pd.DatetimeIndex(totals.index)
     log = account.trades.frame()
-    log = log[log["value"] > NOTHING].reset_index(drop=True)  # less is not booked
+    bare = [name for name in log["instrument"].unique() if _leg(exchange, name) is not None]
+    booked = log["value"] > np.where(log["instrument"].isin(bare), 0.0, NOTHING)  # less is not
+    log = log[booked].reset_index(drop=True)
     cells = _Cells.of(account, log, times, dict(start or {}))
     fills = _Portions.of(log, cells, exchange)
     parts = {

@@ -212,8 +212,8 @@ class Perpetuals(Spot):
         if not self.check_order(order):
             return super().deal_order(order)  # says why
         price, value, cost = fill(self, order, holding, dealt, account)
-        if value <= NOTHING:
-            return value, cost, price
+        if value <= NOTHING:  # in the currency of the price: in money of the account a trade may be less
+            return 0.0, 0.0, price
         rate = self._rate(leg, order.start_time, order.end_time, late=self.trades_at == "close")
         money = order.deal_amount * leg.worth(price) * rate
         cost *= money / value

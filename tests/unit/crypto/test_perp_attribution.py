@@ -105,3 +105,14 @@ def test_a_position_that_is_cut_tier_by_tier_adds_up(kind):
     )  # fmt: skip
     found = check(account, exchange)
     assert found["liquidation"].abs().sum() > 0
+
+
+def test_a_trade_that_is_little_in_coins_is_a_trade():
+    """0.001 L at 100 USDT are 0.1 USDT, 0.000002 of the account's BTC; at 200 it earned as much."""
+    provider = market(L=[100.0, 100.0, 200.0], S=[50_000.0] * 3)
+    account, exchange = trade(
+        provider, {0: [("L", 0.001)]}, account=1.0, currency="BTC", rates={"USDT": "1/S"}, fees=0.0005,
+        contracts={"L": {"settle": "USDT"}, "S": {"kind": "spot", "settle": "USDT"}},
+    )  # fmt: skip
+    found = attribution(account, exchange, by=("instrument",)).loc["L"]
+    np.testing.assert_allclose(found[["price", "fee"]].astype(float), [2e-6, 1e-9], rtol=1e-6)
