@@ -48,6 +48,7 @@ from qlib.workflow.code import (
     code_digest,
     environment,
     loaded_between,
+    modules_of,
     process_began,
     sources_of,
     versions,
@@ -232,7 +233,7 @@ class Stages:
             Stages whose objects it is given in memory, not only their files.
         """
         began = time.perf_counter()
-        self._modules = sorted({*_ALWAYS, *modules})
+        self._modules = sorted({*_ALWAYS, *modules, *modules_of(_counting())})
         self.modules.update(self._modules)
         key = self._key(name, config, given)
         done = self._taken(name, key) if key is not None else None
@@ -245,10 +246,10 @@ class Stages:
     def _key(self, name: str, config: Any, given: Sequence[Done]) -> str | None:
         if self.cache is None or not all(done.kept for done in given):
             return None
-        told = [FORMAT, name, config, settings_told(), str(Path.cwd()), versions(), environment()]
-        told.append([file_digest(path) for path in _RUNNERS])
+        about = [FORMAT, name, config, str(Path.cwd()), versions(), environment()]
+        about += [[file_digest(path) for path in _RUNNERS], [done.identity() for done in given]]
         try:
-            text = json.dumps([*told, [done.identity() for done in given]], default=plain, sort_keys=True)
+            text = json.dumps([*about, settings_told()], default=plain, sort_keys=True)
         except TypeError as error:
             logger.info(f"{name} is not kept: {error}")
             return None
@@ -336,8 +337,13 @@ class Stages:
 
 def settings_told() -> dict[str, Any]:
     """Return the live session's settings that decide about numbers, as plain data."""
-    settings = active_settings()
-    return {name: plain(value) for name, value in sorted(settings.items()) if name not in QUIET}
+    return {name: plain(value) for name, value in sorted(_counting().items())} | {
+        "rules": repr(active_settings().region)
+    }
+
+
+def _counting() -> dict[str, Any]:
+    return {name: value for name, value in active_settings().items() if name not in QUIET}
 
 
 def plain(value: Any) -> Any:
@@ -354,7 +360,7 @@ def plain(value: Any) -> Any:
         return f"{type(value).__name__} {value}"
     if isinstance(value, type):
         return f"class {value.__module__}.{value.__qualname__}"
-    raise TypeError(f"its configuration holds a {type(value).__name__}")
+    raise TypeError(f"its configuration, or a setting, holds a {type(value).__name__}")
 
 
 def touched(path: str, since: int) -> bool:

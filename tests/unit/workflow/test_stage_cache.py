@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import qlib
@@ -14,7 +15,7 @@ from qlib import session
 from qlib.workflow import stage_cache
 from qlib.workflow.manifest import content_digest, write_manifest
 from qlib.workflow.record_temp import PortAnaRecord
-from qlib.workflow.stage_cache import StageCache
+from qlib.workflow.stage_cache import StageCache, Stages
 from qlib.workflow.train import execute_task
 from tests.proof import cases
 from tests.stage_market import DiskRecorder, changed, flip, market, modules, task
@@ -199,6 +200,28 @@ def test_other_settings_are_another_key(world):
     world.run()
     qlib.init(provider_uri=str(world.store), region="us", kernels=1, compat="qlib", logging_level=20)
     assert world.run()[1] == ALL
+
+
+def test_over_frames_nothing_is_kept_and_everything_runs(world):
+    index = pd.MultiIndex.from_product([["A"], pd.bdate_range("2020-01-01", periods=4)])
+    frame = pd.DataFrame({"close": [1.0, 2, 3, 4]}, index=index.set_names(["instrument", "datetime"]))
+    qlib.init(data={"day": frame}, region="us")
+    stages = Stages(DiskRecorder(world.folder / "runs" / "frames"), world.cache)
+    done = stages.perform("nothing", {}, [], lambda: stages.recorder.save_objects(seen=1))
+    assert (done.key, done.kept, stages.recorder.load_object("seen")) == (None, False, 1)
+
+
+def test_an_operator_of_a_user_counts_with_its_module(world):
+    module = world.folder / "stage_other.py"
+    module.write_text("from qlib.data.ops import ElemOperator\n\n\nclass Twice(ElemOperator):\n    pass\n")
+    ops = [{"class": "Twice", "module_path": "stage_other"}]
+    qlib.init(provider_uri=str(world.store), region="us", kernels=1, custom_ops=ops)
+    keys = []
+    for line in ("", "# a line\n"):
+        module.write_text(module.read_text() + line)
+        stages = Stages(DiskRecorder(world.folder / "runs" / "keys"), world.cache)
+        keys.append(stages.perform("nothing", {}, [], lambda: None).key)
+    assert keys[0] != keys[1]
 
 
 def test_another_store_of_the_same_name_is_not_taken_for_this_one(world, tmp_path):
