@@ -110,13 +110,17 @@ def _last_byte(file: int) -> bytes:
 
 
 class TagLedger:
-    """Lines as tags of the runs they tell of: one line of a kind for each run."""
+    """Lines as tags of the runs they tell of; a run has one of each kind for each trial that it made."""
 
     def __init__(self, recorder: MLflowRecorder) -> None:
         self.recorder = recorder
 
     def add(self, line: Line) -> None:
-        self.recorder.set_tags(**{f"{TAG}{line['event']}": json.dumps(line, sort_keys=True, allow_nan=False)})
+        name = f"{TAG}{line['event']}"
+        former = self.recorder.list_tags().get(name)
+        if former is not None and json.loads(former)["trial"] != line["trial"]:
+            name += f".{line['trial']}"
+        self.recorder.set_tags(**{name: json.dumps(line, sort_keys=True, allow_nan=False)})
 
     def lines_of(self, recorder: Recorder) -> list[Line]:
         return _told(recorder.list_tags())

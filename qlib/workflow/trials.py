@@ -43,7 +43,9 @@ from qlib.analysis.significance import (
     probabilistic_sharpe,
 )
 from qlib.config import Settings, active_settings
+from qlib.errors import InputError
 from qlib.log import get_module_logger
+from qlib.utils.time import Freq
 from qlib.workflow.code import modules_of, sources_of
 from qlib.workflow.ledger import Ledger, Line, ledger_of
 from qlib.workflow.recorder import Recorder
@@ -68,16 +70,22 @@ class Scope:
 
     @classmethod
     def of(cls, task: Mapping[str, Any], settings: Settings) -> Scope:
-        """Return the store, market and bar size of a task; a universe that is a list is its sorted names."""
+        """Return the store, market and bar size of a task.
+
+        A universe that is a list is its sorted names. Without one it is the handler's class, or the file of a saved
+        one: whatever else is said of the handler makes another trial, not other data.
+        """
         dataset = task.get("dataset") or {}
         if settings.get("data") is not None:
             data: tuple[str, ...] = ("data brought as frames",)
         else:
             data = tuple(sorted(str(Path(uri).expanduser()) for uri in settings["provider_uri"].values()))
         universe = _named(dataset, "instruments")
-        if universe is None:  # a dataset of another kind: what it is made from
-            universe = _named(dataset, "handler") or "all"
-        return cls(data, _short(universe), str(_named(dataset, "freq") or "day"))
+        if universe is None:  # what the handler takes by itself
+            handler = _named(dataset, "handler")
+            universe = handler.get("class") if isinstance(handler, Mapping) else handler
+            universe = universe if isinstance(universe, str) else "all"
+        return cls(data, _short(universe), _freq(_named(dataset, "freq") or "day"))
 
 
 def begin_trial(recorder: Recorder, task: Mapping[str, Any], *, content: str | None = None) -> str | None:
@@ -94,7 +102,8 @@ def begin_trial(recorder: Recorder, task: Mapping[str, Any], *, content: str | N
     if ledger is None:
         return None
     key = trial_key(task) if content is None else _digest(content)
-    if not _has_begun(ledger, recorder):  # a run that is resumed has
+    begun = _begun(ledger, recorder)
+    if begun is None or begun["trial"] != key:  # a run that is resumed has begun; changed meanwhile, it is a new trial
         ledger.add(_line(BEGUN, recorder, key, Scope.of(task, active_settings())))
     return key
 
@@ -104,19 +113,21 @@ def end_trial(
 ) -> dict[str, Any] | None:
     """Write down what came of it, keep `trial.json` in the run, and return its content.
 
-    `snapshot` is the id of the data that were read. Without a beginning that was written down, it is written now.
+    What was tried is what was written down when it began (`task` and `content` then say nothing new); a trial without a
+    beginning is begun now. `snapshot` is the id of the data that were read.
     """
     ledger = ledger_of(recorder)
     if ledger is None:
         return None
-    key = trial_key(task) if content is None else _digest(content)
-    scope = Scope.of(task, active_settings())
-    if not _has_begun(ledger, recorder):
-        ledger.add(_line(BEGUN, recorder, key, scope))
+    begun = _begun(ledger, recorder)
+    if begun is None:
+        begin_trial(recorder, task, content=content)
+        begun = _begun(ledger, recorder)
+        assert begun is not None
     result = _result(recorder)
-    line = _line(ENDED, recorder, key, scope) | {"snapshot": snapshot, "result": result}
+    line = begun | {"event": ENDED, "time": _now(), "snapshot": snapshot, "result": result}
     ledger.add(_plain(line))
-    facts = _facts(ledger, line, recorder)
+    facts = _facts(ledger, line)
     text = json.dumps(facts, indent=2, allow_nan=False)
     recorder.save_file(ARTIFACT, lambda path: path.write_text(text, encoding="utf-8"))
     logger.info(words(facts))
@@ -129,7 +140,7 @@ def standing(recorder: Recorder) -> dict[str, Any] | None:
     own = ledger.lines_of(recorder) if ledger is not None else []
     if not own or ledger is None:
         return None
-    return _facts(ledger, own[-1], recorder)
+    return _facts(ledger, own[-1])
 
 
 def words(facts: Mapping[str, Any]) -> str:
@@ -172,11 +183,12 @@ def trial_key(task: Mapping[str, Any]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------------- counting
-def _has_begun(ledger: Ledger, recorder: Recorder) -> bool:
-    return any(line["event"] == BEGUN for line in ledger.lines_of(recorder))
+def _begun(ledger: Ledger, recorder: Recorder) -> Line | None:
+    """Return the line of the trial that a run makes now."""
+    return next((line for line in reversed(ledger.lines_of(recorder)) if line["event"] == BEGUN), None)
 
 
-def _facts(ledger: Ledger, own: Line, recorder: Recorder) -> dict[str, Any]:
+def _facts(ledger: Ledger, own: Line) -> dict[str, Any]:
     """Return the content of trial.json for the run that `own` tells of."""
     among = [line for line in ledger.lines() if line["scope"] == own["scope"]]
     numbers: dict[str, int] = {}
@@ -283,8 +295,12 @@ def _line(event: str, recorder: Recorder, key: str, scope: Scope) -> Line:
         "scope": asdict(scope) | {"data": list(scope.data)},
         "run": recorder.id,
         "experiment": recorder.experiment_id,
-        "time": datetime.now(UTC).isoformat(timespec="microseconds"),
+        "time": _now(),
     }
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="microseconds")
 
 
 def _digest(content: str | bytes) -> str:
@@ -327,6 +343,13 @@ def _inside(config: Any) -> list[Any]:
     if isinstance(config, Mapping):
         return list(config.values())
     return list(config) if isinstance(config, list | tuple) else []
+
+
+def _freq(named: Any) -> str:
+    try:
+        return str(Freq(named))
+    except InputError:  # several, or a word of the user's own loader
+        return str(named)
 
 
 def _short(universe: Any) -> str:

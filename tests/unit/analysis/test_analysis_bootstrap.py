@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from proof import cases
 
@@ -30,6 +30,7 @@ def autoregressive(rng: np.random.Generator, memory: float, n: int, worlds: int 
 
 
 # ----------------------------------------------------------------------------------------------------------- draws
+@settings(max_examples=cases(30, 300))
 @given(st.integers(1, 60), st.floats(1, 100), st.integers(1, 20), st.integers(0, 2**32))
 def test_a_draw_is_made_of_pieces_of_the_series_round_its_end(bars, block, draws, seed):
     drawn = stationary_indices(bars, block, draws, np.random.default_rng(seed))
@@ -58,8 +59,8 @@ def test_the_variance_of_the_drawn_mean_is_that_of_politis_and_romano():
     closed = [float(away[i:] @ away[: n - i]) / n for i in range(1, n)]
     weight = (1 - k / n) * (1 - p) ** k + k / n * (1 - p) ** (n - k)
     exact = (float(away @ away) / n + 2 * float((weight * closed).sum())) / n
-    drawn = values[stationary_indices(n, 6.0, 60_000, np.random.default_rng(3))].mean(axis=1)
-    assert drawn.var() == pytest.approx(exact, rel=0.03)
+    drawn = values[stationary_indices(n, 6.0, 20_000, np.random.default_rng(3))].mean(axis=1)
+    assert drawn.var() == pytest.approx(exact, rel=0.04)
 
 
 # --------------------------------------------------------------------------------------------------- block length
@@ -91,6 +92,7 @@ def test_a_series_without_memory_is_drawn_bar_by_bar_and_a_slow_one_in_long_piec
         assert optimal_block(series) >= 1.0
 
 
+@settings(max_examples=cases(30, 300))
 @given(st.lists(st.floats(-1e6, 1e6, allow_subnormal=False), min_size=0, max_size=80))
 def test_the_block_length_is_a_length_for_any_series(values):
     assert 1.0 <= optimal_block(values) <= max(1.0, math.ceil(min(3 * len(values) ** 0.5, len(values) / 3)))
@@ -108,12 +110,12 @@ def test_the_interval_of_a_mean_without_memory_is_the_one_everyone_knows():
 
 @pytest.mark.parametrize(("statistic", "memory"), [("mean", 0.0), ("mean", 0.5), ("sharpe", 0.0), ("sharpe", 0.3)])
 def test_intervals_hold_the_truth_about_as_often_as_they_say(statistic, memory):
-    rng, worlds = np.random.default_rng(8), cases(120, 1000)
+    rng, worlds = np.random.default_rng(8), cases(60, 1000)
     truth = 0.1 / math.sqrt(1 / (1 - memory**2)) if statistic == "sharpe" else 0.1
     series = 0.1 + autoregressive(rng, memory, 400, worlds)
     found = [bootstrap_interval(one, statistic, draws=300, seed=k) for k, one in enumerate(series)]
     held = np.mean([one.low <= truth <= one.high for one in found])
-    assert 0.85 <= held <= 0.99
+    assert 0.85 <= held <= cases(1.0, 0.99)
 
 
 def test_a_slow_series_has_a_wider_interval_than_if_its_bars_were_drawn_one_by_one():

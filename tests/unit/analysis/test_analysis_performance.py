@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
+from proof import cases
 
 from qlib.analysis import factor, performance, relative
 from qlib.errors import InputError
@@ -47,6 +48,7 @@ AGAINST = {
 numbers = st.lists(st.floats(-0.5, 0.5, allow_subnormal=False), max_size=30)
 
 
+@settings(max_examples=cases(30, 300))
 @given(numbers)
 def test_figures_of_any_returns_are_numbers_or_nan_and_do_not_know_holes(values):
     holes = [x for value in values for x in (value, math.nan)]
@@ -56,6 +58,7 @@ def test_figures_of_any_returns_are_numbers_or_nan_and_do_not_know_holes(values)
         assert figure(pd.Series(holes, dtype=float)) == pytest.approx(found, nan_ok=True, rel=1e-12), name
 
 
+@settings(max_examples=cases(30, 300))
 @given(numbers, st.integers(0, 2**32))
 def test_figures_against_a_benchmark_are_numbers_or_nan_over_the_shared_bars(values, seed):
     r, b = np.array(values, dtype=float), np.random.default_rng(seed).normal(0, 0.1, len(values))

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from proof import cases
 
@@ -85,6 +85,7 @@ def test_skill_is_still_seen_among_many_tries():
 
 
 # ------------------------------------------------------------------------------------------------------------ laws
+@settings(max_examples=cases(30, 300))
 @given(returns)
 def test_moments_do_not_know_the_unit_and_turn_with_the_sign(values):
     series = np.array(values)
@@ -99,6 +100,7 @@ def test_moments_do_not_know_the_unit_and_turn_with_the_sign(values):
     assert one.kurtosis >= 1 + one.skew**2 - 1e-6
 
 
+@settings(max_examples=cases(30, 300))
 @given(returns, st.integers(1, 1000))
 def test_more_tries_never_make_surer(values, trials):
     seen = moments(values)
@@ -109,6 +111,7 @@ def test_more_tries_never_make_surer(values, trials):
     assert deflated_sharpe(seen, 1) == probabilistic_sharpe(seen)
 
 
+@settings(max_examples=cases(30, 300))
 @given(st.floats(0.01, 0.5), st.floats(-1, 1), st.floats(3, 9), st.floats(0.6, 0.99))
 def test_after_the_least_record_one_is_just_as_sure_as_asked(sharpe, skew, kurtosis, confidence):
     bars = minimum_track_record(Moments(sharpe, 100, skew, kurtosis), confidence=confidence)

@@ -120,6 +120,22 @@ def test_a_run_that_fails_or_is_resumed_counts_once(runs):
     assert tried(runs, task_of(1))[1]["number"] == 2
 
 
+def test_code_that_is_edited_while_it_runs_is_the_trial_that_began_and_resumed_is_another(runs, tmp_path):
+    module = tmp_path / "mine.py"
+    module.write_text("class A: ...")
+    task = task_of() | {"model": {"class": "A", "module_path": str(module)}}
+    with runs.start(experiment_name="e"):
+        run = runs.get_recorder()
+        begin_trial(run, task)
+        module.write_text("class A: x = 1")
+        assert end_trial(run, task)["number"] == 1
+    with runs.start(experiment_name="e", recorder_id=run.id, resume=True):
+        begin_trial(run, task)
+        begin_trial(run, task)
+        facts = end_trial(run, task)
+    assert (facts["number"], facts["trials"], facts["again"]) == (2, 2, False)
+
+
 def test_deleting_a_run_or_its_experiment_forgets_no_trial(runs):
     run, _ = tried(runs, task_of(0), report_of(0))
     runs.get_exp(experiment_name="e").delete_recorder(recorder_id=run.id)
@@ -134,6 +150,7 @@ def test_trials_on_another_universe_bar_size_or_store_are_counted_apart(runs, tm
     assert tried(runs, task_of(1, universe=["B", "A"]))[1]["trials"] == 1
     assert tried(runs, task_of(2, universe=["A", "B"]))[1]["trials"] == 2
     assert tried(runs, task_of(3, freq="60min"))[1]["trials"] == 1
+    assert tried(runs, task_of(3, freq="1h"))[1]["trials"] == 2
     assert tried(runs, task_of(4, universe={"market": "all"}))[1]["trials"] == 2
     assert tried(runs, task_of(5, universe={"market": "all", "filter_pipe": [1]}))[1]["trials"] == 1
     qlib.init(provider_uri=str(tmp_path / "elsewhere"), region="us", logging_config=None)
@@ -141,6 +158,23 @@ def test_trials_on_another_universe_bar_size_or_store_are_counted_apart(runs, tm
     assert Scope.of(task_of(0, universe=[f"NAME{k}" for k in range(99)]), active_settings()).universe[:8] == (
         "99 names"
     )
+
+
+@pytest.mark.parametrize(
+    ("dataset", "universe"),
+    [
+        ({"kwargs": {"handler": {"class": "Alpha158", "kwargs": {"fit_start_time": 1}}}}, "Alpha158"),
+        ({"kwargs": {"handler": "file:///x/h.pkl"}}, "file:///x/h.pkl"),
+        ({"kwargs": {}}, "all"),
+        (None, "all"),
+        (
+            {"kwargs": {"handler": {"kwargs": {"data_loader": {"kwargs": {"config": [{"instruments": "csi300"}]}}}}}},
+            "csi300",
+        ),
+    ],
+)
+def test_the_universe_is_what_the_task_names_however_deep(runs, dataset, universe):
+    assert Scope.of({"dataset": dataset}, active_settings()).universe == universe
 
 
 def test_code_of_the_users_own_modules_is_part_of_a_trial(tmp_path):
@@ -166,7 +200,10 @@ def test_a_store_elsewhere_keeps_trials_as_tags(runs):
         told.append(run)
     runs.get_exp(experiment_name="e0").delete_recorder(recorder_id=told[0].id)
     assert [line["time"] for line in TagLedger(told[0]).lines()] == ["0", "1", "1.", "2", "2."]
-    assert [line["event"] for line in TagLedger(told[2]).lines_of(told[2])] == ["begun", "ended"]
+    ledger = TagLedger(told[2])
+    assert [line["event"] for line in ledger.lines_of(told[2])] == ["begun", "ended"]
+    ledger.add({"event": "begun", "trial": "other", "scope": {}, "run": told[2].id, "time": "3"})
+    assert [line["trial"] for line in ledger.lines_of(told[2])] == ["t2", "t2", "other"]
 
 
 def test_a_run_that_no_ledger_belongs_to_is_left_alone():
@@ -232,7 +269,7 @@ MANY = textwrap.dedent("""
 
 
 def test_processes_that_write_at_once_lose_no_line(tmp_path):
-    path, each = tmp_path / "trials.jsonl", cases(15, 300)
+    path, each = tmp_path / "trials.jsonl", cases(8, 300)
     writers = [
         subprocess.Popen([sys.executable, "-c", MANY, str(path), str(k), str(each)], stdout=subprocess.DEVNULL)
         for k in range(cases(3, 4))
