@@ -320,7 +320,7 @@ def migrate(folder: str | os.PathLike[str]) -> tuple[int, int]:
     try:
         from mlflow.store.fs2db import migrate as migrate_with_mlflow  # noqa: PLC0415  heavy: only who migrates needs it
     except ImportError:
-        raise InputError(f'MLflow {mlflow_version()} cannot migrate: pip install "mlflow-skinny>=3.13"') from None
+        raise InputError(f"MLflow {mlflow_version()} cannot migrate: pip install --upgrade mlflow-skinny") from None
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     with tempfile.TemporaryDirectory(prefix=".migrate.", dir=root) as beside:
         made, fresh = Path(beside) / "made.db", Path(beside) / DATABASE
@@ -376,6 +376,13 @@ def template() -> Path:
         return private
 
 
+def _template_now() -> Path:
+    """Return the template, built again where somebody has emptied the cache since."""
+    if not template().is_file():
+        template.cache_clear()
+    return template()
+
+
 @functools.cache
 def _private_folder() -> tempfile.TemporaryDirectory[str]:
     return tempfile.TemporaryDirectory(prefix=f"{CACHE_NAME}-")  # removed when the process ends
@@ -420,7 +427,7 @@ def _build(path: Path) -> None:
 
 def _place_copy(database: Path, folder: Path) -> None:
     """Put a copy of the template at `database`, whole and at once; who comes second keeps what is there."""
-    source = template()
+    source = _template_now()
     handle, name = tempfile.mkstemp(prefix=f".{database.name}.", suffix=".tmp", dir=folder)
     copy = Path(name)
     try:
@@ -449,7 +456,7 @@ def _place_copy(database: Path, folder: Path) -> None:
 
 @functools.cache
 def _head_version() -> str:
-    return _version_in(template())
+    return _version_in(_template_now())
 
 
 def _known_versions() -> set[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import tarfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -77,6 +78,10 @@ def test_a_new_run_joins_the_old_ones_in_the_folder(folder):
     assert sorted(check_names) == ["mine", "run0", "run1"]
 
 
+migrates = pytest.mark.skipif(find_spec("mlflow.store.fs2db") is None, reason="this MLflow is too old to migrate")
+
+
+@migrates
 def test_the_command_takes_the_runs_over_and_leaves_the_folders(folder, capsys):
     before = tree(folder)
     assert migrate_runs.main([str(folder)]) == 0
@@ -95,6 +100,7 @@ def test_the_command_takes_the_runs_over_and_leaves_the_folders(folder, capsys):
     assert "is there already" in capsys.readouterr().err
 
 
+@migrates
 def test_a_migration_that_breaks_leaves_the_folder_as_it_was(folder, monkeypatch):
     before = tree(folder)
     import mlflow.store.fs2db as fs2db
@@ -108,6 +114,12 @@ def test_a_migration_that_breaks_leaves_the_folder_as_it_was(folder, monkeypatch
         store.migrate(folder)
     assert tree(folder) == before
     check(recorder(folder))
+
+
+@pytest.mark.skipif(find_spec("mlflow.store.fs2db") is not None, reason="this MLflow migrates")
+def test_an_mlflow_that_cannot_migrate_says_so(folder):
+    with pytest.raises(InputError, match="cannot migrate: pip install --upgrade mlflow-skinny"):
+        store.migrate(folder)
 
 
 def test_there_must_be_something_to_migrate(tmp_path):
