@@ -108,6 +108,13 @@ def test_a_damaged_template_is_built_again(own_cache):
     assert {p.suffix for p in own_cache.parent.iterdir()} == {".db", ".lock"}
 
 
+def test_a_cache_that_is_emptied_meanwhile_is_filled_again(own_cache, tmp_path):
+    store.template()
+    own_cache.unlink()
+    prepare(place_of(tmp_path / "mlruns"))
+    assert own_cache.is_file() and place_of(tmp_path / "mlruns").database.is_file()
+
+
 def test_without_a_cache_folder_runs_are_kept_all_the_same(own_cache, tmp_path):
     (tmp_path / "cache").write_text("a file where the folder should be")
     runs = recorder(tmp_path / "mlruns")
