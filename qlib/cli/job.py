@@ -47,6 +47,7 @@ from qlib.workflow.train import execute_task, log_task, seeds_of
 TRACEBACK: Final = "traceback.txt"
 CONFIG: Final = "config"
 LOCK: Final = "run.lock"
+REPORT: Final = "report/report.html"
 FOLDER: Final = "mlruns"
 
 logger = get_module_logger("qrun")
@@ -174,6 +175,14 @@ class Job:
             self.page = write_report(self.recorder)
         if cache is not None and (key := self._identity(config)) is not None:
             keep_run(cache, key, self.recorder, stages, [__name__, write_report.__module__], self.closing())
+
+    def ended(self) -> Recorder | None:
+        """Return the run to go on with if it has ended, its report included, which comes last; else None."""
+        run = self.resumed
+        if run is None or run.status != Recorder.STATUS_FI:
+            return None
+        lacks = "manifest.json" in run.list_artifacts() and REPORT not in run.list_artifacts("report")
+        return None if lacks else run
 
     def unchanged(self) -> dict[str, Any] | None:
         """Return how an earlier run ended that this one would equal to the last digit; None where there is none."""
