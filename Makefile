@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-NATIVE := setup.py $(wildcard $(foreach kind,pyx hpp,$(foreach room,data/kernels data/storage data/dataset/kernels collect/native,qlib/$(room)/*.$(kind))) qlib/*/*/machine_*.cpp qlib/data/kernels/sorted.cpp)
+NATIVE := setup.py $(wildcard $(foreach kind,pyx hpp,$(foreach room,data/kernels data/storage data/dataset/kernels collect/native,qlib/$(room)/*.$(kind))) qlib/backtest/holdings.pyx qlib/*/*/machine_*.cpp qlib/data/kernels/sorted.cpp)
 BENCH  ?= engine road
 SAMPLE ?= $(HOME)/.qlib/qlib_data/sample_data
 WORKERS ?= 2
@@ -65,5 +65,5 @@ lock:  ## Export the pinned requirement files anew (needs uv)
 clean:  ## Remove what was built (the environments too)
 	rm -rf $(VENV) .venv-lowest build dist htmlcov .coverage docs/_build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find qlib -name '*.so' -delete
-	find qlib -name '*.pyx' | sed 's/pyx$$/cpp/' | xargs rm -f
+	find qlib -name '*.pyx' | sed 's/pyx$$//' | xargs -I@ rm -f @c @cpp
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

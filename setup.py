@@ -84,6 +84,11 @@ setup(
                 extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
             ),
             Extension(
+                "qlib.backtest.holdings",
+                ["qlib/backtest/holdings.pyx"],
+                extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O2", "-ffp-contract=off"],
+            ),
+            Extension(
                 "qlib.collect.native.lines",
                 [
                     "qlib/collect/native/lines.pyx",

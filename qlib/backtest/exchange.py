@@ -21,6 +21,7 @@ import pandas as pd
 
 from qlib.backtest.dealing import equity_and_exposure, fill
 from qlib.backtest.decision import Order, OrderDir, OrderHelper
+from qlib.backtest.holdings import marks
 from qlib.backtest.loading import load_quotes
 from qlib.backtest.position import BasePosition, Position
 from qlib.backtest.quote import Bar, BaseQuote, NumpyQuote
@@ -278,10 +279,7 @@ class Exchange:
 
     def marks(self, instruments: Iterable[str], start_time: pd.Timestamp, end_time: pd.Timestamp) -> list[float | None]:
         """Return the close of each instrument in the step; None for a suspended one, which keeps its last price."""
-        mark, column = self.mark_prices(start_time, end_time).item, self._column
-        places = [column.get(instrument) for instrument in instruments]
-        prices = [math.nan if place is None else mark(place) for place in places]
-        return [None if price != price else price for price in prices]  # noqa: PLR0124  NaN
+        return marks(self._column, self.mark_prices(start_time, end_time), instruments)
 
     def revalue(
         self,

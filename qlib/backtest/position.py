@@ -14,15 +14,15 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from itertools import chain, filterfalse
-from operator import itemgetter
 from struct import iter_unpack, pack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
+from qlib.backtest import holdings as native
 from qlib.data.provider import active_provider
 from qlib.errors import ConfigError, InputError, MissingDataError, RunError
 
@@ -365,23 +365,13 @@ class Position(BasePosition):
                 held["price"] = price
         return earned
 
-    def close_bar(self, prices: Sequence[float | None], bar: str) -> tuple[float, float]:
+    def close_bar(self, prices: list[float | None], bar: str) -> tuple[float, float]:
         """`mark` the holdings, in the order of `get_stock_list`, and `add_count_all`, in one pass.
 
         Return what the new prices earned, and `calculate_stock_value` at them.
         """
-        name, earned, value = f"count_{bar}", 0.0, 0.0
         self._sums = None
-        for held, price in zip(self.holdings(), prices, strict=True):
-            amount = held["amount"]
-            if price is not None:
-                earned += amount * (price - held.get("price", price))
-                held["price"] = price
-                value += amount * price
-            else:
-                value += amount * held["price"]
-            held[name] = held.get(name, 0) + 1
-        return earned, value
+        return native.close_bar(self.holdings(), prices, f"count_{bar}")
 
     def holdings(self) -> list[dict[str, Any]]:
         """Return what is kept per instrument, in the order of `get_stock_list`; not to be changed."""
@@ -390,8 +380,7 @@ class Position(BasePosition):
 
     def weigh(self, total: float) -> None:
         """Set every weight to value / `total`."""
-        for held in self.holdings():
-            held["weight"] = held["amount"] * held["price"] / total if total else 0.0
+        native.weigh(self.holdings(), total)
 
     def update_stock_count(self, stock_id: str, bar: str, count: float) -> None:
         self.position[stock_id][f"count_{bar}"] = count
@@ -488,7 +477,6 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         self._kept: dict[pd.Timestamp, Any] = {}
         self._names: tuple[str, ...] = ()
         self._keys: tuple[str, ...] = ()
-        self._of_keys: Callable[[dict[str, Any]], tuple[float, ...]] = tuple  # type: ignore[assignment]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"_kept": self._kept}
@@ -510,20 +498,13 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         self._names = names
         holdings = [table[name] for name in names]
         if holdings and len(self._keys) != len(holdings[0]):
-            if len(holdings[0]) < 2:
-                return None
             self._keys = tuple(holdings[0])
-            self._of_keys = itemgetter(*self._keys)
-        try:
-            rows = [*map(self._of_keys, holdings)] if holdings else []
-        except KeyError:
+        numbers = native.pack(holdings, self._keys)
+        if numbers is None:
             return None  # holdings of unequal kinds: keep them as they are
-        if sum(map(len, holdings)) != len(self._keys) * len(holdings):
-            return None
         special = {key: table[key] for key in OWN_NUMBERS if key in table}
         own = position.init_cash, position._settle_type, position.short
-        numbers = [*chain.from_iterable(rows)]
-        return own, special, names, self._keys, pack(f"{len(numbers)}d", *numbers)
+        return own, special, names, self._keys, numbers
 
     def _unpack(self, packed: tuple[Any, ...]) -> Position:
         (init_cash, settle_type, short), special, names, keys, numbers = packed

@@ -18,6 +18,7 @@ import pandas as pd
 
 from qlib.backtest.decision import Order
 from qlib.backtest.exchange import Exchange
+from qlib.backtest.holdings import worth
 from qlib.backtest.position import Position
 from qlib.backtest.rules.fee import NOTHING
 
@@ -74,14 +75,9 @@ def holding_values(
     exchange: Exchange, position: Any, names: Sequence[str], start: pd.Timestamp, end: pd.Timestamp
 ) -> list[float]:
     """Return the value of each holding at the market's price of a sale; a suspended one counts at its last price."""
-    values = []
     if exchange.vector and type(position) is Position:
-        column, price, holdings = exchange.quote.column, exchange.at(start, end).sell_price.item, position.position
-        for name in names:
-            held, place = holdings[name], column.get(name)
-            sold_at = math.nan if place is None else price(place)
-            values.append((sold_at if sold_at > 0 else held["price"]) * held["amount"])
-        return values
+        return worth(position.position, exchange.quote.column, exchange.at(start, end).sell_price, names)
+    values = []
     for name in names:
         known = not exchange.check_stock_suspended(name, start, end)
         sold_at = exchange.get_deal_price(name, start, end, direction=Order.SELL) if known else math.nan

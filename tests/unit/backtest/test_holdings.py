@@ -1,0 +1,82 @@
+"""The compiled end of a step beside the same lines in Python: equal to the last bit."""
+
+from __future__ import annotations
+
+import copy
+import math
+import struct
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from qlib.backtest.holdings import close_bar, marks, pack, weigh, worth
+
+numbers = st.floats(-1e12, 1e12) | st.integers(-5, 5)
+prices = st.floats(1e-9, 1e9)
+holding = st.fixed_dictionaries({"amount": numbers, "price": prices, "weight": st.floats(0, 1)})
+tables = st.dictionaries(st.sampled_from("ABCDEFGH"), holding)
+
+
+def slowly(holdings, new, count):
+    earned = value = 0.0
+    for held, price in zip(holdings, new, strict=True):
+        amount = held["amount"]
+        if price is not None:
+            earned += amount * (price - held.get("price", price))
+            held["price"] = price
+        value += amount * held["price"]
+        held[count] = held.get(count, 0) + 1
+    return earned, value
+
+
+@given(tables, st.data(), st.booleans())
+def test_marking_equals_the_same_lines_in_python(table, data, counted):
+    new = [data.draw(prices | st.none()) for _ in table]
+    if counted:
+        for held in table.values():
+            held["count_day"] = 3
+    ours, theirs = copy.deepcopy(table), copy.deepcopy(table)
+    assert close_bar([*ours.values()], new, "count_day") == slowly(theirs.values(), new, "count_day")
+    assert ours == theirs
+
+
+@given(tables, st.floats(-1e9, 1e9))
+def test_weights_are_shares_of_the_account_and_nothing_of_an_empty_one(table, total):
+    wanted = [held["amount"] * held["price"] / total if total else 0.0 for held in table.values()]
+    weigh([*table.values()], total)
+    assert [held["weight"] for held in table.values()] == wanted
+
+
+@given(tables, st.sampled_from([np.float32, np.float64]), st.data())
+def test_prices_of_a_row_by_name(table, kind, data):
+    names = sorted({*table, "ZZ"})
+    listed = [name for name in names if data.draw(st.booleans())]
+    row = np.array([data.draw(prices | st.just(math.nan)) for _ in listed], kind)
+    column = {name: place for place, name in enumerate(listed)}
+    seen = {name: float(price) for name, price in zip(listed, row, strict=True) if not np.isnan(price)}
+    assert marks(column, row, names) == [seen.get(name) for name in names]
+    wanted = [seen.get(name, held["price"]) * held["amount"] for name, held in table.items()]
+    assert worth(table, column, row, [*table]) == wanted
+
+
+@given(tables)
+def test_numbers_are_packed_as_they_lie(table):
+    holdings = [*table.values()]
+    flat = [float(number) for held in holdings for number in held.values()]
+    assert pack(holdings, ("amount", "price", "weight")) == struct.pack(f"{len(flat)}d", *flat)
+
+
+def test_holdings_of_unequal_kinds_are_not_packed():
+    one = {"amount": 1.0, "price": 2.0}
+    assert pack([one, {"amount": 1.0}], ("amount", "price")) is None
+    assert pack([one, {"amount": 1.0, "limit": 2.0}], ("amount", "price")) is None
+    assert pack([], ()) == b""
+
+
+def test_every_holding_needs_its_price():
+    with pytest.raises(ValueError, match="received 1 prices for 0 holdings"):
+        close_bar([], [1.0], "count_day")
+    with pytest.raises(KeyError, match="amount"):
+        close_bar([{"price": 1.0}], [None], "count_day")
