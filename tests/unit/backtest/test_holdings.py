@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-
 from qlib.backtest.holdings import close_bar, marks, pack, weigh, worth
 
 numbers = st.floats(-1e12, 1e12) | st.integers(-5, 5)
@@ -64,7 +63,7 @@ def test_prices_of_a_row_by_name(table, kind, data):
 @given(tables)
 def test_numbers_are_packed_as_they_lie(table):
     holdings = [*table.values()]
-    flat = [float(number) for held in holdings for number in held.values()]
+    flat = [float(number) for held in holdings for number in (held["amount"], held["price"], held["weight"])]
     assert pack(holdings, ("amount", "price", "weight")) == struct.pack(f"{len(flat)}d", *flat)
 
 
