@@ -166,7 +166,7 @@ def _series_of(twin: dict[str, Any], part: str, key: str) -> pd.Series | None:
         found = None if not ic or not ic["rolling_window"] else (ic["series"]["time"], ic["series"][key])
     if found is None:
         return None
-    times = pd.to_datetime(pd.Series(found[0]), format="mixed")
+    times = pd.to_datetime(pd.Series(found[0]), format="ISO8601")
     return pd.Series(np.array([np.nan if value is None else value for value in found[1]], float), pd.Index(times))
 
 

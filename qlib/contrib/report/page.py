@@ -16,6 +16,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ from qlib.contrib.report.fills import AT_ONCE, COLUMNS
 from qlib.contrib.report.words import TERMS, show
 
 if TYPE_CHECKING:
+    import jinja2
     from markupsafe import Markup
 
 HERE = Path(__file__).parent / "templates"
@@ -109,6 +111,17 @@ def pointed(twin: Any, at: str) -> Any:
     return twin
 
 
+@cache
+def _environment() -> jinja2.Environment:
+    """Return what compiles the templates, each once."""
+    import jinja2  # noqa: PLC0415  only a report needs it
+
+    return jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
+        lstrip_blocks=True,
+    )  # fmt: skip
+
+
 class Pages:
     """A twin and its figures, ready for the templates.
 
@@ -126,28 +139,27 @@ class Pages:
 
     def render(self, template: str, **more: Any) -> str:
         """Return the page that a template makes of it; `more` is what it needs besides."""
-        import jinja2  # noqa: PLC0415  only a report needs it
         from markupsafe import Markup  # noqa: PLC0415  comes with jinja2
 
-        environment = jinja2.Environment(
-            loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True,
-            lstrip_blocks=True,
-        )  # fmt: skip
         script = (HERE / "page.js").read_text(encoding="utf-8").strip()
-        return environment.get_template(template).render(
-            twin=self.twin,
-            figures=self.drawn,
-            number=self._number,
-            value=lambda at: pointed(self.twin, at),
-            hover=lambda figure: Markup(_script_json(_hover(figure))),  # noqa: S704  no "<" is left in it
-            heat=_heat,
-            said=_said,
-            terms=TERMS,
-            month_names=MONTHS,
-            style=Markup((HERE / "page.css").read_text(encoding="utf-8").strip()),  # noqa: S704  our own file
-            script=Markup(script),  # noqa: S704  our own file
-            script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
-            **more,
+        return (
+            _environment()
+            .get_template(template)
+            .render(
+                twin=self.twin,
+                figures=self.drawn,
+                number=self._number,
+                value=lambda at: pointed(self.twin, at),
+                hover=lambda figure: Markup(_script_json(_hover(figure))),  # noqa: S704  no "<" is left in it
+                heat=_heat,
+                said=_said,
+                terms=TERMS,
+                month_names=MONTHS,
+                style=Markup((HERE / "page.css").read_text(encoding="utf-8").strip()),  # noqa: S704  our own file
+                script=Markup(script),  # noqa: S704  our own file
+                script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+                **more,
+            )
         )
 
     def _number(self, at: str, kind: str) -> Markup:

@@ -94,7 +94,7 @@ class TimeAxis:
     """A horizontal time axis."""
 
     def __init__(self, times: list[str], air: float = 0.0) -> None:
-        self.times = pd.to_datetime(pd.Series(times), format="mixed")
+        self.times = pd.to_datetime(pd.Series(times), format="ISO8601")
         stamps = self.times.to_numpy().astype("datetime64[s]").astype(np.int64).astype(float)
         first, last = stamps[0], stamps[-1]
         room = (last - first) * air or (43200.0 if last == first else 0.0)

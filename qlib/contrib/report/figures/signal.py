@@ -43,7 +43,7 @@ def _ic(signal: dict[str, Any]) -> Figure:
     lines, keys = [], [Key("pos", "IC")]
     for style, name, part in (("rolling", "IC", ic), ("second", "Rank IC", rank)):
         if part and part["rolling_window"] and part["periods"] >= 2:
-            stamps = pd.to_datetime(pd.Series(part["series"]["time"]), format="mixed").to_numpy()
+            stamps = pd.to_datetime(pd.Series(part["series"]["time"]), format="ISO8601").to_numpy()
             x = axis.scale(stamps.astype("datetime64[s]").astype(np.int64))
             y = array(part["series"]["rolling"])
             rows = thin(y)
