@@ -119,7 +119,8 @@ class Planned:
             more = len(self.formulas) - SHOWN
             lines += [
                 "",
-                f"formulas: {self.features} features and {self.labels} labels in {self.steps} steps, from "
+                f"formulas: {_many(self.features, 'feature')} and {_many(self.labels, 'label')} in "
+                f"{_many(self.steps, 'step')}, from "
                 f"{', '.join(f'${name}' for name in self.reads)}; {_bars(self.back)} of history, "
                 f"{_bars(self.ahead)} ahead",
                 *(f"  {line}" for line in self.formulas[:SHOWN]),
@@ -295,7 +296,11 @@ def _lined(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
 
 
 def _bars(count: float) -> str:
-    return "everything" if np.isinf(count) else "1 bar" if count == 1 else f"{count:g} bars"
+    return "everything" if np.isinf(count) else _many(count, "bar")
+
+
+def _many(count: float, what: str) -> str:
+    return f"{count:g} {what}{'' if count == 1 else 's'}"
 
 
 def _day(moment: Any) -> str:

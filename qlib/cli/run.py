@@ -151,7 +151,7 @@ def _do(work: Work, asked: argparse.Namespace, voice: Voice) -> None:
         dry_run(work, show_steps=asked.debug)
         voice.closing("dry-run", {"dry run": "everything short of the fit could be built; nothing was kept"})
         return
-    if isinstance(work, Job) and (run := work.ended()) is not None:
+    if (run := work.ended()) is not None:
         voice.closing("run", {"run": run.id, "status": "finished already: there is nothing to go on with"})
         return
     if isinstance(work, Job) and (known := work.unchanged()) is not None:

@@ -166,6 +166,11 @@ class Sweep:
             self._compute([point for point in self.points if not point.done], parent)
             parent.save_file(PLAN, self._write)
             ended = Recorder.STATUS_FI if not self.broken else Recorder.STATUS_FA
+        except BaseException:  # workers that were stopped could not say so
+            for child in _children(parent):
+                if child.status == Recorder.STATUS_R:
+                    child.end_run(Recorder.STATUS_FA)
+            raise
         finally:
             parent.end_run(ended)
 
@@ -238,6 +243,10 @@ class Sweep:
     def recorder(self) -> Recorder | None:
         """The parent, once it was begun."""
         return self.job.recorder
+
+    def ended(self) -> Recorder | None:
+        """As `Job.ended`: the parent that is gone on with, if all of it is done."""
+        return self.resumed if self.resumed is not None and self.resumed.status == Recorder.STATUS_FI else None
 
     @property
     def broken(self) -> int:

@@ -56,6 +56,8 @@ def test_a_sweep_runs_every_combination_under_one_parent(here, short, capsys):
     assert "2 trials on the same data" in lines[3]
     assert said.err.count("FINISHED") == 2 and "run 2 of 2" in said.err
     session.close()
+    assert main(["--resume", parent.id]) == 0
+    assert "finished already" in capsys.readouterr().out
     assert main([file, "alpha=10", f"{MODEL}.fit_intercept=false", "--uri_folder", "alone"]) == 0
     (alone,) = runs_in(here / "alone")
     pd.testing.assert_frame_equal(alone.load_object("pred.pkl"), children[1].load_object("pred.pkl"))
