@@ -8,11 +8,13 @@ import shutil
 import sqlite3
 import subprocess
 import sys
+import traceback
 from contextlib import closing
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from proof import cases
+from proof import PROOF
 
 from qlib.errors import InputError, StoreError
 from qlib.workflow import QlibRecorder, store
@@ -124,32 +126,17 @@ def test_without_a_cache_folder_runs_are_kept_all_the_same(own_cache, tmp_path):
     assert (tmp_path / "cache").is_file()
 
 
-WORKER = """
-import sys
-from qlib.workflow import QlibRecorder
-from qlib.workflow.expm import MLflowExpManager
-uri, who, count = sys.argv[1], sys.argv[2], int(sys.argv[3])
-R = QlibRecorder(MLflowExpManager(uri, "Experiment"))
-for i in range(count):
-    with R.start(experiment_name="shared", recorder_name=f"{who}-{i}"):
-        R.log_params(who=who, i=i)
-        R.log_metrics(i=i)
-        R.save_objects(**{"x.pkl": (who, i)})
-"""
+def work(uri, who, count):
+    """Log `count` runs, as one of several processes that do so at the same moment."""
+    R = recorder(uri)
+    for i in range(count):
+        with R.start(experiment_name="shared", recorder_name=f"{who}-{i}"):
+            R.log_params(who=who, i=i)
+            R.log_metrics(i=i)
+            R.save_objects(**{"x.pkl": (who, i)})
 
 
-def test_processes_that_start_at_once_lose_nothing(tmp_path):
-    """Four processes, an empty cache and no database: each builds, copies, creates and logs at the same moment."""
-    uri, environment = str(tmp_path / "mlruns"), os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
-    each = cases(10, 100)
-    workers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, uri, str(k), str(each)], env=environment, stderr=subprocess.PIPE
-        )
-        for k in range(4)
-    ]
-    errors = [worker.communicate()[1].decode() for worker in workers]
-    assert [worker.returncode for worker in workers] == [0, 0, 0, 0], errors
+def check_nothing_is_lost(uri, each):
     found = recorder(uri).list_recorders(experiment_name="shared").values()
     assert len(found) == 4 * each
     assert {r.status for r in found} == {"FINISHED"}
@@ -160,6 +147,43 @@ def test_processes_that_start_at_once_lose_nothing(tmp_path):
         assert run.list_params()["i"] == str(i)
         assert run.list_metrics() == {"i": float(i)}
     assert sorted(p.name for p in Path(uri).iterdir()) == ["mlflow.db", "shared"]
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
+def test_processes_that_start_at_once_lose_nothing(own_cache, tmp_path):
+    """Four processes, an empty cache and no database: each builds, copies, creates and logs at the same moment."""
+    store._import_mlflow()
+    import_module("mlflow.store.tracking.sqlalchemy_store")  # once, not in each child
+    uri = str(tmp_path / "mlruns")
+    children = []
+    for who in range(4):
+        child = os.fork()
+        if child == 0:
+            try:
+                work(uri, who, 10)
+            except BaseException:
+                traceback.print_exc()
+                os._exit(1)
+            os._exit(0)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0, 0]
+    check_nothing_is_lost(uri, 10)
+    assert own_cache.exists()
+
+
+@pytest.mark.skipif(not PROOF, reason="four interpreters with a hundred runs each: make proof")
+def test_interpreters_that_start_at_once_lose_nothing(tmp_path):
+    uri, environment = str(tmp_path / "mlruns"), os.environ | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_workflow_store as t; t.work(*sys.argv[2:4], 100)"
+    command = [sys.executable, "-c", code, str(Path(__file__).parent), uri]
+    path = os.pathsep.join(filter(None, [str(Path(__file__).parents[2]), environment.get("PYTHONPATH")]))
+    workers = [
+        subprocess.Popen([*command, str(who)], env=environment | {"PYTHONPATH": path}, stderr=subprocess.PIPE)
+        for who in range(4)
+    ]
+    errors = [worker.communicate()[1].decode() for worker in workers]
+    assert [worker.returncode for worker in workers] == [0, 0, 0, 0], errors
+    check_nothing_is_lost(uri, 100)
     assert len(list((tmp_path / "cache" / store.CACHE_NAME).glob("*.db"))) == 1
 
 
