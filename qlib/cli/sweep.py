@@ -356,8 +356,9 @@ def _plan_of(parent: Recorder) -> dict[str, Any]:
 
 
 def _children(parent: Recorder) -> list[MLflowRecorder]:
-    """Return the runs of a sweep, the finished ones first."""
-    assert isinstance(parent, MLflowRecorder)
+    """Return the runs of a sweep, the finished ones first; none where something else than MLflow keeps them."""
+    if not isinstance(parent, MLflowRecorder):
+        return []
     found = search_runs(parent.client, [str(parent.experiment_id)], filter_string=f"tags.`{PARENT}` = '{parent.id}'")
     runs = [MLflowRecorder(run.info.experiment_id, parent.uri, mlflow_run=run) for run in found]
     return sorted(runs, key=lambda run: run.status != Recorder.STATUS_FI)

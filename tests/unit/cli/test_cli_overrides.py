@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from qlib.cli.options import parsed
 from qlib.cli.overrides import Change, changed, grid, place_of, read_change, seeds
 from qlib.errors import ConfigError
 
@@ -129,3 +130,21 @@ def test_the_grid_holds_every_combination_once(values):
     assert len(found) == math.prod(map(len, values))
     assert all([key for key, _ in one] == [str(place) for place in range(len(values))] for one in found)
     assert {tuple(value for _, value in one) for one in found} == set(product(*values))
+
+
+@pytest.mark.parametrize(
+    ("words", "config", "changes", "many"),
+    [
+        ("c.yaml", "c.yaml", [], []),
+        ("c.yaml a=1 --check b=2", "c.yaml", ["a=1", "b=2"], []),
+        ("a=1 --config_path c.yaml", "c.yaml", ["a=1"], []),
+        ("c.yaml -m a=1,2 b=3 --jobs 2", "c.yaml", [], ["a=1,2", "b=3"]),
+        ("-m a=1,2 c.yaml", "c.yaml", [], ["a=1,2"]),
+        ("c.yaml x=1 -m a=1 --quiet -m b=2", "c.yaml", ["x=1"], ["a=1", "b=2"]),
+        ("runs/a=1.yaml", "runs/a=1.yaml", [], []),
+        ("runs/a=1.yaml a=2", "runs/a=1.yaml", ["a=2"], []),
+    ],
+)
+def test_options_stand_in_any_order(words, config, changes, many):
+    asked = parsed(words.split())
+    assert (asked.config, asked.changes, asked.many) == (config, changes, many)
