@@ -142,8 +142,9 @@ def content_digest(table: pd.DataFrame | pd.Series) -> str:
 
 def _bytes_of(column: Any) -> bytes:
     kind = getattr(column.dtype, "kind", "O")
-    if kind in "mM":
-        return bytes(np.asarray(column.astype(f"{column.dtype.name.split('[')[0]}[ns]")).view(np.int64).tobytes())
+    if kind in "mM":  # in one unit, whichever this pandas prefers
+        times = pd.DatetimeIndex(column) if kind == "M" else pd.TimedeltaIndex(column)
+        return bytes(times.as_unit("ns").asi8.tobytes())
     if kind in "biuf":
         values = np.asarray(column)
         if kind == "f":

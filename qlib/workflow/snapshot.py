@@ -38,6 +38,7 @@ ABSENT: Final = "absent"
 SIZE: Final = 20  # bytes of a digest
 _YOUNG: Final = 3_000_000_000  # nanoseconds: no file system tells time more coarsely
 _PIECE: Final = 1 << 20
+_MANY: Final = 100_000  # digests, before those of files that are gone are forgotten
 _FEW: Final = 8  # files that are not worth a thread
 _CODE: Final = (".py", ".pyc", ".pyx", ".so", ".pyd")
 _ABOUT: Final = (".egg-info/", ".dist-info/", "/.git/", "/__pycache__/")  # of packages and repositories
@@ -190,6 +191,7 @@ class Digests:
     def __init__(self, path: Path | None = None) -> None:
         self.path = path
         self._known: dict[str, list[Any]] = {}
+        self._fresh = False
         if path is not None:
             with contextlib.suppress(OSError, ValueError):
                 content = json.loads(path.read_bytes())
@@ -221,12 +223,16 @@ class Digests:
         settled = before is not None and before == _stamp(path) and max(before[1:3]) < time.time_ns() - _YOUNG
         if settled and digest != ABSENT:
             self._known[path] = [before, digest]
+            self._fresh = True
         return digest
 
     def save(self) -> None:
         """Remember; a place that cannot be written costs nothing but time."""
-        if self.path is None:
+        if self.path is None or not self._fresh:
             return
+        self._fresh = False
+        if len(self._known) > _MANY:
+            self._known = {path: known for path, known in self._known.items() if _stamp(path) == known[0]}
         with contextlib.suppress(OSError):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             replace_file(self.path, lambda file: file.write(json.dumps(self._known).encode()))

@@ -150,7 +150,6 @@ class StageCache:
         known = [one for one in self.traces(key) if _why(one) != _why(trace)]
         content = json.dumps([trace, *known][:TRACES]).encode()
         replace_file(self._trace(key), lambda file: file.write(content))
-        self.digests.save()
         return True
 
     def restore(self, trace: Mapping[str, Any], recorder: Recorder) -> bool:
@@ -211,7 +210,9 @@ class Stages:
         uri = getattr(recorder, "artifact_uri", None)
         self.root = local_path(str(uri)) if uri else None
         self.cache = cache if self.root is not None else None
-        self.digests = Digests() if cache is None else cache.digests
+        kept = getattr(recorder, "uri", None)
+        beside = cache if cache is not None or kept is None else StageCache.beside(kept)
+        self.digests = Digests() if beside is None else beside.digests
         self.done: list[Done] = []
         self.modules: set[str] = set()  # of all stages
         self._modules: list[str] = []
@@ -239,6 +240,7 @@ class Stages:
         done = self._taken(name, key) if key is not None else None
         if done is None:
             done = self._computed(name, key, work, config)
+        self.digests.save()
         done.seconds = time.perf_counter() - began
         self.done.append(done)
         return done
