@@ -123,10 +123,10 @@ def nothing(folder):
 
 
 def long_and_hourly(folder):
-    pred, label = report_runs.signal(days=3000, names=6, freq="h")
+    pred, label = report_runs.signal(days=1700, names=6, freq="h")
     recorder = report_runs.run(folder, pred=pred, label=label)
     recorder.objects = {name: value for name, value in recorder.objects.items() if "1day" not in name}
-    recorder.objects |= report_runs.portfolio(report_runs.backtest(3000, freq="h"), "60min")
+    recorder.objects |= report_runs.portfolio(report_runs.backtest(1700, freq="h"), "60min")
     return recorder
 
 
@@ -153,10 +153,10 @@ def with_sides(folder):
 
 
 def one_account_for_all(folder):
-    pred, label = report_runs.signal(days=3000, names=6, freq="h")
+    pred, label = report_runs.signal(days=1700, names=6, freq="h")
     recorder = report_runs.run(folder, pred=pred, label=label)
     recorder.objects = {name: value for name, value in recorder.objects.items() if "1day" not in name}
-    recorder.objects |= report_runs.sides(report_runs.backtest(3000, freq="h"), "60min", own_limits=False)
+    recorder.objects |= report_runs.sides(report_runs.backtest(1700, freq="h"), "60min", own_limits=False)
     return recorder
 
 
