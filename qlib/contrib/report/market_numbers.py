@@ -70,7 +70,7 @@ def _read(
     calendar = pd.DatetimeIndex(provider.calendar(first, last, freq=freq))
     if not len(calendar):
         return {"why": f"the store has no {freq} bars between {stamp(first)} and {stamp(last)}"}
-    spans: Spans = provider.list_instruments(_described(provider, asked, first, last), first, last, freq)
+    spans = _spans(provider, asked, first, last, freq)
     frame = provider.features({name: list(kept) for name, kept in spans.items()}, ["$close"], first, last, freq)
     return {
         "freq": freq,
@@ -84,10 +84,14 @@ def _read(
     }
 
 
-def _described(provider: Provider, asked: Any, first: pd.Timestamp, last: pd.Timestamp) -> Any:
-    if isinstance(asked, str):
-        return provider.instruments(asked)
-    return {str(name): [(first, last)] for name in asked} if isinstance(asked, list | tuple) else asked
+def _spans(provider: Provider, asked: Any, first: pd.Timestamp, last: pd.Timestamp, freq: str) -> Spans:
+    """When each instrument belonged to the universe; those of a list are there while the store says that they live."""
+    if isinstance(asked, list | tuple):
+        alive: Spans = provider.list_instruments(provider.instruments("all"), first, last, freq)
+        return {str(name): alive.get(str(name), [(first, last)]) for name in asked}
+    told = provider.instruments(asked) if isinstance(asked, str) else asked
+    found: Spans = provider.list_instruments(told, first, last, freq)
+    return found
 
 
 # ------------------------------------------------------------------------------------------------------------ holes

@@ -291,6 +291,8 @@ def test_the_store_of_a_run_is_read_through_its_provider(tmp_path):
     assert found["universe"]["changes"] == [{"time": "2024-01-20", "instrument": "C05", "what": "came"}]
     assert sum(found["tiers"]["rows"]) <= len(pred)
     assert found["tiers"]["value"] == sorted(found["tiers"]["value"], reverse=True)
+    told_by_name = market_numbers(artifacts, provider, "day", {"train": ["2023-11-05", "2023-12-10"]}, None)
+    assert told_by_name["holes"] == 2, "an instrument that is not listed yet has no holes"
     assert "no calendar" in market_numbers(artifacts, provider, "5min", {}, "all")["why"]
     assert "why" in market_numbers(artifacts, provider, "day", {}, "nobody")
 
