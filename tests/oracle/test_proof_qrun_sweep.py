@@ -64,7 +64,7 @@ def test_processes_give_the_same_runs(here, short, capsys, workers):
     for left, right in zip(one, two, strict=True):
         assert left.name == right.name and left.list_metrics()["IC"] == right.list_metrics()["IC"]
         pd.testing.assert_frame_equal(left.load_object("pred.pkl"), right.load_object("pred.pkl"))
-    assert "INFO" not in capsys.readouterr().err
+    assert "INFO qlib" not in capsys.readouterr().err
 
 
 SLOW = """
