@@ -68,7 +68,8 @@ class LocalArtifacts:
             reason = error.strerror or str(error)
             raise RunError(f"{target} cannot be kept: {reason}; what was kept before is as it was") from error
         for other in set(file_names(target.name)) - {fresh.name}:  # what the name meant before
-            target.with_name(other).unlink(missing_ok=True)
+            if not target.with_name(other).is_dir():
+                target.with_name(other).unlink(missing_ok=True)
 
     @contextmanager
     def found(self, name: str) -> Iterator[Path]:

@@ -114,6 +114,8 @@ FORMATS: Final = (
     Format(".json", lambda obj: not _is_table(obj), _write_json, _read_json),
     Format(".zip", lambda obj: not _is_table(obj), _write_archive, _read_archive),
 )
+# What a format cannot keep, it refuses (ConfigError) or stumbles over, as over a date beyond its range.
+PASSED_OVER: Final = (ValueError, TypeError, OverflowError, RecursionError, NotImplementedError)
 READERS: Final = {one.suffix: one.read for one in FORMATS}
 
 
@@ -156,7 +158,7 @@ def write_object(obj: Any, path: Path) -> Path:
             file = path.with_name(suffixes[one.suffix])
             try:
                 one.write(obj, file)
-            except ConfigError as error:
+            except PASSED_OVER as error:
                 file.unlink(missing_ok=True)
                 reason = str(error)
             else:
@@ -164,7 +166,7 @@ def write_object(obj: Any, path: Path) -> Path:
     file = path.with_name(plain)
     Serializable.general_dump(obj, file)
     _written_here.add(_digest(file.read_bytes()))
-    logger.debug(f"{path.name} is kept as a pickle: {reason}")
+    logger.info(f"{path.name} is kept as a pickle: {reason}")
     return file
 
 
@@ -179,10 +181,11 @@ def read_object(path: Path, name: str, unpickler: type[pickle.Unpickler] | None 
         Reads pickles; None: one that reads what this process wrote, and else follows the list of
         `qlib.utils.pickle_utils`.
     """
-    is_object = path.name != PurePosixPath(name).name
-    if is_object or path.suffix in (".json", ".parquet"):
-        return READERS[path.suffix](path) if is_object or path.suffix == ".parquet" else json.loads(path.read_bytes())
+    if path.name != PurePosixPath(name).name:
+        return READERS[path.suffix](path)
     data = path.read_bytes()
+    if path.suffix in (".json", ".parquet") and not data.startswith(pickle.PROTO):
+        return json.loads(data) if path.suffix == ".json" else read_parquet(path)
     own = unpickler is None and _digest(data) in _written_here
     reader: Any = pickle.Unpickler if own else unpickler or RestrictedUnpickler
     return reader(BytesIO(data)).load()

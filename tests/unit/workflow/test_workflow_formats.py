@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import fractions
 import os
 import pickle
@@ -295,4 +296,23 @@ def test_a_name_leads_to_its_files_and_back(name, tmp_path):
     for thing in (1, FRAME, np.arange(9.0), {1j}):
         made = write_object(thing, tmp_path / Path(name).name)
         assert object_name(made.name) == Path(name).name
+        assert type(read_object(made, name)) is type(thing)
         made.unlink()
+
+
+def test_what_a_format_stumbles_over_is_kept_by_the_next_one(run):
+    itself: list = [1]
+    itself.append(itself)
+    far = {"day": dt.datetime(1, 1, 1), "zone": dt.datetime(2020, 1, 1, tzinfo=dt.UTC)}
+    run.save_objects(itself=itself, far=far)
+    back = run.load_object("itself")
+    assert back[0] == 1
+    assert back[1] is back
+    assert run.load_object("far") == far
+
+
+def test_an_object_may_be_called_as_a_folder_is(run):
+    run.save_objects(artifact_path="report", page=1)
+    run.save_objects(report={"a": 1})
+    assert run.load_object("report") == {"a": 1}
+    assert run.load_object("report/page") == 1
