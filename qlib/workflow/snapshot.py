@@ -56,7 +56,7 @@ class Seen:
     files
         Files of stores.
     others
-        Other files that were opened.
+        Other files that were opened, also those that were not there.
     folders
         Digests of the names inside folders.
     values
@@ -136,7 +136,8 @@ class Snapshot:
         """Return the snapshot of what was read."""
         seen = reads if isinstance(reads, Seen) else Seen.of(reads, Digests() if digests is None else digests)
         files = {_inside(path, seen.stores): digest for path, digest in {**seen.files, **seen.folders}.items()}
-        files |= {**seen.others, **seen.values}
+        files |= {name: digest for name, digest in seen.others.items() if digest != ABSENT}  # those were no data
+        files |= seen.values
         told = sorted((_label(name), digest) for name, digest in files.items())
         return cls(digest_of(json.dumps(told).encode()), seen.stores, dict(sorted(files.items())))
 
@@ -282,7 +283,7 @@ def used(paths: Iterable[str], ignored: Iterable[str | Path] = ()) -> list[str]:
 
 def _is_data(path: str, away: tuple[str, ...]) -> bool:
     foreign = path.startswith(away) or path.endswith(_CODE) or any(part in path for part in _ABOUT)
-    return not foreign and os.path.isfile(path)  # noqa: PTH113
+    return not foreign and not os.path.isdir(path)  # noqa: PTH112
 
 
 def _prefixes(folders: Iterable[str | Path]) -> tuple[str, ...]:

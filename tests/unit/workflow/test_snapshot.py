@@ -13,7 +13,7 @@ import qlib
 from qlib import session
 from qlib.data import D
 from qlib.data.storage.watch import watched
-from qlib.workflow.snapshot import ABSENT, Digests, Snapshot, file_digest, snapshot_of
+from qlib.workflow.snapshot import ABSENT, Digests, Seen, Snapshot, file_digest, snapshot_of
 from tests.stage_market import DATES, NAMES, flip, market, modules, task
 
 
@@ -90,6 +90,18 @@ def test_other_files_that_are_opened_belong_to_it(store, tmp_path):
         pd.read_csv(table)
         (tmp_path / "written.csv").write_text("no input")
     assert list(Snapshot.of(reads).files) == [str(table)]
+
+
+def test_a_file_that_could_not_be_opened_is_remembered_as_absent(tmp_path):
+    wanted = tmp_path / "wanted.csv"
+    with watched() as reads, pytest.raises(FileNotFoundError):
+        pd.read_csv(wanted)
+    seen = Seen.of(reads, Digests())
+    assert seen.others == {str(wanted): ABSENT}
+    assert seen.changed(Digests()) is None
+    wanted.write_text("x")
+    assert seen.changed(Digests()) == str(wanted)
+    assert Snapshot.of(seen).files == {}
 
 
 def test_nothing_is_noted_while_nobody_watches(store):
