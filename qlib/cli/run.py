@@ -33,7 +33,7 @@ from typing import Final
 from qlib.cli import hidden
 from qlib.cli.check import ConfigProblemsError
 from qlib.cli.config_file import get_path_list, render_template, sys_config
-from qlib.cli.job import Job
+from qlib.cli.job import Job, logger
 from qlib.cli.options import parsed
 from qlib.cli.overrides import read_change
 from qlib.cli.plan import dry_run, planned
@@ -45,7 +45,7 @@ from qlib.log import DEFAULT_LOGGING_CONFIG, set_log_with_config
 from qlib.workflow import Recorder
 from qlib.workflow.stage import stage_of, watched
 
-__all__ = ["get_path_list", "main", "render_template", "run", "sys_config", "workflow"]
+__all__ = ["get_path_list", "logger", "main", "render_template", "run", "sys_config", "workflow"]
 
 FINE: Final = 0
 FAILED: Final = 1
