@@ -63,6 +63,7 @@ def begun(folder: Path, before: set[str], process: subprocess.Popen[str]) -> str
     raise AssertionError(process.communicate()[1])
 
 
+@pytest.mark.timeout(3600)
 def test_a_run_that_is_killed_goes_on_to_the_same_result(tmp_path):
     market(tmp_path / "store")
     modules(tmp_path)
