@@ -69,6 +69,7 @@ GIGABYTES: Final = 10.0
 QUIET: Final = ("exp_manager", "logging_level", "logging_config", "local_cache_path", "mem_cache_expire")
 _ALWAYS: Final = ("qlib.data.provider",)  # every stage is served by it
 _RUNNERS: Final = tuple(Path(__file__).with_name(name) for name in ("stage_cache.py", "train.py"))
+_PARTS: Final = {"seen", "artifacts", "code", "outputs", "log"}  # of a trace
 _PIECE: Final = 1 << 20
 _COARSE: Final = 20_000_000  # nanoseconds: how far the clock of a file system is behind
 
@@ -129,10 +130,17 @@ class StageCache:
             content = json.loads(self._trace(key).read_bytes())
         except (OSError, ValueError):
             return []
-        return content if isinstance(content, list) else []
+        if not isinstance(content, list):
+            return []
+        return [one for one in content if isinstance(one, dict) and one.keys() >= _PARTS]
 
     def _trace(self, key: str) -> Path:
         return self.folder / "traces" / f"{key}.json"
+
+    def used(self, key: str) -> None:
+        """Note that a key was of use: what was used longest ago goes first."""
+        with contextlib.suppress(OSError):
+            os.utime(self._trace(key))
 
     def put(self, key: str, trace: dict[str, Any], root: Path) -> bool:
         """Keep what a stage made in the folder `root`, and why; False where it is larger than all that may be kept.
@@ -162,7 +170,7 @@ class StageCache:
                 digest = trace["outputs"][name]
                 recorder.save_file(name, partial(_copy, blob, digest))
                 with contextlib.suppress(OSError):
-                    os.utime(blob)  # what was used longest ago goes first
+                    os.utime(blob)
         except StoreError as error:
             logger.warning(f"{error}; the stage is computed")
             blob.unlink(missing_ok=True)
@@ -171,13 +179,13 @@ class StageCache:
         return True
 
     def _make_room(self, need: int) -> None:
-        blobs = []
-        for path in (self.folder / "blobs").glob("*/*"):
+        kept = []
+        for path in [path for kind in ("blobs/*/*", "traces/*.json", "runs/*.json") for path in self.folder.glob(kind)]:
             with contextlib.suppress(FileNotFoundError):
                 stat = path.stat()
-                blobs.append((stat.st_mtime_ns, stat.st_size, path))
-        total = sum(size for _, size, _ in blobs)
-        for _, size, path in sorted(blobs):
+                kept.append((stat.st_mtime_ns, stat.st_size, path))
+        total = sum(size for _, size, _ in kept)
+        for _, size, path in sorted(kept):
             if total + need <= self.limit:
                 break
             path.unlink(missing_ok=True)
@@ -268,6 +276,7 @@ class Stages:
             with stage(name) as told:
                 told["unchanged,"] = "taken as it was"
                 if self.cache.restore(trace, self.recorder):
+                    self.cache.used(key)
                     parts = (trace["artifacts"], trace["outputs"], trace["code"])
                     return Done(name, key, True, 0.0, seen, *parts, kept=True)
         return None
