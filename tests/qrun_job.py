@@ -1,16 +1,20 @@
-"""A small market and a job for `qrun`, for tests of the command line; fixtures are in tests/unit/cli/conftest.py."""
+"""A small market and a job for `qrun`, for tests of the command line; tests import its fixtures."""
 
 from __future__ import annotations
 
 import copy
 import json
+import logging
+import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pytest
 import yaml
 
+from qlib import session
 from qlib.data.storage.writer import write_store
 from qlib.workflow import QlibRecorder
 from qlib.workflow.expm import MLflowExpManager
@@ -126,3 +130,25 @@ def runs_in(folder, experiment="workflow"):
 
 def tree(*folders):
     return {str(p): p.stat().st_mtime_ns for folder in folders for p in Path(folder).rglob("*")}
+
+
+@pytest.fixture(scope="module")
+def market(tmp_path_factory):
+    return small_market(tmp_path_factory.mktemp("market"))
+
+
+@pytest.fixture
+def config(market):
+    return small_config(market)
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A working directory of its own; afterwards no session, no running experiment, the log as it was."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    log = logging.getLogger("qlib")
+    before = (log.level, log.propagate, list(log.handlers), list(log.filters))
+    yield tmp_path
+    session.close()
+    log.level, log.propagate, log.handlers[:], log.filters[:] = before

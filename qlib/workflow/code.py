@@ -266,9 +266,15 @@ def loaded_between(before: Iterable[str]) -> dict[str, str]:
 # ------------------------------------------------------------------------------------------- versions and machine
 @cache
 def versions() -> dict[str, str]:
-    """Return the version of every installed package, by name."""
+    """Return the version of every installed package, by name.
+
+    A folder that a package adds for itself, as Ray does for what it brings along, is not looked at: it is there or not,
+    depending on what a process has imported.
+    """
     found: dict[str, str] = {}
     for place in sys.path:
+        if Path(place).name not in ("site-packages", "dist-packages"):
+            continue
         with contextlib.suppress(OSError):
             for entry in os.scandir(place or "."):
                 if entry.name.endswith(".dist-info"):

@@ -27,7 +27,7 @@ from qlib.data.expression.node import WRITTEN, Node, walk
 from qlib.data.panel import Panel
 from qlib.errors import ExpressionError, QlibError
 
-SECONDS = 1.0  # of CPU for one text, however long; the longest that is allowed takes a third of it
+SECONDS = 3.0  # of CPU for one text, however long; the longest that is allowed takes a tenth of it
 COMPATS = (None, "qlib")
 
 FIELDS = [

@@ -90,7 +90,8 @@ class Change:
             return
         self._make(names[0][: max(names[0].rfind("/"), 0)])
         self.written.update(names)
-        write_rows([os.fsencode(f"{self.fresh}/{name}") for name in names], head, values)
+        rows = values if values.strides[1] == values.itemsize else np.ascontiguousarray(values)
+        write_rows([os.fsencode(f"{self.fresh}/{name}") for name in names], head, rows)
 
     def forget(self, name: str) -> None:
         """Leave a file, or a folder with all that is in it, of the old folder out of the new one."""

@@ -6,7 +6,7 @@ import json
 
 import pandas as pd
 import pytest
-from qrun_job import DATES, HANDLER, NAMES, changed, tree, written
+from qrun_job import DATES, HANDLER, NAMES, changed, config, here, market, tree, written  # noqa: F401  fixtures
 
 import qlib
 from qlib.cli.job import Job

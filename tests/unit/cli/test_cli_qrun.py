@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from qrun_job import DROP, HANDLER, changed, runs_in, tree, written
+from qrun_job import DROP, HANDLER, changed, config, here, market, runs_in, tree, written  # noqa: F401  fixtures
 
 from qlib import session
 from qlib.cli import run as qrun

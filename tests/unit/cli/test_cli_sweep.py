@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from qrun_job import runs_in, written
+from qrun_job import config, here, market, runs_in, written  # noqa: F401  fixtures
 
 from qlib import session
 from qlib.cli.run import main
