@@ -132,6 +132,11 @@ class WindowsAhead(TSDatasetH):
 class _Shifted:
     def __init__(self, sampler):
         self.sampler = sampler
+        places = {label: place for place, label in enumerate(sampler.get_index())}
+        self.later, newest = dict.fromkeys(places.values()), {}
+        for date, name in sorted(places, reverse=True):
+            self.later[places[date, name]] = newest.get(name, places[date, name])
+            newest[name] = places[date, name]
 
     def get_index(self):
         return self.sampler.get_index()
@@ -140,6 +145,4 @@ class _Shifted:
         return len(self.sampler)
 
     def __getitem__(self, i):
-        index = self.get_index()
-        later = [k for k in range(len(index)) if index[k][1] == index[i][1] and index[k][0] > index[i][0]]
-        return self.sampler[later[0] if later else i]
+        return self.sampler[self.later[i]]
