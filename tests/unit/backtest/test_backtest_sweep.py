@@ -34,12 +34,12 @@ def last_account(portfolio, indicators) -> float:
 
 
 @pytest.fixture(params=["this process", "threading", "loky", "ray"])
-def workers(request, tmp_path, monkeypatch):
+def workers(request, home_of_ray, monkeypatch):
     if request.param == "this process":
         yield None
     elif request.param == "ray":
         pytest.importorskip("ray", reason='Ray is not installed: pip install "qlib-crypto[distributed]"')
-        monkeypatch.setenv("HOME", str(tmp_path))  # Ray leaves a token there
+        monkeypatch.setenv("HOME", str(home_of_ray))
         with RayExecutor(num_cpus=2, object_store_memory=100 * 2**20, log_to_driver=False) as cluster:
             yield cluster
     else:

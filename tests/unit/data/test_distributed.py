@@ -269,9 +269,9 @@ def test_what_cannot_be_sharded_is_computed_here_and_the_log_says_why(p, told):
 
 # ------------------------------------------------------------------------------------------------ who computes
 @pytest.fixture(scope="module")
-def home_of_its_own(tmp_path_factory):
+def home_of_its_own(home_of_ray):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))  # Ray leaves a token there
+        patch.setenv("HOME", str(home_of_ray))
         yield
 
 
