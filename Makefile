@@ -37,7 +37,7 @@ test-lowest:  ## Run the tests of the rooms on the oldest packages that are allo
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	.venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser" tests/unit tests/golden tests/compat
+	QLIB_EXAMPLES=10 .venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser" tests/unit tests/golden tests/compat
 
 lint: $(STAMP)  ## ruff, mypy, the import floors
 	$(BIN)/ruff check .

@@ -53,5 +53,6 @@ def no_session_left_behind() -> Iterator[None]:
 
 # Machines that run tests are shared and slow at times: a slow example is no fault.
 # CI repeats the same examples, so that its verdict is about the change; a run at home draws new ones.
-settings.register_profile("here", deadline=None, derandomize=bool(os.environ.get("CI")))
+EXAMPLES = int(os.environ.get("QLIB_EXAMPLES", "100"))  # `make test-lowest` asks about packages, and draws a few
+settings.register_profile("here", deadline=None, derandomize=bool(os.environ.get("CI")), max_examples=EXAMPLES)
 settings.load_profile("here")
