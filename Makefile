@@ -33,11 +33,11 @@ test: $(STAMP)  ## Run every test
 proof: $(STAMP)  ## Run the proofs in full: the parser fuzzed, a million rows exactly, all operators blind to the future
 	QLIB_PROOF=1 $(BIN)/python -m pytest -n $(WORKERS) -rP --timeout=3600 --durations=0 --durations-min=5 tests/oracle
 
-test-lowest:  ## Run the tests of the rooms on the oldest packages that are allowed (pandas 2.2)
+test-lowest:  ## Run the tests of data, models, back-tests and runs on the oldest packages that are allowed (pandas 2.2)
 	$(PYTHON) -m venv .venv-lowest
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	QLIB_EXAMPLES=10 .venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser" tests/unit tests/golden tests/compat
+	QLIB_EXAMPLES=10 .venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser" --ignore=tests/unit/cli --ignore=tests/unit/collect tests/unit tests/golden tests/compat
 
 lint: $(STAMP)  ## ruff, mypy, the import floors
 	$(BIN)/ruff check .
