@@ -292,7 +292,7 @@ MANIFEST = {
     "data": {"id": "5d0c2f71a8", "files": 399, "fields": ["close", "volume"], "other_files": []},
     "code": {
         "digest": "8edcff7570",
-        "repositories": [{"root": "/home/me/work", "commit": "070c9652", "changed": True}],
+        "repositories": [{"root": "/repository", "commit": "070c9652", "changed": True}],
     },
     "packages": {"numpy": "2.3.5", "pandas": "3.0.0", "zict": "3.0"},
     "environment": {"python": "3.11.7", "threads": {"OMP_NUM_THREADS": "4", "MKL_NUM_THREADS": None}},

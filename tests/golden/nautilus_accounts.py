@@ -1,7 +1,7 @@
 """What nautilus_trader says of positions in linear and inverse perpetuals; writes nautilus_accounts.json beside it.
 
-    python -m venv /tmp/nautilus && /tmp/nautilus/bin/pip install nautilus_trader==1.221.0
-    /tmp/nautilus/bin/python tests/golden/nautilus_accounts.py
+    python -m venv peer && peer/bin/pip install nautilus_trader==1.221.0
+    peer/bin/python tests/golden/nautilus_accounts.py
 
 Random fills of contracts, cut at zero as its engine does. After each fill: what it says of the position and of a mark.
 Money is rounded there to the digits of its currency (8). Nothing of it is imported by the tests.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import subprocess
@@ -12,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from proof import PROOF
-from qrun_job import runs_in, small_config, small_market, tree, written
+from qrun_job import here, runs_in, small_config, small_market, tree, written  # noqa: F401  a fixture
 
 import qlib
 from qlib import session
@@ -23,17 +22,6 @@ MODEL = "task.model.kwargs"
 pytestmark = pytest.mark.skipif(
     not PROOF, reason="QLIB_PROOF=1 runs the proofs; tests/unit/cli/test_cli_sweep.py is short"
 )
-
-
-@pytest.fixture
-def here(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys, "path", list(sys.path))
-    log = logging.getLogger("qlib")
-    before = (log.level, log.propagate, list(log.handlers), list(log.filters))
-    yield tmp_path
-    session.close()
-    log.level, log.propagate, log.handlers[:], log.filters[:] = before
 
 
 @pytest.fixture
