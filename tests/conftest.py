@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import tarfile
@@ -49,6 +50,17 @@ def no_session_left_behind() -> Iterator[None]:
     session.close()
     log.level, log.handlers, log.propagate, log.filters = before
     log.manager._clear_cache()  # noqa: SLF001  loggers remember whether a level is enabled
+
+
+def pytest_collection_finish() -> None:
+    """Leave what lives as long as the process, thousands of tests and their modules, out of every later collection."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def pytest_unconfigure() -> None:
+    gc.unfreeze()
 
 
 # Machines that run tests are shared and slow at times: a slow example is no fault.

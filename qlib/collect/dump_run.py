@@ -3,8 +3,10 @@
     with replacing(root) as change:
         report = Run("dump_update", change, reading, authority=None).go(sources, max_workers=2)
 
-Everything is read first, and waits; then the calendar is known, and every series is placed on it. Whatever is wrong is
-an InputError on the way, and the transaction leaves the store as it was.
+`dump_all` writes each series when it is read, placed on the calendar of all that was read so far; when everything was
+read the calendar is known, and the few series that stand wrong on it are written again. `dump_fix` and `dump_update`
+read everything first, and place it then. Whatever is wrong is an InputError on the way, and the transaction leaves the
+store as it was.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -23,7 +25,7 @@ from qlib.collect.dump_report import DumpReport
 from qlib.collect.sources import Bars, Part, Reading
 from qlib.collect.spool import Spool
 from qlib.data.calendar import read_calendar, time_texts
-from qlib.data.storage.binary import read_bin, to_array
+from qlib.data.storage.binary import check_position, read_bin, to_array
 from qlib.data.storage.file_storage import calendar_freqs, same_freq
 from qlib.data.storage.instruments import instruments_text, read_instruments
 from qlib.data.storage.transaction import Change
@@ -41,7 +43,7 @@ _B = TypeVar("_B")
 
 @dataclass(frozen=True)
 class Waiting:
-    """Bars of one instrument in the spool."""
+    """Bars of one instrument that were read: in the spool, or written already, as they lie on `calendar`."""
 
     instrument: str
     folder: str
@@ -50,7 +52,9 @@ class Waiting:
     last: np.datetime64
     fields: tuple[str, ...]
     times: Any
-    values: Any
+    values: Any = None
+    calendar: np.ndarray | None = None
+    start: int = 0
 
 
 class Run:
@@ -72,6 +76,7 @@ class Run:
         self.seen = np.empty(0, "M8[s]")  # every time of the sources
         self.strangers: list[tuple[Bars, np.ndarray]] = []
         self.zones: dict[str, str] = {}
+        self.early = command == ALL and authority is None  # whether a series is written as soon as it is read
         self.lock = threading.Lock()
         self.report = DumpReport(command, change.target, self.freq)
 
@@ -115,11 +120,15 @@ class Run:
                     times, values = times[inside], values[:, inside]
             with self.lock:
                 self.zones.setdefault(bars.zone, bars.source)
-                self.seen = _merged(self.seen, times)
+                so_far = self.seen = _merged(self.seen, times)
             if len(times):
                 folder = instrument_folder(bars.instrument)
-                tickets = spool.put(times), spool.put(values)
-                taken.append(Waiting(bars.instrument, folder, bars.source, times[0], times[-1], bars.fields, *tickets))
+                one = Waiting(bars.instrument, folder, bars.source, times[0], times[-1], bars.fields, spool.put(times))
+                if self.early:
+                    one = replace(one, calendar=so_far, start=self._write(one, times, values, so_far))
+                else:
+                    one = replace(one, values=spool.put(values))
+                taken.append(one)
         return taken
 
     def _judge_strangers(self) -> None:
@@ -176,26 +185,48 @@ class Run:
     # ------------------------------------------------------------------ series
     def _place(self, one: Waiting, spool: Spool, calendar: np.ndarray) -> int:
         """Write the files of one instrument; return how many stored values stay that the source gives otherwise."""
-        times, values = spool.get(one.times), spool.get(one.values)
-        start = int(np.searchsorted(calendar, times[0]))
-        at: slice | np.ndarray = slice(0, len(times))
-        length = len(times)
-        if not np.array_equal(calendar[start : start + length], times):  # bars are missing between the first and last
-            at = np.searchsorted(calendar, times) - start
-            length = int(at[-1]) + 1
-        if length != len(times):
-            spread = np.full((len(values), length), np.nan, np.float32)
-            spread[:, at] = values
-            values = spread
-        files = [f"features/{one.folder}/{name}.{self.freq}.bin" for name in one.fields]
+        times = spool.get(one.times)
+        if one.calendar is None:
+            values = spool.get(one.values)
+        else:
+            end = int(np.searchsorted(one.calendar, one.last)) + 1
+            if np.array_equal(calendar[one.start : end], one.calendar[one.start : end]):
+                return 0  # it stands where it belongs
+            at = np.searchsorted(one.calendar, times) - one.start
+            values = np.stack([read_bin(self.change.fresh / file)[1] for file in self._files(one)])[:, at]
+        if self.command == ALL:
+            self._write(one, times, values, calendar)
+            return 0
+        start, at, values = self._spread(one, times, values, calendar)
+        return sum(
+            self._join(file, start, row, at, calendar) for file, row in zip(self._files(one), values, strict=True)
+        )
+
+    def _write(self, one: Waiting, times: np.ndarray, values: np.ndarray, calendar: np.ndarray) -> int:
+        """Write the files of one instrument, whatever was there; return the position of its first bar."""
+        start, _, values = self._spread(one, times, values, calendar)
+        self.change.write_rows(self._files(one), start, values)
+        return start
+
+    def _files(self, one: Waiting) -> list[str]:
+        return [f"features/{one.folder}/{name}.{self.freq}.bin" for name in one.fields]
+
+    @staticmethod
+    def _spread(
+        one: Waiting, times: np.ndarray, values: np.ndarray, calendar: np.ndarray
+    ) -> tuple[int, slice | np.ndarray, np.ndarray]:
+        """Return (position of the first bar, places of the bars from there on, values with NaN between them)."""
+        start, length = int(np.searchsorted(calendar, times[0])), len(times)
         try:
-            head = to_array(start, values[0, :0])[0]
+            check_position(start)
         except InputError as error:
             raise InputError(f"{one.source}: {error}") from None
-        if self.command == ALL:
-            self.change.write_rows(files, head, values)
-            return 0
-        return sum(self._join(file, start, row, at, calendar) for file, row in zip(files, values, strict=True))
+        if np.array_equal(calendar[start : start + length], times):
+            return start, slice(0, length), values
+        at = np.searchsorted(calendar, times) - start  # bars are missing between the first and the last
+        spread = np.full((len(values), int(at[-1]) + 1), np.nan, np.float32)
+        spread[:, at] = values
+        return start, at, spread
 
     def _join(self, file: str, start: int, series: np.ndarray, at: slice | np.ndarray, calendar: np.ndarray) -> int:
         """Write a file that joins what is stored with new values; return how many stored ones stay against them."""

@@ -17,6 +17,7 @@ import hashlib
 import importlib
 import importlib.util
 import inspect
+import linecache
 import pkgutil
 import sys
 import textwrap
@@ -190,7 +191,7 @@ def _handed_to_base(init: FunctionType) -> tuple[int, tuple[str, ...]] | None:
     """Return (count by position, names) that go to `super().__init__` with `**kwargs`; None if kwargs do more."""
     kwargs_name = next(p.name for p in inspect.signature(init).parameters.values() if p.kind is p.VAR_KEYWORD)
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(init)))
+        tree = _tree(init)
     except (OSError, SyntaxError):
         return None
     if sum(isinstance(node, ast.Name) and node.id == kwargs_name for node in ast.walk(tree)) != 1:
@@ -207,6 +208,18 @@ def _handed_to_base(init: FunctionType) -> tuple[int, tuple[str, ...]] | None:
                 return None
             return len(node.args), tuple(k.arg for k in node.keywords if k.arg is not None)
     return None
+
+
+def _tree(function: FunctionType) -> ast.Module:
+    """Parse a function's text, by the lines that its code knows: `inspect.getsource` reads it token by token."""
+    code = inspect.unwrap(function).__code__
+    linecache.checkcache(code.co_filename)
+    last = max((end for _, end, _, _ in code.co_positions() if end is not None), default=0)
+    lines = linecache.getlines(code.co_filename, function.__globals__)[code.co_firstlineno - 1 : last]
+    with contextlib.suppress(SyntaxError):  # it ends inside a function of its own: positions do not tell where
+        if lines:
+            return ast.parse(textwrap.dedent("".join(lines)))
+    return ast.parse(textwrap.dedent(inspect.getsource(function)))
 
 
 def argument_problems(function: Callable[..., Any], received: Iterable[str], provided: Iterable[str] = ()) -> list[str]:

@@ -128,15 +128,20 @@ def to_array(start: int, values: np.ndarray) -> np.ndarray:
 
     Raises InputError for a position that the header cannot hold exactly.
     """
+    check_position(start)
+    content = np.empty(len(values) + 1, VALUE)
+    content[0] = start
+    content[1:] = values
+    return content
+
+
+def check_position(start: int) -> None:
+    """Raise InputError for a calendar position that the header of a file cannot hold exactly."""
     if not 0 <= start <= LAST_POSITION:
         raise InputError(
             f"start: received calendar position {start}; 0 to {LAST_POSITION} is allowed, because the header is a "
             "float32, which counts exactly no further: use coarser bars or a later calendar"
         )
-    content = np.empty(len(values) + 1, VALUE)
-    content[0] = start
-    content[1:] = values
-    return content
 
 
 def write_bin(path: str | os.PathLike[str], start: int, values: np.ndarray) -> None:

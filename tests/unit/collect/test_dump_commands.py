@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+from itertools import permutations
 from pathlib import Path
 
 import numpy as np
@@ -289,11 +290,26 @@ def test_what_does_not_change_is_not_written(store):
     ] and "c.day.bin" in same
 
 
+@pytest.mark.parametrize("order", list(permutations(["LATE", "HOLE", "EARLY", "WHOLE"])), ids="-".join)
+def test_what_was_read_before_the_calendar_was_known_stands_where_it_belongs(tmp_path, order):
+    frames = {"LATE": of("5 c=5|6 c=6"), "HOLE": of("2 c=2|5 c=5"), "EARLY": of("1 c=1"), "WHOLE": of("3 c=3|4 c=4")}
+    dump_all({name: frames[name] for name in order}, tmp_path / "s", max_workers=1)
+    found = {name: contents(tmp_path / "s")[f"features/{name.lower()}/c.day.bin"] for name in order}
+    assert found == {
+        "LATE": bin_of(4, 5, 6),
+        "HOLE": bin_of(1, 2, NAN, NAN, 5),
+        "EARLY": bin_of(0, 1),
+        "WHOLE": bin_of(2, 3, 4),
+    }
+
+
 def test_bars_wait_in_a_file_when_they_are_many(tmp_path, monkeypatch):
     frames = {f"S{i}": of("1 c=1|3 c=3") if i % 2 else of("1 c=1|2 c=2 v=5|3 c=3 v=7") for i in range(9)}
-    dump_all(frames, tmp_path / "memory")
-    monkeypatch.setattr(spool, "IN_MEMORY", 40)
-    dump_all(frames, tmp_path / "file")
+    more = {name: frame.assign(c=8) for name, frame in frames.items()}
+    for place, limit in (("memory", spool.IN_MEMORY), ("file", 40)):
+        monkeypatch.setattr(spool, "IN_MEMORY", limit)
+        dump_all(frames, tmp_path / place)
+        dump_fix(more, tmp_path / place)
     assert contents(tmp_path / "memory") == contents(tmp_path / "file")
 
 

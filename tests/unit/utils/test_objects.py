@@ -42,6 +42,22 @@ class HandsOn(Base):
         self.topk, self.n_drop = topk, n_drop
 
 
+class EndsInAFunction(Base):
+    def __init__(self, *, topk, **kwargs):
+        super().__init__(
+            handed=3,
+            **kwargs,
+        )
+
+        def later():
+            return self.topk
+
+        self.topk, self.later = topk, later
+
+        class Inside:
+            at = topk
+
+
 class Keeps(Base):
     def __init__(self, loss="mse", **kwargs):
         self.params = {"loss": loss, **kwargs}
@@ -109,6 +125,10 @@ def test_kwargs_handed_on_to_the_base_are_checked_against_the_base():
     assert set(arguments.names) == {"topk", "n_drop", "signal", "risk_degree"}  # `handed` is filled by the class itself
     assert arguments.required == ("topk", "n_drop")
     assert not arguments.anything
+
+
+def test_a_constructor_is_read_to_its_end():
+    assert set(accepted_arguments(EndsInAFunction).names) == {"topk", "signal", "risk_degree"}
 
 
 def test_kwargs_that_are_kept_accept_anything():
