@@ -30,7 +30,10 @@ from qlib.collect.bar_store import FORMATS, BarStore, time_text, to_ms
 from qlib.collect.collecting import Interrupted, Life, Progress, collect, gap_text
 from qlib.collect.coverage import AFTER_DELISTING, BEFORE_LISTING, Gap
 from qlib.collect.source import KINDS, WITHOUT_BAR, Instrument, InstrumentError, Series, Source, VenueError
+from qlib.crypto.margin import MODES, Tier
 from qlib.crypto.symbols import parse, read_symbols
+from qlib.crypto.tier_history import FILE as TIERS_FILE
+from qlib.crypto.tier_history import remember_tiers
 from qlib.crypto.top import contracts, ranking, top_symbols
 from qlib.crypto.venues.ccxt_source import CcxtSource
 from qlib.crypto.venues.coingecko import CoinGecko
@@ -199,6 +202,9 @@ def _collect(asked: argparse.Namespace, venue: str) -> int:
             for one in series:
                 store.forget_holes(one)
         try:
+            traded = {one.symbol for one in listed if one.kind != "spot"}
+            names = [name for name in dict.fromkeys(one.symbol for one in series) if name in traded]
+            untold = asked.tiers and not _keep_tiers(source, store, names, day, quiet=asked.quiet)
             with _bar(quiet=asked.quiet) as progress:
                 summary = collect(
                     asker, store, series, start, end,
@@ -217,7 +223,25 @@ def _collect(asked: argparse.Namespace, venue: str) -> int:
         summary.write_holes(store.folder / "holes.csv")
     if not asked.quiet or summary.failed or summary.revised:
         print(summary.text(_SHOWN))
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or untold else 0
+
+
+def _keep_tiers(source: OkxSource | CcxtSource, store: BarStore, names: list[str], day: str, *, quiet: bool) -> bool:
+    """Keep the margin tiers of contracts that are listed, as they are today; say whether all could be had."""
+    assert isinstance(source, OkxSource)  # only its parser knows --tiers
+    found: dict[tuple[str, str], list[Tier]] = {}
+    untold = []
+    for name in names:
+        try:
+            found |= {(name, mode): source.position_tiers(name, mode) for mode in MODES}
+        except VenueError as error:
+            untold.append(f"margin tiers of {name}: {error}")
+    changed = remember_tiers(store.folder / TIERS_FILE, found, day)
+    if not quiet:
+        done = len({name for name, _ in found})
+        print(f"margin tiers of {done} contract{'s' * (done != 1)}: {len(changed)} tables are new")
+    print(*untold, sep="\n", end="\n" * bool(untold))
+    return not untold
 
 
 def _parser(venue: str) -> argparse.ArgumentParser:
@@ -231,7 +255,7 @@ def _parser(venue: str) -> argparse.ArgumentParser:
         allow_abbrev=False,
         usage=f"%(prog)s {'' if okx else '--exchange NAME '}({others}) [options]",
     )
-    parser.set_defaults(top=None, archive=None)
+    parser.set_defaults(top=None, archive=None, tiers=False)
     who = parser.add_mutually_exclusive_group()
     who.add_argument("--symbols", help="with commas between: BTC-USDT-SWAP, or BTC/USDT:USDT, BTC/USDT, BTCUSDT")
     who.add_argument("--config", help='a JSON file {"symbols": [...]}, such as config/instruments.json')
@@ -260,6 +284,10 @@ def _parser(venue: str) -> argparse.ArgumentParser:
     parser.add_argument("--again", action="store_true", help="ask once more for holes: the venue may have mended them")
     parser.add_argument("--workers", type=int, default=4, help="threads; they share the rate limits (default: 4)")
     if okx:
+        parser.add_argument(
+            "--tiers", action="store_true", help="keep the margin tiers of the contracts, too, as they are today; "
+            "a back-test takes them with mmr=<the store>",
+        )  # fmt: skip
         parser.add_argument("--speed", type=float, default=1.0, help="share of OKX's rate limits to use (default: 1)")
         parser.add_argument(
             "--archive", metavar="DIR", help="take trades and funding from OKX's history files, which go back years; "

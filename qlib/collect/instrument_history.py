@@ -30,6 +30,7 @@ from qlib.utils.paths import replace_file
 
 _TYPES: Final = {"str": pa.string(), "bool": pa.bool_(), "int | None": pa.int64(), "float": pa.float64()}
 _FACTS: Final = {one.name: _TYPES[str(one.type)] for one in fields(Instrument) if one.name not in ("symbol", "raw")}
+_LATER: Final = ("maximum", "maximum_value")  # columns that histories from before them lack
 _SCHEMA: Final = pa.schema([("symbol", pa.string()), ("seen", pa.string()), ("gone", pa.bool_()), *_FACTS.items()])
 _Row = dict[str, Any]
 
@@ -87,7 +88,8 @@ def read_instruments(path: str | os.PathLike[str]) -> pd.DataFrame:
     -------
     DataFrame
         symbol; seen (the day, UTC, YYYY-MM-DD); gone; kind, base, quote, settle, inverse, listed and delisted (ms UTC,
-        or missing), state, tick, lot, minimum, contract_value, multiplier (NaN where the venue does not tell).
+        or missing), state, tick, lot, minimum, contract_value, multiplier, maximum, maximum_value (NaN where
+        it was not told).
 
     Raises
     ------
@@ -107,7 +109,11 @@ def _rows(path: Path) -> list[_Row]:
     if not path.exists():
         return []
     try:
-        return list(pq.read_table(path).select(_SCHEMA.names).to_pylist())
+        table = pq.read_table(path)
+        for name in _LATER:
+            if name not in table.column_names:
+                table = table.append_column(name, pa.nulls(len(table), _FACTS[name]))
+        return list(table.select(_SCHEMA.names).to_pylist())
     except (OSError, pa.ArrowException, KeyError) as error:
         raise StoreError(f"{path}: is damaged ({error}); it cannot be downloaded again: bring back a copy") from None
 

@@ -98,6 +98,8 @@ class Instrument:
     minimum: float = float("nan")  # smallest size
     contract_value: float = float("nan")  # one contract, in base units (inverse: in quote units)
     multiplier: float = float("nan")
+    maximum: float = float("nan")  # largest size of one market order of a contract
+    maximum_value: float = float("nan")  # largest worth of one market order of a spot pair, in its quote
     raw: dict[str, Any] = field(default_factory=dict, compare=False, repr=False)  # the venue's own row, whole
 
 

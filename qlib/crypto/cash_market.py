@@ -154,10 +154,13 @@ class Spot(Exchange):
             return amount
         terms = self.contracts.at(order.stock_id, order.start_time)
         whole = terms.floor(amount)
-        if not terms.notional:
+        if not terms.notional and terms.most == math.inf:
             return whole
         price = self.get_deal_price(order.stock_id, order.start_time, order.end_time, order.direction)
-        return whole if whole * (1.0 if terms.inverse else price) >= terms.notional else 0.0
+        worth = 1.0 if terms.inverse else price
+        if whole * worth > terms.most:
+            whole = terms.floor(terms.most / worth)
+        return whole if whole * worth >= terms.notional else 0.0
 
     def deal_order(
         self,

@@ -37,8 +37,8 @@ class Terms:
         Its name, and "spot", "swap" or "futures".
     lot, minimum, maximum
         Step and least and most of an order, in contracts (spot: coins); 0 for no step and no least.
-    notional
-        Least value of an order, in the currency of the price; 0 for none.
+    notional, most
+        Least and most value of an order, in the currency of the price; 0 for no least.
     contract
         Coins of one contract: contract value x multiplier; 1 for spot.
     tick
@@ -57,6 +57,7 @@ class Terms:
     minimum: float = 0.0
     maximum: float = math.inf
     notional: float = 0.0
+    most: float = math.inf
     contract: float = 1.0
     tick: float = 0.0
     settle: str = ""
@@ -73,8 +74,9 @@ class Terms:
         for name, least in (("lot", 0.0), ("minimum", 0.0), ("tick", 0.0), ("notional", 0.0)):
             if not getattr(self, name) >= least:
                 raise ConfigError(f"{self.symbol}: {name}: received {getattr(self, name)!r}; a number of at least 0")
-        if not (self.contract > 0 and self.maximum > 0):
-            raise ConfigError(f"{self.symbol}: contract {self.contract!r} and maximum {self.maximum!r} must be above 0")
+        for name in ("contract", "maximum", "most"):
+            if not getattr(self, name) > 0:
+                raise ConfigError(f"{self.symbol}: {name}: received {getattr(self, name)!r}; a number above 0")
 
     def floor(self, amount: float) -> float:
         """Return the largest amount that may be ordered, up to `amount` (coins): whole lots, 0 below the minimum.
@@ -219,6 +221,8 @@ def _of_row(row: Mapping[Any, Any]) -> Terms:
         kind=kind,
         lot=number("lot", 0.0),
         minimum=number("minimum", 0.0),
+        maximum=number("maximum", math.inf),
+        most=number("maximum_value", math.inf),
         contract=contract,
         tick=number("tick", 0.0),
         settle=word("settle") or (word("quote") if kind == "spot" else ""),

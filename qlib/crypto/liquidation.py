@@ -148,7 +148,7 @@ class Forced:
         if not market.by_tiers:
             return amount
         terms = market.contracts.at(name, self.start)
-        kept = terms.floor(market.tiers.below(name, abs(amount) / terms.contract) * terms.contract)
+        kept = terms.floor(market.tiers.below(name, abs(amount) / terms.contract, self.start) * terms.contract)
         return amount if not kept or kept > abs(amount) * (1 - SMALL) else amount - math.copysign(kept, amount)
 
     def close(self, name: str, part: float, price: float, *, late: bool) -> float:

@@ -16,14 +16,20 @@ Amounts are coins (or face) with a sign, prices mark prices.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final
 
+import pandas as pd
+
+from qlib.crypto.tier_history import read_tiers
 from qlib.errors import ConfigError, did_you_mean
 
 MODES: Final = ("isolated", "cross")
 VENUE_ROW: Final = ("maxSz", "mmr", "maxLever")
+Since = tuple[list[pd.Timestamp], list[tuple["Tier", ...]]]  # tables, and from when on each of them holds
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +47,14 @@ class Tier:
                 "are a size above 0, a share in [0, 1), and at least 1"
             )
 
+    @classmethod
+    def of_venue(cls, row: Mapping[str, Any]) -> Tier:
+        """Read a row of a venue's table; the size is its `maxSz`."""
+        return cls(*(float(row[key]) for key in VENUE_ROW))
+
 
 class Tiers:
-    """The tables of instruments; `default` is that of an instrument without its own.
+    """The tables of instruments, as of any time; `default` is that of an instrument without its own.
 
     >>> tiers = Tiers.of({"default": [(1000, 0.004, 100), (5000, 0.01, 50)]})
     >>> tiers.of_size("BTC-USDT-SWAP", 1200.0).max_leverage
@@ -51,17 +62,25 @@ class Tiers:
     """
 
     def __init__(self, tables: Mapping[str, Iterable[Tier]]) -> None:
-        self._tables = {name: tuple(table) for name, table in tables.items()}
-        for name, table in self._tables.items():
-            sizes = [tier.up_to for tier in table]
-            if not table or sorted(set(sizes)) != sizes:
-                raise ConfigError(f"tiers: {name}: received the sizes {sizes}; they ascend, and there is one at least")
+        self._tables: dict[str, Since] = {}
+        for name, table in tables.items():
+            self._add(name, pd.Timestamp.min, table)
+
+    def _add(self, name: str, since: pd.Timestamp, table: Iterable[Tier]) -> None:
+        tiers = tuple(table)
+        sizes = [tier.up_to for tier in tiers]
+        if not tiers or sorted(set(sizes)) != sizes:
+            raise ConfigError(f"tiers: {name}: received the sizes {sizes}; they ascend, and there is one at least")
+        times, tables = self._tables.setdefault(name, ([], []))
+        times.append(since)
+        tables.append(tiers)
 
     @classmethod
-    def of(cls, given: Any) -> Tiers:
-        """Read an argument: one maintenance margin rate for all, or tables by instrument.
+    def of(cls, given: Any, *, mode: str = "isolated") -> Tiers:
+        """Read an argument: one maintenance margin rate for all, tables by instrument, or what was collected.
 
-        A row is a `Tier`, (up_to, mmr, max_leverage), or a venue's own with maxSz, mmr and maxLever.
+        A row is a `Tier`, (up_to, mmr, max_leverage), or a venue's own with maxSz, mmr and maxLever. Of what was
+        collected (a folder such as data/klines, its tiers.parquet, or its frame) `mode` is taken.
 
         >>> row = {"tier": "1", "minSz": "0", "maxSz": "1000", "mmr": "0.004", "imr": "0.01", "maxLever": "100"}
         >>> Tiers.of({"BTC-USDT-SWAP": [row]}).of_size("BTC-USDT-SWAP", 5.0)
@@ -71,31 +90,63 @@ class Tiers:
             return given
         if isinstance(given, int | float) and not isinstance(given, bool):
             return cls({"default": [Tier(math.inf, float(given), math.inf)]})
+        if isinstance(given, str | Path):
+            return cls.read(given, mode)
+        if isinstance(given, pd.DataFrame):
+            return cls.from_frame(given, mode)
         if not isinstance(given, Mapping):
-            raise ConfigError(f"tiers: received {given!r}; a rate, or tables by instrument, are allowed")
+            raise ConfigError(
+                f"tiers: received {given!r}; a rate, tables by instrument, or the folder of a collector are allowed"
+            )
         return cls({name: [_tier(name, row) for row in table] for name, table in given.items()})
 
-    def of_size(self, instrument: str, contracts: float) -> Tier:
+    @classmethod
+    def read(cls, path: str | Path, mode: str) -> Tiers:
+        """Read what `qlib collect okx --tiers` keeps: a store such as data/klines, or its tiers.parquet."""
+        return cls.from_frame(read_tiers(path), mode)
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame, mode: str) -> Tiers:
+        """Read a frame as `crypto.tier_history.read_tiers` returns it."""
+        made = cls({})
+        frame = frame[frame["mode"] == mode]
+        for (symbol, seen), rows in frame.groupby(["symbol", "seen"], sort=True):
+            table = rows.sort_values("up_to")[["up_to", "mmr", "max_leverage"]].itertuples(index=False)
+            made._add(str(symbol), pd.Timestamp(str(seen)), [Tier(*row) for row in table])
+        return made
+
+    @property
+    def change(self) -> bool:
+        """Whether any table changes with time."""
+        return any(len(times) > 1 for times, _ in self._tables.values())
+
+    def of_size(self, instrument: str, contracts: float, time: pd.Timestamp | None = None) -> Tier:
         """Return the tier of a position; beyond the last one, the last."""
-        table = self.table(instrument)
+        table = self.table(instrument, time)
         return next((tier for tier in table if contracts <= tier.up_to), table[-1])
 
-    def below(self, instrument: str, contracts: float) -> float:
+    def below(self, instrument: str, contracts: float, time: pd.Timestamp | None = None) -> float:
         """Return the largest size of the tier under that of a position, in contracts; 0 under the first.
 
         >>> Tiers.of({"default": [(1000, 0.004, 100), (5000, 0.01, 50)]}).below("BTC-USDT-SWAP", 1200.0)
         1000
         """
-        sizes = [tier.up_to for tier in self.table(instrument)]
+        sizes = [tier.up_to for tier in self.table(instrument, time)]
         place = next((i for i, size in enumerate(sizes) if contracts <= size), len(sizes) - 1)
         return sizes[place - 1] if place else 0.0
 
-    def table(self, instrument: str) -> tuple[Tier, ...]:
-        """Return the tiers of an instrument, small ones first."""
-        table = self._tables.get(instrument) or self._tables.get("default")
-        if table is None:
+    def table(self, instrument: str, time: pd.Timestamp | None = None) -> tuple[Tier, ...]:
+        """Return the tiers of an instrument, small ones first: those in force at a time, by default the newest.
+
+        Before the first of them was seen, the oldest are taken.
+        """
+        found = self._tables.get(instrument) or self._tables.get("default")
+        if found is None:
             raise ConfigError(f"tiers: none of {instrument}{did_you_mean(instrument, self._tables)}, and no default")
-        return table
+        times, tables = found
+        if len(tables) == 1:
+            return tables[0]
+        return tables[-1 if time is None else max(bisect_right(times, time) - 1, 0)]
 
 
 def _tier(name: str, row: Any) -> Tier:
@@ -105,7 +156,7 @@ def _tier(name: str, row: Any) -> Tier:
         lacking = [key for key in VENUE_ROW if key not in row]
         if lacking:
             raise ConfigError(f"tiers: {name}: received a row without {', '.join(lacking)}: {dict(row)!r}")
-        return Tier(*(float(row[key]) for key in VENUE_ROW))
+        return Tier.of_venue(row)
     if not isinstance(row, Iterable) or isinstance(row, str) or len(values := tuple(row)) != 3:
         raise ConfigError(
             f"tiers: {name}: received {row!r}; rows (up to contracts, rate, largest leverage) are allowed"

@@ -72,9 +72,11 @@ class Perpetuals(Spot):
     margin
         "isolated" or "cross".
     mmr
-        Maintenance margin rate, or tables of tiers: see `crypto.margin.Tiers.of`.
+        Maintenance margin rate, tables of tiers, or the folder of those collected: see `crypto.margin.Tiers.of`.
     liquidation_fee
         Share of the value that a liquidation costs.
+    fee_in_margin
+        Whether that fee counts into what a position has to keep, as at OKX: it is then closed sooner.
     liquidation
         "tiers": a position above the first tier is cut tier by tier; "whole": all of it is closed at once.
     mark
@@ -101,6 +103,7 @@ class Perpetuals(Spot):
         margin: str = "isolated",
         mmr: Any = 0.005,
         liquidation_fee: float = 0.0005,
+        fee_in_margin: bool = False,
         liquidation: str = "tiers",
         mark: str = "$mark",
         mark_path: tuple[str, str, str] | None = None,
@@ -118,7 +121,8 @@ class Perpetuals(Spot):
         self.leverage = leverage if isinstance(leverage, Mapping) else {"default": float(leverage)}
         if any(not number > 0 for number in self.leverage.values()):
             raise ConfigError(f"leverage: received {leverage!r}; numbers above 0 are allowed")
-        self.tiers = Tiers.of(mmr)
+        self.tiers = Tiers.of(mmr, mode=margin)
+        self._tiers_change = self.tiers.change
         if not liquidation_fee >= 0:
             raise ConfigError(f"liquidation_fee: received {liquidation_fee!r}; a share of at least 0 is allowed")
         if liquidation not in WAYS:
@@ -126,6 +130,7 @@ class Perpetuals(Spot):
                 f"liquidation: received {liquidation!r}; allowed are {', '.join(WAYS)}{did_you_mean(liquidation, WAYS)}"
             )
         self.liquidation_fee, self.by_tiers = liquidation_fee, liquidation == "tiers"
+        self._kept_too = liquidation_fee if fee_in_margin else 0.0
         self.mark, self.mark_path = mark, None if mark_path is None else tuple(mark_path)
         if self.mark_path is not None and len(self.mark_path) != 3:
             raise ConfigError(
@@ -283,7 +288,7 @@ class Perpetuals(Spot):
     def _bound(self, stock: str, held: dict[str, Any], time: pd.Timestamp) -> None:
         """Set the maintenance margin rate and the liquidation price of a holding; cross has none (NaN) of its own."""
         contract = self.contracts.at(stock, time).contract
-        held["mmr"] = self.tiers.of_size(stock, abs(held["amount"]) / contract).mmr
+        held["mmr"] = self.tiers.of_size(stock, abs(held["amount"]) / contract, time).mmr + self._kept_too
         held["limit"] = math.nan
         if self.isolated:
             leg = self.legs.get(stock) if self.any_leg else None
@@ -295,9 +300,14 @@ class Perpetuals(Spot):
                 )
 
     def _complete(self, position: Position, time: pd.Timestamp) -> None:
-        """Give holdings that were there before trading began their entry and margin: those of their price then."""
+        """Give holdings that were there before trading began their entry and margin: those of their price then.
+
+        What is held is bound anew where tiers change: a table of today is asked of yesterday's positions, too.
+        """
         for name, held in position.position.items():
-            if name not in SPECIAL and "entry" not in held:
+            if name in SPECIAL:
+                continue
+            if "entry" not in held:
                 if self.currencies.leg(name) is not None:
                     raise InputError(
                         f"the account holds {name} before the first step: a contract that is settled in another "
@@ -305,6 +315,8 @@ class Perpetuals(Spot):
                     )
                 held["entry"] = held["price"]
                 held["margin"] = abs(held["amount"]) * held["price"] / self.leverage_of(name)
+                self._bound(name, held, time)
+            elif self._tiers_change:
                 self._bound(name, held, time)
 
     def leverage_of(self, stock: str) -> float:
@@ -323,7 +335,7 @@ class Perpetuals(Spot):
         leverage = self.leverage_of(stock)
         contract = self.contracts.at(stock, order.start_time).contract
         size = order.amount - against + (0.0 if against else abs(position.get_stock_amount(stock)))
-        tier = self.tiers.of_size(stock, size / contract)
+        tier = self.tiers.of_size(stock, size / contract, order.start_time)
         if leverage > tier.max_leverage:
             raise InputError(
                 f"order {said(order)}: leverage {leverage:g} is above the {tier.max_leverage:g} that a position of "
@@ -516,20 +528,20 @@ def okx_spot(*args: Any, fees: Any = OKX_SPOT_FEES, **kwargs: Any) -> Spot:
 
 
 @say_arguments(Perpetuals)
-def okx_swap(*args: Any, fees: Any = OKX_SWAP_FEES, **kwargs: Any) -> Perpetuals:
-    """Return `Perpetuals` with the fees of OKX's regular tier; funding must be given.
+def okx_swap(*args: Any, fees: Any = OKX_SWAP_FEES, fee_in_margin: bool = True, **kwargs: Any) -> Perpetuals:
+    """Return `Perpetuals` with OKX's way to count margin and the fees of its regular tier; funding must be given.
 
     Raises ConfigError where it is left out: a swap without funding is not one.
     """
     if kwargs.get("funding") is None:
         raise ConfigError("okx_swap: funding is needed, such as a Parquet file of the payments; okx_futures has none")
-    return Perpetuals(*args, fees=fees, **kwargs)
+    return Perpetuals(*args, fees=fees, fee_in_margin=fee_in_margin, **kwargs)
 
 
 @say_arguments(Perpetuals)
-def okx_futures(*args: Any, fees: Any = OKX_SWAP_FEES, **kwargs: Any) -> Perpetuals:
-    """Return `Perpetuals` without funding: dated futures, with the fees of OKX's regular tier."""
-    return Perpetuals(*args, fees=fees, **kwargs)
+def okx_futures(*args: Any, fees: Any = OKX_SWAP_FEES, fee_in_margin: bool = True, **kwargs: Any) -> Perpetuals:
+    """Return `Perpetuals` without funding: dated futures, as OKX counts margin, with the fees of its regular tier."""
+    return Perpetuals(*args, fees=fees, fee_in_margin=fee_in_margin, **kwargs)
 
 
 @say_arguments(Perpetuals)

@@ -442,16 +442,20 @@ def _instrument(symbol: str, market: Mapping[str, Any], *, places: bool) -> Inst
             return math.nan
         return 10.0 ** -float(value) if places else float(value)
 
-    least = (limits.get("amount") or {}).get("min")
-    size = market.get("contractSize")
+    def bound(name: str, end: str) -> float:
+        value = (limits.get(name) or {}).get(end)
+        return math.nan if value is None else float(value)
+
+    spot, size = bool(market.get("spot")), market.get("contractSize")
     return Instrument(
         symbol=symbol,
-        kind="spot" if market.get("spot") else "swap" if market.get("swap") else "futures",
+        kind="spot" if spot else "swap" if market.get("swap") else "futures",
         base=str(market["base"]), quote=str(market["quote"]), settle=str(market.get("settle") or ""),
         inverse=bool(market.get("inverse")), listed=market.get("created"), delisted=market.get("expiry"),
         state="live" if market.get("active") in (None, True) else "suspend", tick=step("price"), lot=step("amount"),
-        minimum=math.nan if least is None else float(least), contract_value=math.nan if size is None else float(size),
-        multiplier=math.nan, raw=dict(market.get("info") or {}),
+        minimum=bound("amount", "min"), contract_value=math.nan if size is None else float(size),
+        multiplier=math.nan, maximum=math.nan if spot else bound("market", "max"),
+        raw=dict(market.get("info") or {}),
     )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ import numpy as np
 from qlib.collect.decimals import times
 from qlib.collect.paging import Answer
 from qlib.collect.source import Instrument, Rows, VenueError, empty_rows
+from qlib.crypto.margin import Tier
 
 TYPES: Final = {"SPOT": "spot", "SWAP": "swap", "FUTURES": "futures"}
 _CANDLE: Final = 9  # ts o h l c vol volCcy volCcyQuote confirm
@@ -120,8 +121,20 @@ def _instrument(row: Mapping[str, Any]) -> Instrument:
         symbol=text("instId"), kind=kind, base=base, quote=quote, settle=text("settleCcy"), inverse=inverse,
         listed=_moment(text("contTdSwTime")) or _moment(text("listTime")), delisted=_moment(text("expTime")),
         state=text("state"), tick=_number(text("tickSz")), lot=_number(text("lotSz")), minimum=_number(text("minSz")),
-        contract_value=_number(text("ctVal")), multiplier=_number(text("ctMult")), raw=dict(row),
+        contract_value=_number(text("ctVal")), multiplier=_number(text("ctMult")),
+        maximum=_number(text("maxMktSz")) if contract else _NAN,  # of a spot pair it counts money, not coins
+        maximum_value=_NAN if contract else _number(text("maxMktAmt")), raw=dict(row),
     )  # fmt: skip
+
+
+def position_tiers(data: Sequence[Mapping[str, Any]]) -> list[Tier]:
+    """Return the tiers of a contract, small ones first.
+
+    >>> row = {"tier": "1", "minSz": "0", "maxSz": "1000", "mmr": "0.004", "imr": "0.01", "maxLever": "100"}
+    >>> position_tiers([row])
+    [Tier(up_to=1000.0, mmr=0.004, max_leverage=100.0)]
+    """
+    return sorted(map(Tier.of_venue, data), key=lambda tier: tier.up_to)
 
 
 def last_prices(data: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, Self
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -35,6 +35,7 @@ from qlib.collect.paging import Answer, Reach, in_order, walk_back, walk_back_by
 from qlib.collect.server import AgainError, Patience
 from qlib.collect.source import KINDS, WITHOUT_BAR, Hole, Instrument, InstrumentError, Page, Series, VenueError
 from qlib.crypto import symbols
+from qlib.crypto.margin import MODES, Tier
 from qlib.crypto.venues.okx import bars, parse
 from qlib.errors import InputError, did_you_mean
 from qlib.log import get_module_logger
@@ -59,6 +60,7 @@ class Endpoint:
 TIME: Final = Endpoint("/api/v5/public/time", 10)
 TICKERS: Final = Endpoint("/api/v5/market/tickers", 20)
 INSTRUMENTS: Final = Endpoint("/api/v5/public/instruments", 20, per=("instType",))
+TIERS: Final = Endpoint("/api/v5/public/position-tiers", 10)
 RECENT: Final = {
     "candles": Endpoint("/api/v5/market/candles", 40, 300),
     "mark": Endpoint("/api/v5/market/mark-price-candles", 20, 100),
@@ -160,6 +162,12 @@ class OkxSource:
         """How many requests were sent so far."""
         return self._http.requests
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def close(self) -> None:
         """Close connections and wake who waits."""
         self._http.close()
@@ -227,6 +235,32 @@ class OkxSource:
         if kind not in names:
             raise InputError(f"kind: received {kind!r}; {', '.join(names)} are allowed{did_you_mean(kind, names)}")
         found: dict[str, float] = self._get(TICKERS, {"instType": names[kind]}, parse.last_prices)
+        return found
+
+    def position_tiers(self, symbol: str, mode: str) -> list[Tier]:
+        """Return the margin tiers of a contract as they are now, small ones first.
+
+        Parameters
+        ----------
+        symbol
+            OKX's id of a perpetual or a dated future. All contracts of a family have the same tiers.
+        mode
+            "isolated" or "cross".
+
+        Raises
+        ------
+        InputError
+            It is a spot pair, or another mode.
+        """
+        if mode not in MODES:
+            raise InputError(f"mode: received {mode!r}; allowed are {', '.join(MODES)}{did_you_mean(mode, MODES)}")
+        one = self.instrument(symbol)
+        if one.kind == "spot":
+            raise InputError(f"{symbol}: a spot pair has no tiers")
+        kind = next(word for word, name in parse.TYPES.items() if name == one.kind)
+        family = str(one.raw.get("instFamily") or one.raw.get("uly") or f"{one.base}-{one.quote}")
+        question = {"instType": kind, "tdMode": mode, "instFamily": family}
+        found: list[Tier] = self._get(TIERS, question, parse.position_tiers, symbol)
         return found
 
     # --- bars
