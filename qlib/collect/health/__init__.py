@@ -22,7 +22,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.collect.health.agreement import check_agreement, divides
-from qlib.collect.health.bars import Bars
+from qlib.collect.health.bars import FIELDS, Bars
 from qlib.collect.health.files import read_files, read_frame
 from qlib.collect.health.presence import Presence
 from qlib.collect.health.prices import check_block, check_columns
@@ -75,7 +75,7 @@ def check(
     Raises
     ------
     InputError
-        There is nothing to check: no such file, no dates, no such frequency.
+        There is nothing to check: no such file, no dates, no column of a bar, no such frequency.
 
     Examples
     --------
@@ -132,6 +132,8 @@ def open_bars(
             whole.extend(found)
         else:
             bars.append(read_files(path, one_freq, suffix=suffix, **options))
+    if bars and not any(one.fields for one in bars):
+        raise InputError(f"{_name(source)}: there are no bars to look at: none of the columns {', '.join(FIELDS)}")
     return bars, whole
 
 

@@ -89,9 +89,9 @@ class Bars:
         return [name for place, name in enumerate(FIELDS) if self.has[:, place].any()]
 
     def blocks(self) -> Iterator[tuple[int, int]]:
-        """Return the (low, high) of blocks that are small enough to be looked at as one."""
+        """Return the (low, high) of blocks that are small enough to be looked at as one; none without a column."""
         step = max(1, BLOCK // max(len(self.times), 1))
-        for low in range(0, len(self.names), step):
+        for low in range(0, len(self.names) if self.fields else 0, step):
             yield low, min(low + step, len(self.names))
 
 

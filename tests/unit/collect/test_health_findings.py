@@ -330,6 +330,10 @@ def test_checking_changes_neither_the_frame_nor_the_store(tmp_path):
         (pd.DataFrame({"close": [1.0]}), "no column of dates"),
         (pd.DataFrame({"date": [], "close": []}), "no rows"),
         (pd.DataFrame({"date": ["2026-01-01"], "symbol": "A", "close": 1.0}), "the bar size cannot be told"),
+        (
+            pd.DataFrame({"ts": [0, 60_000], "symbol": "A", "rate": 1e-4}),
+            "a frame: there are no bars to look at: none of",
+        ),
         ({}, "nothing to check"),
         ("/nowhere/at/all", "no file or folder"),
     ],

@@ -155,6 +155,16 @@ def test_a_calendar_out_of_order_and_one_of_another_future_are_named(store):
     assert "ascends strictly" in check(store).of("damaged")["detail"][0]
 
 
+def test_a_bar_size_without_a_column_of_bars_hides_no_other(frames, store):
+    week = {name: frame[["close"]].rename(columns={"close": "score"})[::5] for name, frame in frames.items()}
+    write_store(week, store, "week")
+    report = check(store)
+    assert not report.wrong
+    assert report.coverage["bars"].tolist() == [5 * 60, 0]
+    with pytest.raises(InputError, match="there are no bars to look at: none of the columns open, high"):
+        check(store, "week")
+
+
 def test_a_stray_date_is_one_finding_and_no_hole_of_the_others(frames, tmp_path):
     frames = {f"SH6000{i:02d}": bars(i) for i in range(20)}
     saturday = pd.DatetimeIndex(["2026-01-31"])
