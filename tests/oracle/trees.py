@@ -138,6 +138,8 @@ def of_rows(name: str, sides: list[Bounded | float], kind: str, rows: int) -> Bo
                 base = sides[0] if isinstance(sides[0], Bounded) else None
                 if base is not None:
                     unknown = unknown | ((base.e > 0) & (base.v <= 2 * base.e))
+            if name == "Power":
+                unknown = unknown | cliff(*sides, rows)
         moved_ = np.any([s.e > 0 for s in moving], axis=0)
         e = np.where(moved_, e * (1 + 1e-6) + np.abs(v) * 2 * EPS.get(dtype, 0) + TINY, e)
         edge = np.abs(v) + e > float(np.finfo(dtype).max) if dtype.kind == "f" else np.zeros(rows, bool)
@@ -146,6 +148,16 @@ def of_rows(name: str, sides: list[Bounded | float], kind: str, rows: int) -> Bo
         e = e + np.where(np.isfinite(v), np.abs(v) * 8 * EPS[dtype] + float(np.finfo(dtype).tiny), 0)
         unknown = unknown | (np.isinf(v) & (np.abs(result) > 0) & (name == "Power"))
     return Bounded(v, known(e, v), unknown, dtype)
+
+
+def cliff(base: Bounded | float, exponent: Bounded | float, rows: int) -> np.ndarray:
+    """Where rounding decides whether a power is a number: -2 ** 1.0000001, 1.0000001 ** NaN, NaN ** 1e-9."""
+    b, x = (s if isinstance(s, Bounded) else Bounded.exact(np.full(rows, s, "f8")) for s in (base, exponent))
+    return (
+        ((x.e > 0) & (b.v <= b.e))
+        | ((b.e > 0) & np.isnan(x.v) & (np.abs(b.v - 1) <= b.e))
+        | ((x.e > 0) & np.isnan(b.v) & (np.abs(x.v) <= x.e))
+    )
 
 
 def choice(condition: Bounded, left: Bounded | float, right: Bounded | float, node: Node) -> Bounded:

@@ -237,6 +237,13 @@ def test_a_deliberate_difference(text, x, right, qlib):
     np.testing.assert_allclose(value(text, one(x=x), compat="qlib"), qlib, rtol=1e-6)
 
 
+def test_a_logarithm_is_right_to_its_last_digit_and_numpys_under_compat():
+    x = np.exp(np.random.default_rng(0).uniform(-20, 20, 20_000)).astype("f4")
+    exact = np.log(x.astype("f8"))
+    assert (np.abs(value("Log($x)", one(x=x)) - exact) <= np.spacing(np.abs(exact).astype("f4"))).all()
+    np.testing.assert_array_equal(value("Log($x)", one(x=x), compat="qlib"), np.log(x))
+
+
 @pytest.mark.parametrize("text", ["EMA($x,3)", "Delta($x,2)", "Mean($x,0)", "Ref($x,0)", "Mean($x,0.4)"])
 def test_values_know_the_query_under_compat_only(text):
     panel = one(x=[1, 4, 2, 8, 5, 7, 3, 9])
