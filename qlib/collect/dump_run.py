@@ -15,7 +15,7 @@ import os
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 import numpy as np
@@ -37,11 +37,12 @@ from qlib.utils.paths import instrument_folder
 ALL: Final = "dump_all"
 FIX: Final = "dump_fix"
 UPDATE: Final = "dump_update"
+_TOGETHER: Final = 4  # calls that a thread is given at once: each gift takes 20 microseconds
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Waiting:
     """Bars of one instrument that were read: in the spool, or written already, as they lie on `calendar`."""
 
@@ -51,7 +52,7 @@ class Waiting:
     first: np.datetime64
     last: np.datetime64
     fields: tuple[str, ...]
-    times: Any
+    times: Any = None
     values: Any = None
     calendar: np.ndarray | None = None
     start: int = 0
@@ -123,11 +124,12 @@ class Run:
                 so_far = self.seen = _merged(self.seen, times)
             if len(times):
                 folder = instrument_folder(bars.instrument)
-                one = Waiting(bars.instrument, folder, bars.source, times[0], times[-1], bars.fields, spool.put(times))
+                one = Waiting(bars.instrument, folder, bars.source, times[0], times[-1], bars.fields)
                 if self.early:
-                    one = replace(one, calendar=so_far, start=self._write(one, times, values, so_far))
+                    one.start, places = self._write(one, times, values, so_far)
+                    one.calendar, one.times = so_far, so_far[one.start :][places]
                 else:
-                    one = replace(one, values=spool.put(values))
+                    one.times, one.values = spool.put(times), spool.put(values)
                 taken.append(one)
         return taken
 
@@ -165,7 +167,7 @@ class Run:
                 )
             new = old
         else:
-            new = _merged(old, self.seen)
+            new = _merged(old, self.seen) if len(old) else self.seen
             if self.authority is not None:
                 first, last = np.searchsorted(self.authority, new[[0, -1]])
                 new = self.authority[first : last + 1]
@@ -185,31 +187,36 @@ class Run:
     # ------------------------------------------------------------------ series
     def _place(self, one: Waiting, spool: Spool, calendar: np.ndarray) -> int:
         """Write the files of one instrument; return how many stored values stay that the source gives otherwise."""
-        times = spool.get(one.times)
-        if one.calendar is None:
-            values = spool.get(one.values)
-        else:
+        if one.calendar is calendar:
+            return 0
+        if one.calendar is not None:
             end = int(np.searchsorted(one.calendar, one.last)) + 1
-            if np.array_equal(calendar[one.start : end], one.calendar[one.start : end]):
-                return 0  # it stands where it belongs
-            at = np.searchsorted(one.calendar, times) - one.start
-            values = np.stack([read_bin(self.change.fresh / file)[1] for file in self._files(one)])[:, at]
+            if not _same(calendar[one.start : end], one.calendar[one.start : end]):
+                folder = self.change.fresh / "features" / one.folder
+                stored = np.stack([read_bin(folder / name)[1] for name in self._names(one.fields)])
+                at = np.searchsorted(one.calendar, one.times) - one.start
+                self._write(one, one.times, stored[:, at], calendar)
+            return 0
+        times, values = spool.get(one.times), spool.get(one.values)
         if self.command == ALL:
             self._write(one, times, values, calendar)
             return 0
-        start, at, values = self._spread(one, times, values, calendar)
+        start, places, values = self._spread(one, times, values, calendar)
         return sum(
-            self._join(file, start, row, at, calendar) for file, row in zip(self._files(one), values, strict=True)
+            self._join(f"features/{one.folder}/{name}", start, row, places, calendar)
+            for name, row in zip(self._names(one.fields), values, strict=True)
         )
 
-    def _write(self, one: Waiting, times: np.ndarray, values: np.ndarray, calendar: np.ndarray) -> int:
-        """Write the files of one instrument, whatever was there; return the position of its first bar."""
-        start, _, values = self._spread(one, times, values, calendar)
-        self.change.write_rows(self._files(one), start, values)
-        return start
+    def _write(
+        self, one: Waiting, times: np.ndarray, values: np.ndarray, calendar: np.ndarray
+    ) -> tuple[int, slice | np.ndarray]:
+        """Write the files of one instrument, whatever was there; return where its bars stand, as `_spread` does."""
+        start, places, values = self._spread(one, times, values, calendar)
+        self.change.write_rows(f"features/{one.folder}", self._names(one.fields), start, values)
+        return start, places
 
-    def _files(self, one: Waiting) -> list[str]:
-        return [f"features/{one.folder}/{name}.{self.freq}.bin" for name in one.fields]
+    def _names(self, fields: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple([f"{field}.{self.freq}.bin" for field in fields])
 
     @staticmethod
     def _spread(
@@ -221,7 +228,7 @@ class Run:
             check_position(start)
         except InputError as error:
             raise InputError(f"{one.source}: {error}") from None
-        if np.array_equal(calendar[start : start + length], times):
+        if _same(calendar[start : start + length], times):
             return start, slice(0, length), values
         at = np.searchsorted(calendar, times) - start  # bars are missing between the first and the last
         spread = np.full((len(values), int(at[-1]) + 1), np.nan, np.float32)
@@ -326,8 +333,9 @@ def _side_by_side(work: Callable[[_A], _B], given: Sequence[_A], workers: int) -
     if workers == 1:
         return [work(one) for one in given]
     with ThreadPoolExecutor(workers) as pool:
+        few = [given[at : at + _TOGETHER] for at in range(0, len(given), _TOGETHER)]
         try:
-            return list(pool.map(work, given))
+            return [done for some in pool.map(lambda several: [work(one) for one in several], few) for done in some]
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
@@ -356,6 +364,11 @@ def _refuse_clashes(waiting: list[Waiting]) -> None:
             )
 
 
+def _same(times: np.ndarray, others: np.ndarray) -> bool:
+    """Tell whether two arrays of whole seconds are the same; as numbers, which takes a third of `np.array_equal`."""
+    return len(times) == len(others) and bool((times.view(np.int64) == others.view(np.int64)).all())
+
+
 def _contains(times: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """Return for every wanted time whether it is among `times`; both ascend."""
     if not len(times):
@@ -369,7 +382,7 @@ def _merged(times: np.ndarray, more: np.ndarray) -> np.ndarray:
     if not len(more):
         return times
     start = int(np.searchsorted(times, more[0]))
-    if np.array_equal(times[start : start + len(more)], more) or _contains(times, more).all():
+    if _same(times[start : start + len(more)], more) or _contains(times, more).all():
         return times
     return np.union1d(times, more)
 

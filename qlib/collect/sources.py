@@ -31,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from qlib.collect.native.lines import MARGIN, NAME, NUMBER, SKIP, TIME, count_rows, read_lines
+from qlib.collect.native.lines import MARGIN, NAME, NUMBER, SKIP, TIME, count_rows, order_of, read_lines
 from qlib.data.calendar import check_years
 from qlib.data.storage.writer import FIELD
 from qlib.errors import InputError, did_you_mean
@@ -39,7 +39,7 @@ from qlib.utils.paths import fname_to_code
 from qlib.utils.time import Freq
 
 SUFFIXES: Final = (".csv", ".csv.gz", ".parquet")
-_SLAB: Final = 8 << 20
+_SLAB: Final = 2 << 20
 _KEPT: Final = 8 << 20  # bytes of the buffer that a thread keeps
 _MISSING: Final = ["", "NaN", "nan", "-nan", "-NaN", "NA", "N/A", "n/a", "<NA>", "null", "NULL", "None", "#N/A", "#NA"]
 _ZONE: Final = r"(?<=[T ]\d\d:\d\d)(?::\d\d(?:\.\d+)?)?\s*(Z|z|UTC|[+-]\d\d:?\d\d|[+-]\d\d)$"
@@ -478,14 +478,15 @@ def checked(
         raise InputError(f"{source}: a tab or a line break cannot stand in the name of an instrument")
     if not len(times):
         raise InputError(f"{source}: has no rows")
-    if (times[1:] <= times[:-1]).any():
+    ascend, midnights = order_of(np.ascontiguousarray(times).view(np.int64))
+    if not ascend:
         order = np.argsort(times, kind="stable")
         times, values = times[order], values[:, order]
         twice = np.flatnonzero(times[1:] == times[:-1])
         if len(twice):
             raise InputError(f"{source}: the date {str(times[twice[0]]).replace('T', ' ')} occurs more than once")
     check_years(times[[0, -1]], source)
-    if not freq.intraday and (times.view(np.int64) % 86400).any():
+    if not freq.intraday and not midnights:
         odd = times[times.view(np.int64) % 86400 != 0][0]
         raise InputError(
             f"{source}: {odd} cannot be stored at freq {freq}, whose times are midnights (--freq says which)"

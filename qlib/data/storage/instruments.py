@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.data.calendar import parse_times
-from qlib.errors import StoreError
+from qlib.errors import InputError, StoreError
 from qlib.log import get_module_logger
 from qlib.utils.paths import replace_file
 
@@ -69,7 +69,12 @@ def write_instruments(path: Path, spans: Mapping[str, Iterable[tuple[object, obj
 
 def instruments_text(spans: Mapping[str, Iterable[tuple[object, object]]], *, intraday: bool = False) -> str:
     """Return the content of an instruments file; with times of day everywhere if one bound has one, or `intraday`."""
-    rows = [(name, pd.Timestamp(a), pd.Timestamp(b)) for name, pairs in spans.items() for a, b in pairs]  # type: ignore[arg-type]
-    whole = not intraday and all(time == time.normalize() for _, *bounds in rows for time in bounds)
-    form = "%Y-%m-%d" if whole else "%Y-%m-%d %H:%M:%S"
-    return "".join(SEPARATOR.join((name, a.strftime(form), b.strftime(form))) + "\n" for name, a, b in rows)
+    names = [name for name, pairs in spans.items() for _ in pairs]
+    ticks = [pd.Timestamp(bound).value for pairs in spans.values() for pair in pairs for bound in pair]  # type: ignore[arg-type]
+    bounds = np.array(ticks, dtype="M8[ns]").astype("M8[s]")
+    if (absent := np.isnat(bounds)).any():
+        raise InputError(f"instrument {names[int(absent.argmax()) // 2]}: a bound of its span is no time (NaT)")
+    whole = not intraday and not (bounds.view(np.int64) % 86400).any()
+    texts = [text.replace("T", " ") for text in np.datetime_as_string(bounds, unit="D" if whole else "s").tolist()]
+    rows = zip(names, texts[::2], texts[1::2], strict=True)
+    return "".join(SEPARATOR.join(row) + "\n" for row in rows)

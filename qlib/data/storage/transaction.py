@@ -23,6 +23,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import functools
 import os
 import re
 import secrets
@@ -62,7 +63,10 @@ class Change:
     folders: set[str] = field(default_factory=set)
     written: set[str] = field(default_factory=set)
     forgotten: set[str] = field(default_factory=set)
-    plain: set[str] = field(default_factory=set)  # folders of the old one that are no links
+    links: dict[str, set[str]] = field(default_factory=dict)  # of each folder of the old one that was looked at
+
+    def __post_init__(self) -> None:
+        self._fresh = os.fspath(self.fresh)  # a Path is written out anew each time
 
     @property
     def old(self) -> Path | None:
@@ -73,7 +77,7 @@ class Change:
         """Put a file into the new folder, in place of the old folder's file of that name."""
         self._make(name[: max(name.rfind("/"), 0)])
         # os.open rather than Path.open: there are thousands of small files
-        handle = os.open(f"{self.fresh}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
+        handle = os.open(f"{self._fresh}/{name}", os.O_WRONLY | os.O_CREAT | os.O_TRUNC | _BINARY, 0o666)
         self.written.add(name)
         try:
             rest = memoryview(content)
@@ -82,16 +86,16 @@ class Change:
         finally:
             os.close(handle)
 
-    def write_rows(self, names: list[str], head: float, values: np.ndarray) -> None:
-        """Put files of one folder there, each `head` and a row of `values` (float32); threads may do so at once."""
+    def write_rows(self, folder: str, names: tuple[str, ...], head: float, values: np.ndarray) -> None:
+        """Put files into a folder, each `head` and a row of `values` (float32); threads may do so at once."""
         if not AVAILABLE:
             for name, row in zip(names, values, strict=True):
-                self.write(name, np.concatenate([np.array([head], np.float32), row]).view(np.uint8).data)
+                self.write(f"{folder}/{name}", np.concatenate([np.array([head], np.float32), row]).view(np.uint8).data)
             return
-        self._make(names[0][: max(names[0].rfind("/"), 0)])
-        self.written.update(names)
+        self._make(folder)
+        self.written.update([f"{folder}/{name}" for name in names])
         rows = values if values.strides[1] == values.itemsize else np.ascontiguousarray(values)
-        write_rows([os.fsencode(f"{self.fresh}/{name}") for name in names], head, rows)
+        write_rows(os.fsencode(f"{self._fresh}/{folder}"), _encoded(names), head, rows)
 
     def forget(self, name: str) -> None:
         """Leave a file, or a folder with all that is in it, of the old folder out of the new one."""
@@ -126,24 +130,37 @@ class Change:
         if folder not in self.folders:
             self._refuse_links(folder)
             try:
-                os.mkdir(f"{self.fresh}/{folder}")  # noqa: PTH102  thousands of them, most of them one below another
+                os.mkdir(f"{self._fresh}/{folder}")  # noqa: PTH102  thousands of them, most of them one below another
             except (FileExistsError, FileNotFoundError):
                 (self.fresh / folder).mkdir(parents=True, exist_ok=True)
             self.folders.add(folder)
 
     def _refuse_links(self, folder: str) -> None:
         """Raise InputError for a folder behind a symbolic link: a real one in its place would hide what is there."""
-        parts = folder.split("/")
-        for depth in range(1, len(parts) + 1):
-            name = "/".join(parts[:depth])
-            if name in self.folders or name in self.plain:
-                continue
-            self.plain.add(name)
-            if os.path.islink(f"{self.target}/{name}"):  # noqa: PTH114  a Path for each of thousands of folders
-                raise InputError(
-                    f"root: {self.target}/{name} is a symbolic link, which cannot be replaced together with the rest; "
-                    "put the folder itself there, or link the whole store"
-                )
+        inside, _, name = folder.rpartition("/")
+        if inside and inside not in self.folders:
+            self._refuse_links(inside)
+        if inside not in self.links:
+            self.links[inside] = _links(f"{self.target}/{inside}")
+        if name in self.links[inside]:
+            raise InputError(
+                f"root: {self.target}/{folder} is a symbolic link, which cannot be replaced together with the rest; "
+                "put the folder itself there, or link the whole store"
+            )
+
+
+@functools.lru_cache(maxsize=64)
+def _encoded(names: tuple[str, ...]) -> tuple[bytes, ...]:
+    return tuple(map(os.fsencode, names))
+
+
+def _links(folder: str) -> set[str]:
+    """Return the names of the symbolic links in a folder; none where there is no such folder."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_symlink()}
+    except (FileNotFoundError, NotADirectoryError):
+        return set()
 
 
 def _link(old: str, new: str) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from qlib.collect.native.lines import MARGIN, NAME, NUMBER, TIME, count_rows, read_lines
+from qlib.collect.native.lines import MARGIN, NAME, NUMBER, TIME, count_rows, order_of, read_lines
 
 from qlib.collect import sources
 from qlib.collect.sources import Reading, parts
@@ -354,3 +354,11 @@ def test_both_readers_of_csv_give_the_same_bars(tmp_path_factory, rows, carriage
         (patient,) = read(path)
     np.testing.assert_array_equal(fast.values, patient.values)
     np.testing.assert_array_equal(fast.times, patient.times)
+
+
+@given(st.lists(st.one_of(st.integers(-(2**40), 2**40), st.integers(-9, 9).map(lambda day: day * 86400)), max_size=9))
+def test_times_are_looked_at_in_one_pass(times):
+    rising = sorted(set(times))
+    for seconds in (times, rising):
+        seen = order_of(np.array(seconds, np.int64))
+        assert seen == (seconds == rising, all(second % 86400 == 0 for second in seconds))
