@@ -17,7 +17,7 @@ static void ema(Run& run, const Instruction& it, State* state) {
         const I counts = seen(now);
         weight *= keep;
         weight = pick(counts, weight + 1.0, weight);
-        mean = pick(counts, pick(mean == mean, mean + (now - mean) / weight, now), mean);
+        mean = pick(counts, pick(weight == 1.0, now, mean + (now - mean) / weight), mean);  // alone: exactly itself
         out[r] = mean;
     }
     own.mean = mean, own.weight = weight;

@@ -237,6 +237,12 @@ def test_a_deliberate_difference(text, x, right, qlib):
     np.testing.assert_allclose(value(text, one(x=x), compat="qlib"), qlib, rtol=1e-6)
 
 
+@pytest.mark.parametrize("compat", [None, "qlib"])
+def test_the_average_of_one_value_is_that_value_whatever_came_before(compat):
+    x = np.array([1e30, 1e-12, nan, 0.1, -1e30, 3], "f4")
+    np.testing.assert_array_equal(value("EMA($x,1)", one(x=x), compat=compat), np.where(np.isnan(x), x[1], x))
+
+
 def test_a_logarithm_is_right_to_its_last_digit_and_numpys_under_compat():
     x = np.exp(np.random.default_rng(0).uniform(-20, 20, 20_000)).astype("f4")
     exact = np.log(x.astype("f8"))
