@@ -10,6 +10,7 @@ import argparse
 from collections.abc import Sequence
 
 import qlib
+from qlib.cli.runs import LAST
 
 EPILOG = """\
 verbs:
@@ -76,7 +77,11 @@ def _parser() -> argparse.ArgumentParser:
         "--dry-run", "--dry_run", action="store_true", help="build everything short of the fit; keep nothing"
     )
     add(
-        "--resume", metavar="RUN", help="go on with a run or a sweep that was broken off: an id, its beginning, or last"
+        "--resume",
+        metavar="RUN",
+        nargs="?",
+        const=LAST,
+        help="go on with a run or a sweep that was broken off: an id, its beginning, or last, which is the default",
     )
     add("--no-cache", "--no_cache", dest="cache", action="store_false", help="compute every stage, also a known one")
     add("--quiet", action="store_true", help="no line for each stage, no progress bars; warnings remain")

@@ -291,7 +291,7 @@ class Sweep:
         trials = len(self.points)
         if trials > 1:
             lines.append(
-                f"{trials} trials on the same data: the best of them is also the luckiest; its report says more"
+                f"{trials} trials on the same data: the best of them is also the luckiest; its report counts all"
             )
         return "\n".join(lines)
 

@@ -42,7 +42,7 @@ def stage(name: str) -> Iterator[dict[str, Any]]:
             error.add_note(_NOTE + name)
         raise
     seconds = perf_counter() - began
-    facts = ", ".join(f"{what} {value}" for what, value in told.items())
+    facts = ", ".join(what if value is True else f"{what} {value}" for what, value in told.items())
     logger.info(f"{name} {seconds:.1f} s{f' ({facts})' if facts else ''}")
     for watcher in tuple(_watchers):
         watcher(name, seconds, told)

@@ -274,7 +274,7 @@ class Stages:
             if not fits or seen.changed(self.digests) is not None:
                 continue
             with stage(name) as told:
-                told["unchanged,"] = "taken as it was"
+                told["unchanged"] = True
                 if self.cache.restore(trace, self.recorder):
                     self.cache.used(key)
                     parts = (trace["artifacts"], trace["outputs"], trace["code"])

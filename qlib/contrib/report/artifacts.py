@@ -17,6 +17,7 @@ from typing import Any
 
 import pandas as pd
 
+from qlib.backtest.position import PositionHistory
 from qlib.utils.exceptions import LoadObjectError
 
 REPORT_NAME = re.compile(r"report_normal_(\d*)(min|minute|day|week|month)\.pkl")
@@ -65,6 +66,16 @@ class Artifacts:
     model: Any = None
     model_why: str | None = None
     history: Mapping[str, list[float]] = field(default_factory=dict)
+
+
+def history_of(positions: Any) -> PositionHistory:
+    """The positions as a history, whatever mapping they came in."""
+    if isinstance(positions, PositionHistory):
+        return positions
+    history = PositionHistory()
+    for time, position in positions.items() if isinstance(positions, Mapping) else ():
+        history[time] = position
+    return history
 
 
 def read_artifacts(recorder: Any) -> Artifacts:

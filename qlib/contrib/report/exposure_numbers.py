@@ -29,8 +29,7 @@ import numpy as np
 import pandas as pd
 
 from qlib.backtest.attribution import carry_names
-from qlib.contrib.report.artifacts import Portfolio
-from qlib.contrib.report.holding_numbers import history_of
+from qlib.contrib.report.artifacts import Portfolio, history_of
 
 FORCED = "liquidation"  # the reason of such a fill in the log of trades
 FIELDS = ("amount", "price", "margin", "limit", "mmr", "mark", "exposure")

@@ -4,7 +4,7 @@ last        every holding of the last step: amount, price, value, share of the a
 weight      share of the largest holding, and number of equal holdings that would be as concentrated, step by step
 earned      what each instrument made: sold - bought - fees + what is still held; None where these do not add up to
             the change of the account (other money came in or went out, or contracts pay in another way)
-steps_held  how long money stays in a holding: mean value held over the value sold in a step
+steps_held  how long money stays in a holding: mean value held, long and short, over the value closed in a step
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 import pandas as pd
 
 from qlib.backtest.attribution import carry_names
-from qlib.backtest.position import PositionHistory
-from qlib.contrib.report.artifacts import Portfolio
+from qlib.contrib.report.artifacts import Portfolio, history_of
+from qlib.contrib.report.trip_numbers import closed_value
 
 MOST_ROWS = 200
 ADDS_UP = 1e-6  # of the largest amount of money in the sum
@@ -47,7 +47,7 @@ def holding_numbers(portfolio: Portfolio) -> dict[str, Any] | None:
         "last": rows[:MOST_ROWS],
         "weight": weights(positions, portfolio.report),
         "earned": earned(portfolio, {row["instrument"]: row["value"] for row in rows}),
-        "steps_held": _steps_held(portfolio.report, portfolio.trades),
+        "steps_held": _steps_held(portfolio),
     }
 
 
@@ -61,16 +61,6 @@ def held_in(position: Any) -> dict[str, tuple[float, float]]:
         for name, one in table.items()
         if isinstance(one, Mapping) and one.get("amount") and one.get("price") is not None
     }
-
-
-def history_of(positions: Any) -> PositionHistory:
-    """The positions as a history, whatever mapping they came in."""
-    if isinstance(positions, PositionHistory):
-        return positions
-    history = PositionHistory()
-    for time, position in positions.items() if isinstance(positions, Mapping) else ():
-        history[time] = position
-    return history
 
 
 def weights(positions: Any, report: pd.DataFrame) -> dict[str, Any] | None:
@@ -129,9 +119,11 @@ def earned(portfolio: Portfolio, last: Mapping[str, float]) -> dict[str, Any] | 
     }
 
 
-def _steps_held(report: pd.DataFrame, trades: pd.DataFrame | None) -> float | None:
-    """Steps that money stays in a holding, on average: value held over what is sold in a step."""
-    if trades is None or trades.empty:
+def _steps_held(portfolio: Portfolio) -> float | None:
+    """Steps that money stays in a holding, on average: value held on both sides over what is closed in a step."""
+    closed = closed_value(portfolio)
+    if not closed:
         return None
-    sold = float(trades["value"][(trades["side"] == "sell").to_numpy()].sum()) / len(report)
-    return float(report["value"].abs().mean() / sold) if sold > 0 else None
+    _, held = history_of(portfolio.positions).columns("amount", "price", "exposure")
+    own = held["exposure"]
+    return float(np.nansum(np.abs(np.where(np.isnan(own), held["amount"] * held["price"], own))) / closed)

@@ -25,6 +25,7 @@ from qlib.contrib.report.holding_numbers import holding_numbers
 from qlib.contrib.report.rolling_numbers import rolling_numbers
 from qlib.contrib.report.signal_numbers import bar_means, standard_error
 from qlib.contrib.report.times import DAY, by_month, stamp, stamps
+from qlib.contrib.report.trip_numbers import trip_numbers
 
 WORST_DRAWDOWNS = 10
 FRESH = 6
@@ -53,6 +54,7 @@ def portfolio_numbers(portfolio: Portfolio, year: float, pred: pd.Series | None 
     bench = _benchmark(report)
     equity = (1 + net).cumprod()
     fall = drawdown(equity)
+    positions = holding_numbers(portfolio)
     numbers: dict[str, Any] = {
         "freq": portfolio.freq,
         "other_freqs": list(portfolio.other_freqs),
@@ -79,7 +81,8 @@ def portfolio_numbers(portfolio: Portfolio, year: float, pred: pd.Series | None 
         "costs": cost_numbers(portfolio),
         "rolling": rolling_numbers(net, bench, year),
         "execution": execution_numbers(portfolio),
-        "positions": holding_numbers(portfolio),
+        "positions": positions,
+        "trips": trip_numbers(portfolio) if positions and positions["earned"] else None,
         "stuck": stuck_holdings(portfolio.positions, pred),
         "monthly": monthly(net, times),
     }

@@ -484,9 +484,9 @@ def test_a_run_that_broke_is_gone_on_with_under_its_own_number(here, config, cap
     assert last.endswith(f"run {broken.id} is marked FAILED; qrun --resume {broken.id} goes on")
     (here / "c.yaml").unlink()  # the run keeps its configuration
     (here / "mended").touch()
-    for name in ("last", broken.id):
+    for name in ([], ["last"], [broken.id]):
         session.close()
-        assert main(["--resume", name]) == 0
+        assert main(["--resume", *name]) == 0
     assert "finished already" in capsys.readouterr().out
     (run,) = runs_in(here / "mlruns")
     assert (run.id, run.status) == (broken.id, "FINISHED")

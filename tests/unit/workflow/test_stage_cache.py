@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from qlib import session
 from qlib.workflow import stage_cache
 from qlib.workflow.manifest import content_digest, write_manifest
 from qlib.workflow.record_temp import PortAnaRecord
+from qlib.workflow.stage import watched
 from qlib.workflow.stage_cache import StageCache, Stages
 from qlib.workflow.train import execute_task
 from tests.proof import cases
@@ -63,6 +65,15 @@ def files_of(recorder):
 def numbers(recorder):
     report = recorder.load_object("portfolio_analysis/report_normal_1day.pkl")
     return content_digest(recorder.load_object("pred.pkl")), content_digest(report), recorder.metrics
+
+
+def test_a_stage_that_is_unchanged_is_said_to_be_to_people_and_to_programs(world, caplog):
+    world.run()
+    told = []
+    with watched(lambda name, _, facts: told.append((name, facts))), caplog.at_level("INFO"):
+        world.run()
+    assert ("fit", {"unchanged": True}) in told
+    assert any(re.fullmatch(r"fit \d+\.\d s \(unchanged\)", line) for line in caplog.messages)
 
 
 def test_what_is_unchanged_is_taken_whole(world):

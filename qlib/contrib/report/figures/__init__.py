@@ -6,6 +6,7 @@ parts.py        what a figure is made of
 signal.py       IC, groups of scores
 portfolio.py    growth, drawdown, turnover, cost
 sides.py        shorts, margin, holding costs
+trips.py        round trips
 model.py        importance of features, learning curves, capacity
 market.py       holes, universe, liquidity tiers
 """
@@ -20,6 +21,7 @@ from qlib.contrib.report.figures.parts import Figure
 from qlib.contrib.report.figures.portfolio import portfolio_figures
 from qlib.contrib.report.figures.sides import side_figures
 from qlib.contrib.report.figures.signal import signal_figures
+from qlib.contrib.report.figures.trips import trip_figures
 
 __all__ = ["Figure", "figures"]
 
@@ -31,6 +33,8 @@ def figures(twin: dict[str, Any]) -> dict[str, Figure]:
         found |= signal_figures(twin["signal"])
     if twin["portfolio"]:
         found |= portfolio_figures(twin["portfolio"]) | side_figures(twin["portfolio"])
+        if twin["portfolio"]["trips"]:
+            found |= trip_figures(twin["portfolio"]["trips"])
     if twin["model_numbers"]:
         found |= model_figures(twin["model_numbers"])
     if twin["capacity"]:
