@@ -7,7 +7,7 @@
         "rows": {"instrument": [...], "side": [...], "opened", "closed", "steps", "money", "share", ...}}
 
 The newest `MOST` finished trips are rows. A fill through zero ends one trip and begins the next, at its own price.
-`share` is what a trip made, after fees and before funding and other holding costs, over its size: the largest value
+`share` is what a trip made, after fees and before what holding costs, over its size: the largest value
 that it had after a fill which opened or enlarged it. Between fills a trip is looked at at the end of every step, at the
 prices at which the account was valued: `against` is the lowest of these shares (0 if it never fell behind), `ahead` the
 highest. What a price did within a step is not seen.
