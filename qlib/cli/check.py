@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from qlib.cli.checks.data import data_problems
-from qlib.cli.checks.gaps import gap_warnings
+from qlib.cli.checks.gaps import gap_warnings, horizon_of
 from qlib.cli.checks.holes import hole_warnings
 from qlib.cli.checks.objects import object_problems
 from qlib.cli.checks.problem import Problem
@@ -87,7 +87,9 @@ def config_warnings(config: Mapping[str, Any]) -> list[Problem]:
         return []
     provider = Provider(settings)
     with set_global_logger_level_cm(logging.ERROR):  # what is missing is told here, once
-        return [*unit_warnings(whole, settings), *gap_warnings(whole, provider), *hole_warnings(whole, provider)]
+        horizon = horizon_of(whole, provider)
+        warned = [*unit_warnings(whole, settings, horizon), *gap_warnings(whole, provider, horizon)]
+        return [*warned, *hole_warnings(whole, provider)]
 
 
 def _filled(task: Mapping[str, Any], values: Mapping[str, str]) -> Any:

@@ -22,22 +22,32 @@ from qlib.workflow.leakage import label_gaps, label_horizon
 WHERE: Final = "task.dataset.kwargs.segments"
 
 
-def gap_warnings(task: Mapping[str, Any], provider: Provider) -> list[Problem]:
-    """Return which segments the labels of `train` reach into; the task must have passed all checks."""
-    dataset = task["dataset"] if isinstance(task.get("dataset"), Mapping) else {}
-    kwargs = dataset.get("kwargs") or {}
-    config, segments = kwargs.get("handler"), kwargs.get("segments")
-    if not isinstance(config, Mapping) or not is_instance_config(config) or not isinstance(segments, Mapping):
-        return []
+def horizon_of(task: Mapping[str, Any], provider: Provider) -> int | None:
+    """Return how many bars ahead the labels look; None where they are not those of a handler's formulas."""
+    config = (_dataset(task).get("kwargs") or {}).get("handler")
+    if not isinstance(config, Mapping) or not is_instance_config(config):
+        return None
     function = resolve(config, "handler", "task.dataset.kwargs.handler", [])
     if not (isinstance(function, type) and issubclass(function, DataHandler)):
+        return None
+    with shown(provider):
+        return label_horizon(quiet_instance(config, init_data=False))
+
+
+def _dataset(task: Mapping[str, Any]) -> Mapping[str, Any]:
+    return task["dataset"] if isinstance(task.get("dataset"), Mapping) else {}
+
+
+def gap_warnings(task: Mapping[str, Any], provider: Provider, horizon: int | None) -> list[Problem]:
+    """Return which segments the labels of `train` reach into; the task must have passed all checks."""
+    dataset = _dataset(task)
+    segments = (dataset.get("kwargs") or {}).get("segments")
+    if horizon is None or not isinstance(segments, Mapping):
         return []
     bounds = {
         str(name): tuple(None if end is None else pd.Timestamp(end) for end in segment)
         for name, segment in segments.items()
         if isinstance(segment, list | tuple) and len(segment) == 2
     }
-    with shown(provider):
-        horizon = label_horizon(quiet_instance(config, init_data=False))
     times = provider.locate(handler_freq(dataset)).times
     return [Problem(f"{WHERE}.{gap.segment}", gap.why) for gap in label_gaps(bounds, horizon, times)]  # type: ignore[arg-type]

@@ -75,8 +75,12 @@ def _exchange_problems(where: str, given: Mapping[str, Any], settings: Settings)
         yield Problem(where, f"{', '.join(texts)} is a text; a number is needed" if texts else str(error))
 
 
-def unit_warnings(task: Mapping[str, Any], settings: Settings) -> list[Problem]:
-    """Return which numbers are hardly meant as they stand; the task must have passed all checks."""
+def unit_warnings(task: Mapping[str, Any], settings: Settings, horizon: int | None = None) -> list[Problem]:
+    """Return which numbers are hardly meant as they stand; the task must have passed all checks.
+
+    Labels that look `horizon` bars ahead overlap beyond 2 (a bar to act, a bar to earn): their mean is what many bars
+    earned, and as many of them make a year as can stand one after the other.
+    """
     warnings = [
         Problem(f"{where}.{name}", f"{number} is {number:.0%}; it is a share, {SHARES[name][1]}")
         for where, table in tables(task, "task")
@@ -88,7 +92,14 @@ def unit_warnings(task: Mapping[str, Any], settings: Settings) -> list[Problem]:
         scaler = (table.get("kwargs") or {}).get("ann_scaler") if is_instance_config(table) else None
         if not isinstance(scaler, int | float) or resolve(table, "record", where, []) is not SigAnaRecord:
             continue
-        if abs(scaler / year - 1) > NEAR:
+        apart = [bars for bars in range(1, (horizon or 1) + 1) if abs(scaler * bars / year - 1) <= NEAR]
+        if 1 in apart and (horizon or 0) > 2:
+            text = (
+                f"labels look {horizon} bars ahead, so those of {scaler:g} bars a year count each move many times; "
+                f"{year / ((horizon or 0) - 1):.4g} stand one after the other"
+            )
+            warnings.append(Problem(f"{where}.kwargs.ann_scaler", text))
+        elif not apart:
             freq = handler_freq(task.get("dataset"))
             text = f"{scaler:g} dates make a year; in the region {settings.region.name} {year:g} {freq} bars do"
             warnings.append(Problem(f"{where}.kwargs.ann_scaler", text))

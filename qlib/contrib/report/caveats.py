@@ -25,6 +25,7 @@ SKILL = 0.95  # deflated Sharpe ratio
 MANY_HOLES = 0.01
 FEW_ROUNDS = 5
 DOMINANT = 0.5
+OVERLAP = 0.5  # correlation of neighbours: labels of two periods and more have it
 
 Caveat = tuple[str, str, str]
 
@@ -195,6 +196,14 @@ def _of_signal(twin: dict[str, Any]) -> Iterator[Caveat]:
             "A handful of moves decides every figure.",
         )
     yield from _certainty(ic)
+    overlap = (signal["groups"] or {}).get("overlap")
+    if overlap is not None and overlap > OVERLAP:
+        yield (
+            "labels_overlap",
+            "caution",
+            f"Labels of neighbouring periods overlap (their means correlate with {show(overlap, 'ratio')}): each looks "
+            "over several periods. What groups earned, added up period by period, counts a move several times.",
+        )
 
 
 def _certainty(ic: dict[str, Any]) -> Iterator[Caveat]:

@@ -151,13 +151,15 @@ def rolling_window(n: int, periods_per_month: float) -> int | None:
 def group_numbers(pred: pd.Series, label: pd.Series) -> dict[str, Any] | None:
     """What groups of scores earned: plain, and relative to the mean of all groups in the same period.
 
-    The relative figure is the signal's own: a rising market lifts every group. None when no period has enough names.
+    The relative figure is the signal's own: a rising market lifts every group. `overlap` is the correlation of the mean
+    label with that of the period before: near 1, labels look over many periods. None when no period has enough names.
     """
     table = group_returns(pred, label, n=GROUPS).dropna()
     if table.empty:
         return None
     table = table[table.columns[::-1]]  # lowest scores first, as a reader expects an axis to run
-    relative = table.sub(table.mean(axis=1), axis=0)
+    everybody = table.mean(axis=1)
+    relative = table.sub(everybody, axis=0)
     spread = (table.iloc[:, -1] - table.iloc[:, 0]).to_numpy()
     spread_error, _ = standard_error(spread)
     names = [f"{k} of {GROUPS}" for k in range(1, GROUPS + 1)]
@@ -167,6 +169,7 @@ def group_numbers(pred: pd.Series, label: pd.Series) -> dict[str, Any] | None:
         "count": GROUPS,
         "periods": len(table),
         "names": names,
+        "overlap": float(everybody.autocorr()) if len(table) > 2 and everybody.std() else None,
         "mean": table.mean().tolist(),
         "relative_mean": relative.mean().tolist(),
         "relative_standard_error": errors,

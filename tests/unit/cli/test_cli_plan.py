@@ -168,6 +168,19 @@ def test_a_number_that_is_hardly_meant_is_a_warning(here, config, capsys, path, 
     assert [said in line for line in warned] == ([] if said is None else [True])
 
 
+@pytest.mark.parametrize(
+    ("scaler", "said"), [(252, "count each move many times; 50.4 stand"), (50.4, None), (30, "30")]
+)
+def test_labels_of_many_bars_overlap_and_a_year_has_fewer_of_them(here, config, capsys, scaler, said):
+    label = "task.dataset.kwargs.handler.kwargs.data_loader.kwargs.config.label"
+    handler = changed(config, label, [["Ref($close,-6)/Ref($close,-1)-1"], ["LABEL0"]])
+    handler = changed(handler, "task.dataset.kwargs.segments.train", ["2020-01-10", "2020-04-30"])
+    handler = changed(handler, "task.dataset.kwargs.segments.valid", ["2020-05-11", "2020-05-20"])
+    assert main([written(changed(handler, "task.record.1.kwargs.ann_scaler", scaler), here), "--check"]) == 0
+    warned = [line for line in capsys.readouterr().out.splitlines() if "ann_scaler" in line]
+    assert [said in line for line in warned] == ([] if said is None else [True])
+
+
 def test_bars_that_nobody_has_and_a_benchmark_that_begins_later_are_warned_of(here, config, capsys, tmp_path):
     frame = pd.DataFrame({"close": 1.0, "volume": 1.0, "open": 1.0, "high": 1.0, "low": 1.0}, index=DATES)
     short = frame[frame.index < "2020-05-01"]

@@ -688,3 +688,14 @@ def test_the_twin_is_strict_json_with_a_version(twin):
 
     assert json.loads(dump(twin), parse_constant=refuse) == twin
     assert twin["schema"] == {"name": "qlib.run_report", "version": 2}
+
+
+@pytest.mark.parametrize(("bars", "told"), [(1, False), (24, True)])
+def test_labels_that_look_over_many_periods_are_told(tmp_path, bars, told):
+    """Of returns that are drawn one by one, sums over 24 periods are alike from one period to the next."""
+    pred, label = report_runs.signal(days=400, names=10)
+    walk = label["LABEL0"].unstack() + np.random.default_rng(0).normal(0, 0.02, (400, 1))
+    summed = walk[::-1].rolling(bars).sum()[::-1].stack().rename("LABEL0").dropna()
+    twin = twin_of(report_runs.run(tmp_path, pred=pred, label=summed.to_frame()))
+    assert ("labels_overlap" in codes(twin)) == told
+    assert (twin["signal"]["groups"]["overlap"] > 0.9) == told
