@@ -3,10 +3,12 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
-NATIVE := setup.py $(wildcard $(foreach kind,pyx hpp,$(foreach room,data/kernels data/storage data/dataset/kernels collect/native,qlib/$(room)/*.$(kind))) qlib/backtest/holdings.pyx qlib/*/*/machine_*.cpp qlib/data/kernels/sorted.cpp)
+NATIVE := setup.py $(wildcard $(foreach kind,pyx hpp,$(foreach room,data/kernels data/storage data/dataset/kernels collect/native,qlib/$(room)/*.$(kind))) qlib/backtest/holdings.pyx qlib/contrib/strategy/ranking.pyx qlib/*/*/machine_*.cpp qlib/data/kernels/sorted.cpp)
 BENCH  ?= engine road
 SAMPLE ?= $(HOME)/.qlib/qlib_data/sample_data
 WORKERS ?= 2
+# Compiled modules are kept, whatever the environment says: every process of a test would compile them again.
+export PYTHONDONTWRITEBYTECODE =
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test proof test-lowest lint cov bench docs lock clean

@@ -89,6 +89,12 @@ setup(
                 extra_compile_args=["/O2"] if sys.platform == "win32" else ["-O2", "-ffp-contract=off"],
             ),
             Extension(
+                "qlib.contrib.strategy.ranking",
+                ["qlib/contrib/strategy/ranking.pyx"],
+                language="c++",
+                extra_compile_args=["/O2", "/std:c++17"] if sys.platform == "win32" else UNIX,
+            ),
+            Extension(
                 "qlib.collect.native.lines",
                 [
                     "qlib/collect/native/lines.pyx",

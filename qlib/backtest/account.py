@@ -218,6 +218,12 @@ class Account:
         position = self.current_position
         if position.skip_update():
             return
+        if type(position) is Position and trade_exchange.marks_by_row:
+            row, column = trade_exchange.mark_prices(trade_start_time, trade_end_time), trade_exchange.quote.column
+            earned, self._stock_value, count, worth = position.close_at(column, row, self.freq)
+            self.accum_info.rtn += earned
+            self._stale = count, worth
+            return
         held = position.get_stock_list()
         prices = trade_exchange.revalue(position, held, trade_start_time, trade_end_time)
         self._stale = 0, 0.0

@@ -267,11 +267,13 @@ class Exchange:
         column = self._column
         return np.array([column.get(instrument, -1) for instrument in instruments], dtype=np.int64)
 
+    marks_by_row: ClassVar[bool] = True  # `revalue` answers with the row of `mark_prices`
     vector: ClassVar[bool] = True  # the arrays of `at` answer as the questions for one instrument do
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         cls.vector = all(getattr(cls, name) is getattr(Exchange, name) for name in _QUESTIONS)
+        cls.marks_by_row = cls.revalue is Exchange.revalue and cls.marks is Exchange.marks
 
     def calendar_range(self, start_time: pd.Timestamp, end_time: pd.Timestamp) -> tuple[int, int]:
         """Return the positions of the first and last bar of the data's calendar inside the closed range."""

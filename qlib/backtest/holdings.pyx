@@ -1,16 +1,19 @@
 """What happens to every holding at the end of every step, compiled: {"amount": 5.0, "price": 10.0, ...}, by the dozen.
 
-    prices = marks(column, row, ["A", "B"])             [10.5, None]: None where there is no price
-    worth({"A": {...}}, column, row, ["A"])             [52.5]: at the row's prices, else at the last ones
-    earned, value = close_bar(holdings, prices, "count_day")
-    weigh(holdings, account)
-    numbers = pack(holdings, ("amount", "price"))       bytes of float64, None where the holdings are of unequal kinds
+    table = {"cash": 3.0, "A": {"amount": 5.0, "price": 10.0}}, own = frozenset({"cash"})
 
-The holdings stay plain dicts that anybody may read and change. The sums are those of the same lines in Python, to the
-last bit.
+    prices = marks(column, row, ["A", "B"])             [10.5, None]: None where there is no price
+    worth(table, column, row, ["A"])                    [52.5]: at the row's prices, else at the last ones
+    earned, value = close_bar(table, own, prices, "count_day")
+    earned, value, stale, theirs = close_at(table, own, column, row, "count_day")
+    weigh(table, own, account)
+    numbers = pack(table, own, ("amount", "price"))     bytes of float64, None where the holdings are of unequal kinds
+
+The table is a plain dict of dicts that anybody may read and change; `own` are the keys that are no holdings. The sums
+are those of the same lines in Python, to the last bit.
 """
 
-from libc.math cimport isnan
+from libc.math cimport NAN, isnan
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 
@@ -48,44 +51,87 @@ def worth(dict table, dict column, Row row, names):
     return found
 
 
-def close_bar(list holdings, list prices, str count):
+cdef double mark(dict held, double amount, double price) except? -1.0:
+    """Give a holding a new price; return what that earned."""
+    old = held.get("price")
+    held["price"] = price
+    return 0.0 if old is None else amount * (price - <double> old)
+
+
+def close_bar(dict table, frozenset own, list prices, str count):
     """Mark holdings and count the bar; return what the new prices earned, and what everything is worth at them.
 
-    Where a price is None the last one stays.
+    `prices` are those of the holdings in their order. Where one is None the last one stays.
     """
     cdef double earned = 0.0, value = 0.0, amount, price
+    cdef Py_ssize_t at = 0, given = len(prices)
     cdef dict held
-    if len(holdings) != len(prices):
-        raise ValueError(f"received {len(prices)} prices for {len(holdings)} holdings")
-    for held, new in zip(holdings, prices):
+    for name, entry in table.items():
+        if name in own:
+            continue
+        if at == given:
+            raise ValueError(f"received {given} prices for more holdings")
+        held = entry
+        new = prices[at]
+        at += 1
         amount = held["amount"]
         if new is not None:
             price = new
-            old = held.get("price")
-            if old is not None:
-                earned += amount * (price - <double> old)
-            held["price"] = new
+            earned += mark(held, amount, price)
         else:
             price = held["price"]
         value += amount * price
         held[count] = held.get(count, 0) + 1
+    if at != given:
+        raise ValueError(f"received {given} prices for {at} holdings")
     return earned, value
 
 
-def weigh(list holdings, double total):
+def close_at(dict table, frozenset own, dict column, Row row, str count):
+    """Do what `close_bar` does with row[column[name]]; NaN, or no place, is no price.
+
+    Return besides how many holdings have no price, and what they are worth.
+    """
+    cdef double earned = 0.0, value = 0.0, theirs = 0.0, amount, price
+    cdef Py_ssize_t stale = 0
+    cdef dict held
+    for name, entry in table.items():
+        if name in own:
+            continue
+        held = entry
+        amount = held["amount"]
+        place = column.get(name)
+        price = NAN if place is None else row[<Py_ssize_t> place]
+        if isnan(price):
+            price = held["price"]
+            stale += 1
+            theirs += amount * price
+        else:
+            earned += mark(held, amount, price)
+        value += amount * price
+        held[count] = held.get(count, 0) + 1
+    return earned, value, stale, theirs
+
+
+def weigh(dict table, frozenset own, double total):
     """Set every weight to value / `total`."""
     cdef dict held
-    for held in holdings:
-        held["weight"] = <double> held["amount"] * <double> held["price"] / total if total != 0.0 else 0.0
+    for name, entry in table.items():
+        if name not in own:
+            held = entry
+            held["weight"] = <double> held["amount"] * <double> held["price"] / total if total != 0.0 else 0.0
 
 
-def pack(list holdings, tuple keys):
+def pack(dict table, frozenset own, tuple keys):
     """Return the numbers of every holding under `keys`, one holding after the other; None where one has other keys."""
-    cdef Py_ssize_t width = len(keys), at = 0
+    cdef Py_ssize_t width = len(keys), at = 0, room = len(table) * width
     cdef dict held
-    cdef bytes packed = PyBytes_FromStringAndSize(NULL, len(holdings) * width * sizeof(double))
+    cdef bytes packed = PyBytes_FromStringAndSize(NULL, room * sizeof(double))
     cdef double *numbers = <double *> PyBytes_AS_STRING(packed)
-    for held in holdings:
+    for name, entry in table.items():
+        if name in own:
+            continue
+        held = entry
         if len(held) != width:
             return None
         for key in keys:
@@ -94,4 +140,4 @@ def pack(list holdings, tuple keys):
                 return None
             numbers[at] = number
             at += 1
-    return packed
+    return packed[:at * sizeof(double)]

@@ -371,7 +371,15 @@ class Position(BasePosition):
         Return what the new prices earned, and `calculate_stock_value` at them.
         """
         self._sums = None
-        return native.close_bar(self.holdings(), prices, f"count_{bar}")
+        return native.close_bar(self.position, SPECIAL, prices, f"count_{bar}")
+
+    def close_at(self, column: dict[str, int], row: np.ndarray[Any, Any], bar: str) -> tuple[float, float, int, float]:
+        """Do what `close_bar` does with the prices row[column[name]], where NaN is none.
+
+        Return besides how many holdings have no price, and what they are worth.
+        """
+        self._sums = None
+        return native.close_at(self.position, SPECIAL, column, row, f"count_{bar}")
 
     def holdings(self) -> list[dict[str, Any]]:
         """Return what is kept per instrument, in the order of `get_stock_list`; not to be changed."""
@@ -380,7 +388,7 @@ class Position(BasePosition):
 
     def weigh(self, total: float) -> None:
         """Set every weight to value / `total`."""
-        native.weigh(self.holdings(), total)
+        native.weigh(self.position, SPECIAL, total)
 
     def update_stock_count(self, stock_id: str, bar: str, count: float) -> None:
         self.position[stock_id][f"count_{bar}"] = count
@@ -496,10 +504,9 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         if names == self._names:
             names = self._names  # one tuple for as long as the same names are held
         self._names = names
-        holdings = [table[name] for name in names]
-        if holdings and len(self._keys) != len(holdings[0]):
-            self._keys = tuple(holdings[0])
-        numbers = native.pack(holdings, self._keys)
+        if names and len(self._keys) != len(table[names[0]]):
+            self._keys = tuple(table[names[0]])
+        numbers = native.pack(table, SPECIAL, self._keys)
         if numbers is None:
             return None  # holdings of unequal kinds: keep them as they are
         special = {key: table[key] for key in OWN_NUMBERS if key in table}

@@ -24,6 +24,7 @@ from qlib.backtest.position import BasePosition, Position
 from qlib.backtest.signal import Scores, Signal, SignalWCache, create_signal_from
 from qlib.contrib.strategy.deciding import buying_terms, first_bar, holding_values, open_names, sell_all
 from qlib.contrib.strategy.order_generator import OrderGenerator, OrderGenWOInteract
+from qlib.contrib.strategy.ranking import Ranking
 from qlib.errors import ConfigError, did_you_mean
 from qlib.log import get_module_logger
 from qlib.strategy.base import BaseStrategy
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
     from qlib.model.base import BaseModel
 
 logger = get_module_logger("strategy")
-Places = np.ndarray[Any, np.dtype[np.int64]]
 
 
 class BaseSignalStrategy(BaseStrategy, ABC):
@@ -206,7 +206,7 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         start, end = first_bar(exchange, *calendar.get_step_time(step))
         held = self.trade_position.get_stock_list()
         tradable = open_names(exchange, start, end, None) if self.only_tradable else None
-        sells, buys = self._choose(_Ranking(scores, held), held, tradable)
+        sells, buys = self._choose(_ranking(scores, held), held, tradable)
         after = _copy_for(self.trade_position, sells)
         orders = self._sell([name for name in held if name in sells], after, start, end)
         if self.compat == "qlib":
@@ -228,7 +228,7 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         return TradeDecisionWO(orders, self)
 
     def _choose(
-        self, ranking: _Ranking, held: list[str], tradable: Callable[[str], bool] | None
+        self, ranking: Ranking, held: list[str], tradable: Callable[[str], bool] | None
     ) -> tuple[set[str], list[str]]:
         """Return (names to sell, names to buy, best first); `tradable` None: choose without asking."""
         qlib = self.compat == "qlib"
@@ -236,7 +236,7 @@ class TopkDropoutStrategy(BaseSignalStrategy):
         if not qlib:
             room = max(room, 0)
         if self.method_buy == "top":
-            new = _first(ranking.others(room if tradable is None else None), room, tradable)
+            new = _first(ranking.others(room if tradable is None else 0), room, tradable)
         else:
             best = [name for name in _first(ranking.all(), self.topk, tradable) if name not in ranking.held]
             new = self._pick(best, min(max(room, 0), len(best)))
@@ -316,52 +316,9 @@ def _copy_for(position: BasePosition, sold: Iterable[str]) -> BasePosition:
     return other
 
 
-class _Ranking:
-    """Scores of a step and what is held, in order: best score first, then the unscored by name."""
-
-    def __init__(self, scores: Scores, held: list[str]) -> None:
-        self.names, self.column = scores.names, scores.column
-        self.held = set(held)
-        self.places = self._places(held)
-        count = len(scores.values)
-        self.cost = np.empty(count + 1)  # the best first; the last entry, -1, is a name without a score
-        self.cost[count] = np.nan
-        np.negative(scores.values, out=self.cost[:count])
-
-    def _places(self, names: list[str]) -> Places:
-        column = self.column
-        return np.array([column.get(name, -1) for name in names], dtype=np.int64)
-
-    def all(self) -> Iterator[str]:
-        """Yield every scored name, best first."""
-        return map(self.names.__getitem__, _best(self.cost).tolist())
-
-    def others(self, count: int | None = None) -> Iterator[str]:
-        """Yield the scored names that are not held, best first (the first `count` of them)."""
-        cost = self.cost.copy()
-        cost[self.places] = np.nan
-        return map(self.names.__getitem__, _best(cost, count).tolist())
-
-    def sort(self, held: list[str], new: list[str]) -> list[str]:
-        """Return names by score, best first, the unscored last; equal scores keep their order, what is held first."""
-        names = held + new
-        cost = self.cost[np.concatenate((self.places, self._places(new)))]
-        order = cost.argsort(kind="stable").tolist()
-        if order and not math.isnan(cost[order[-1]]):
-            return [names[i] for i in order]
-        scored = len(order) - np.count_nonzero(np.isnan(cost))
-        return [names[i] for i in order[:scored]] + sorted([names[i] for i in order[scored:]])
-
-
-def _best(cost: np.ndarray[Any, np.dtype[np.float64]], count: int | None = None) -> Places:
-    """Return the places of the lowest costs that are not NaN (the first `count` of them); equal ones in their order."""
-    if count is None or not 0 < count < len(cost):
-        order = cost.argsort(kind="stable")  # NaN goes to the end
-        return order[: len(order) - np.count_nonzero(np.isnan(cost))][:count]
-    worst = np.partition(cost, count - 1)[count - 1]  # a part of the names is asked for: the others stay unsorted
-    near = np.flatnonzero(cost == cost if math.isnan(worst) else cost <= worst)  # noqa: PLR0124  NaN
-    best: Places = near[cost[near].argsort(kind="stable")[:count]]
-    return best
+def _ranking(scores: Scores, held: list[str]) -> Ranking:
+    column = scores.column if type(scores.column) is dict else dict(scores.column)
+    return Ranking(scores.names, column, scores.values, held)
 
 
 def _first(names: Iterable[str], count: int, tradable: Callable[[str], bool] | None) -> list[str]:

@@ -10,12 +10,21 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from qlib.backtest.holdings import close_bar, marks, pack, weigh, worth
+from qlib.backtest.holdings import close_at, close_bar, marks, pack, weigh, worth
 
 numbers = st.floats(-1e12, 1e12) | st.integers(-5, 5)
 prices = st.floats(1e-9, 1e9)
 holding = st.fixed_dictionaries({"amount": numbers, "price": prices, "weight": st.floats(0, 1)})
 tables = st.dictionaries(st.sampled_from("ABCDEFGH"), holding)
+
+
+OWN = frozenset({"cash", "now_account_value"})
+
+
+def with_own(table, order=True):
+    """A position's table: its own numbers stand before, or among, the holdings."""
+    own = {"cash": 5.0, "now_account_value": 7.0}
+    return {**own, **table} if order else {**table, **own}
 
 
 def slowly(holdings, new, count):
@@ -30,21 +39,34 @@ def slowly(holdings, new, count):
     return earned, value
 
 
-@given(tables, st.data(), st.booleans())
-def test_marking_equals_the_same_lines_in_python(table, data, counted):
+@given(tables, st.data(), st.booleans(), st.booleans())
+def test_marking_equals_the_same_lines_in_python(table, data, counted, order):
     new = [data.draw(prices | st.none()) for _ in table]
     if counted:
         for held in table.values():
             held["count_day"] = 3
     ours, theirs = copy.deepcopy(table), copy.deepcopy(table)
-    assert close_bar([*ours.values()], new, "count_day") == slowly(theirs.values(), new, "count_day")
+    assert close_bar(with_own(ours, order), OWN, new, "count_day") == slowly(theirs.values(), new, "count_day")
+    assert ours == theirs
+
+
+@given(tables, st.sampled_from([np.float32, np.float64]), st.data())
+def test_marking_by_a_row_equals_marking_by_a_list(table, kind, data):
+    listed = [name for name in sorted(table) if data.draw(st.booleans())]
+    row = np.array([data.draw(prices | st.just(math.nan)) for _ in listed], kind)
+    column = {name: place for place, name in enumerate(listed)}
+    new = marks(column, row, [*table])
+    ours, theirs = copy.deepcopy(table), copy.deepcopy(table)
+    stale = [held["amount"] * held["price"] for held, price in zip(table.values(), new, strict=True) if price is None]
+    found = close_at(with_own(ours), OWN, column, row, "count_day")
+    assert found == (*close_bar(with_own(theirs), OWN, new, "count_day"), len(stale), sum(stale))
     assert ours == theirs
 
 
 @given(tables, st.floats(-1e9, 1e9))
 def test_weights_are_shares_of_the_account_and_nothing_of_an_empty_one(table, total):
     wanted = [held["amount"] * held["price"] / total if total else 0.0 for held in table.values()]
-    weigh([*table.values()], total)
+    weigh(with_own(table), OWN, total)
     assert [held["weight"] for held in table.values()] == wanted
 
 
@@ -60,22 +82,24 @@ def test_prices_of_a_row_by_name(table, kind, data):
     assert worth(table, column, row, [*table]) == wanted
 
 
-@given(tables)
-def test_numbers_are_packed_as_they_lie(table):
-    holdings = [*table.values()]
-    flat = [float(number) for held in holdings for number in (held["amount"], held["price"], held["weight"])]
-    assert pack(holdings, ("amount", "price", "weight")) == struct.pack(f"{len(flat)}d", *flat)
+@given(tables, st.booleans())
+def test_numbers_are_packed_as_they_lie(table, order):
+    flat = [float(number) for held in table.values() for number in (held["amount"], held["price"], held["weight"])]
+    packed = pack(with_own(table, order), OWN, ("amount", "price", "weight"))
+    assert packed == struct.pack(f"{len(flat)}d", *flat)
 
 
 def test_holdings_of_unequal_kinds_are_not_packed():
     one = {"amount": 1.0, "price": 2.0}
-    assert pack([one, {"amount": 1.0}], ("amount", "price")) is None
-    assert pack([one, {"amount": 1.0, "limit": 2.0}], ("amount", "price")) is None
-    assert pack([], ()) == b""
+    assert pack({"A": one, "B": {"amount": 1.0}}, OWN, ("amount", "price")) is None
+    assert pack({"A": one, "B": {"amount": 1.0, "limit": 2.0}}, OWN, ("amount", "price")) is None
+    assert pack({"cash": 1.0}, OWN, ()) == b""
 
 
 def test_every_holding_needs_its_price():
     with pytest.raises(ValueError, match="received 1 prices for 0 holdings"):
-        close_bar([], [1.0], "count_day")
+        close_bar({}, OWN, [1.0], "count_day")
+    with pytest.raises(ValueError, match="received 0 prices for more holdings"):
+        close_bar({"A": {"amount": 1.0, "price": 1.0}}, OWN, [], "count_day")
     with pytest.raises(KeyError, match="amount"):
-        close_bar([{"price": 1.0}], [None], "count_day")
+        close_bar({"A": {"price": 1.0}}, OWN, [None], "count_day")

@@ -61,6 +61,14 @@ def test_with_n_drop_0_nothing_is_sold_but_qlib_sells_everything():
     assert sum(order.direction == order.SELL for order, *_ in fills) >= 2
 
 
+def test_qlib_slices_the_candidates_of_a_portfolio_that_is_too_large_from_the_end_once():
+    provider = market(compat="qlib")
+    strategy = TopkDropoutStrategy(signal=signal(["ABCDE"] * 5, provider), topk=1, n_drop=1)
+    account = {"cash": 100.0, **{name: {"amount": 10.0, "price": 10.0} for name in "ABC"}}
+    report, positions, _, _ = run(provider, strategy, exchange_kwargs=FREE, account=account)
+    assert held(positions, report) == ["ABC"] * 5  # D, of D and E, stays a candidate, and is worse than what is held
+
+
 def test_names_are_held_for_a_while():
     provider = market(8)
     scores = signal(["ABCDE"] + ["EDCBA"] * 6, provider)
