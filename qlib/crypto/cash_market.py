@@ -22,12 +22,13 @@ from qlib.backtest.rules.short import Margin, Short
 from qlib.crypto.contracts import Contracts
 from qlib.crypto.currencies import Currencies, Leg, closes_of
 from qlib.crypto.fees import FeeTiers, traded_before
-from qlib.errors import ConfigError, InputError
+from qlib.errors import ConfigError, InputError, did_you_mean
 
 if TYPE_CHECKING:
     from qlib.backtest.account import Account
 
 Made = TypeVar("Made", bound=Callable[..., Any])
+SMALL: Final = ("skip", "error")
 REFUSED: Final = ("open_cost", "close_cost", "min_cost", "trade_unit", "short", "limit_threshold")
 
 
@@ -42,6 +43,8 @@ class Spot(Exchange):
         See `crypto.fees.FeeTiers.of`.
     maker
         Orders pay the maker's share.
+    too_small
+        What becomes of an order below the least one: "skip" (nothing is dealt; the log says "lot") or "error".
     currency, rates
         What the account is kept in, and what others are worth in it: see `crypto.currencies`.
     kwargs
@@ -56,6 +59,7 @@ class Spot(Exchange):
         contracts: Any = None,
         fees: Any,
         maker: bool = False,
+        too_small: str = "skip",
         currency: str | None = None,
         rates: Mapping[str, float | str] | None = None,
         **kwargs: Any,
@@ -66,6 +70,11 @@ class Spot(Exchange):
         self.contracts = Contracts.of(contracts)
         self.fees = FeeTiers.of(fees)
         self.maker = maker
+        if too_small not in SMALL:
+            raise ConfigError(
+                f"too_small: received {too_small!r}; allowed are {', '.join(SMALL)}{did_you_mean(too_small, SMALL)}"
+            )
+        self.too_small = too_small
         self._shares: WeakKeyDictionary[Account, tuple[pd.Timestamp, float]] = WeakKeyDictionary()
         kwargs |= {"open_cost": 0.0, "close_cost": 0.0, "min_cost": 0.0, "trade_unit": None, "limit_threshold": None}
         if self.margined is not None:
@@ -173,18 +182,22 @@ class Spot(Exchange):
 
         Raises InputError for an order of something that is not traded at that time.
         """
-        self._listed(order)
+        self._allowed(order)
         leg = self.legs[order.stock_id] if order.stock_id in self.legs else self.leg_of(order)
         if leg is not None and self.margined is None:
             raise InputError(f"order {said(order)}: it is a contract that pays in {leg.settle}, and Spot trades coins")
         return super().deal_order(order, trade_account, position, dealt_order_amount)
 
-    def _listed(self, order: Order) -> None:
+    def _allowed(self, order: Order) -> None:
         terms = self.contracts.at(order.stock_id, order.start_time)
         if not terms.trades_at(order.start_time):
             raise InputError(
                 f"order {said(order)}: {order.stock_id} is traded from {terms.listed} to {terms.delisted}, not then"
             )
+        if self.too_small == "error" and order.amount and not self.whole_lots(order.amount, None, order):
+            value = f" and {terms.notional:g} of value" if terms.notional else ""
+            least = f"{max(terms.minimum, terms.lot) * terms.contract:g}{value}"
+            raise InputError(f"order {said(order)}: it is below the least order of {least}")
 
     def leg_of(self, order: Order) -> Leg | None:
         """Return how what is ordered is accounted for, see `Currencies.leg`; its errors name the order."""

@@ -213,7 +213,7 @@ class Perpetuals(Spot):
         dealt: Mapping[str, float],
     ) -> tuple[float, float, float]:
         """Execute an order of a contract that is not paid for; the value and the cost are money of the account."""
-        self._listed(order)
+        self._allowed(order)
         if not self.check_order(order):
             return super().deal_order(order)  # says why
         price, value, cost = fill(self, order, holding, dealt, account)

@@ -191,3 +191,34 @@ def test_the_fee_of_a_liquidation_counts_into_the_margin_where_the_venue_says_so
     ):
         _, positions, _ = trade(provider, {0: [("A", 1)]}, leverage=5, mmr=TABLE, kind=kind, **more)
         assert positions[max(positions)].position["A"]["limit"] == pytest.approx(80 / (1 - needed), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("kind", "contracts", "amount", "said"),
+    [
+        (
+            Perpetuals,
+            {"lot": 1, "minimum": 5, "contract": 0.1},
+            0.4,
+            "to buy 0.4 A at .*: it is below the least order of 0.5",
+        ),
+        (
+            Spot,
+            {"kind": "spot", "lot": 0.1, "notional": 50},
+            0.4,
+            "to buy 0.4 A .* below the least order of 0.1 and 50 of value",
+        ),
+        (Perpetuals, {"lot": 1, "minimum": 5, "contract": 0.1}, 0.5, None),
+    ],
+)
+def test_an_order_below_the_least_one_is_skipped_or_an_error_that_names_it(kind, contracts, amount, said):
+    provider, orders = market(A=[100.0] * 3), {0: [("A", amount)]}
+    terms = {"A": contracts}
+    _, _, account = trade(provider, orders, kind=kind, contracts=terms)
+    log = account.trades.frame(fills_only=False)
+    assert (log["amount"].tolist(), log["reason"].tolist()) == (([0.0], ["lot"]) if said else ([amount], ["order"]))
+    if said is None:
+        trade(provider, orders, kind=kind, contracts=terms, too_small="error")
+        return
+    with pytest.raises(InputError, match=said):
+        trade(provider, orders, kind=kind, contracts=terms, too_small="error")
