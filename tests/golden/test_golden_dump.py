@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import shared
+from warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -26,7 +26,7 @@ def test_the_files_are_qlibs_to_the_byte(tmp_path):
         *("--scripts", str(ROOT / "scripts")),
     ]
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HOME": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    done = run_warm(command, cwd=tmp_path, env=environment)
     assert (tmp_path / "result.json").exists(), done.stderr
     checks = json.loads((tmp_path / "result.json").read_text())["results"]
     assert len(checks) == 8

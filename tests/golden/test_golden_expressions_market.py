@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
 from conftest import shared
+from warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -48,7 +48,7 @@ def failures(folder: Path, init: dict) -> dict[str, str | None]:
     command = [sys.executable, str(checker), "--set", str(checker.parent / "public"), "--select", "expr"]
     command += ["--init", json.dumps(init), "--json", str(result)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = run_warm(command, cwd=folder, env=environment)
     assert result.exists(), done.stderr[-2000:]
     checks = json.loads(result.read_text())["results"]
     assert len(checks) == 3195

@@ -6,7 +6,6 @@ import functools
 import io
 import json
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -14,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from conftest import shared
+from warm import run_warm
 
 from qlib.config import build_settings
 from qlib.data.provider import Provider
@@ -75,7 +75,7 @@ def failures(folder: Path, init: dict) -> dict[str, str | None]:
     command = [sys.executable, str(checker), "--set", str(checker.parent / "public"), "--select", "pit"]
     command += ["--init", json.dumps(init), "--json", str(result)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = run_warm(command, cwd=folder, env=environment)
     assert result.exists(), done.stderr[-2000:]
     checks = json.loads(result.read_text())["results"]
     assert len(checks) == 78

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from conftest import shared
+from warm import run_warm
 
 # Where Qlib raises, answers with another grid, or keeps NaN, the default is another (docs/deviations.md).
 DEVIATIONS = {
@@ -32,13 +32,10 @@ def test_calendars_universes_and_frames_are_qlibs(tmp_path, compat):
         *("--json", str(tmp_path / "result.json")),
         *("--init", json.dumps({"compat": compat})),
     ]
-    done = subprocess.run(
+    done = run_warm(
         command,
         cwd=tmp_path,
         env={"PYTHONPATH": str(Path(__file__).resolve().parents[2]), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert (tmp_path / "result.json").exists(), done.stderr
     checks = json.loads((tmp_path / "result.json").read_text())["results"]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 START = 1_767_225_600_000
@@ -35,10 +35,9 @@ def best_quotes(path: Path, end: int) -> tuple[float, float]:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     folder = tmp_path_factory.mktemp("orderbook")
-    done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "orderbook_data" / "example.py"), "--out", str(folder / "demo")],
-        cwd=folder, env={**os.environ, "HOME": str(folder)}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+    command = [sys.executable, ROOT / "examples" / "orderbook_data" / "example.py", "--out", folder / "demo"]
+    done = run_warm(command, cwd=folder, env={**os.environ, "HOME": str(folder)})
+    done.check_returncode()
     return folder / "demo", done.stdout
 
 

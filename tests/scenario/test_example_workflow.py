@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import runpy
-import subprocess
 import sys
 from datetime import date
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import pytest
 import yaml
+from warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -53,13 +53,10 @@ def test_segments_leave_out_the_two_bars_that_a_label_looks_ahead(job):
 
 
 def test_the_quick_example_makes_its_data_runs_and_says_where_the_report_is(tmp_path):
-    done = subprocess.run(
+    done = run_warm(
         [sys.executable, str(ROOT / "examples" / "workflow_by_code.py"), "--quick"],
         cwd=tmp_path,
         env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(tmp_path)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert (tmp_path / ".qlib" / "qlib_data" / "sample_data" / "truth.json").exists()

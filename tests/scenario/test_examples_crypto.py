@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -19,13 +19,10 @@ def home(tmp_path_factory):
 
 
 def printed(name: str, home: Path) -> str:
-    done = subprocess.run(
+    done = run_warm(
         [sys.executable, str(ROOT / "examples" / "crypto" / f"{name}.py")],
         cwd=home,
         env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("SYNTHETIC")

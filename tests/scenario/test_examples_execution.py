@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
+
+from warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 def printed(name: str, home: Path) -> str:
-    done = subprocess.run(
+    done = run_warm(
         [sys.executable, str(ROOT / "examples" / name / "workflow.py")],
         cwd=home,
         env=os.environ | {"PYTHONPATH": str(ROOT), "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.startswith("SYNTHETIC")

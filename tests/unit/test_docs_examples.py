@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from warm import run_warm
 
 ROOT = Path(__file__).resolve().parents[2]
 FENCE = re.compile(r"^```python\n(.*?)^```\n(?:\n?^```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
@@ -24,7 +24,7 @@ RUNNABLE = [page for page in PAGES if page.exists() and "_build" not in page.par
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("home")
     command = [sys.executable, str(ROOT / "scripts" / "get_data.py"), "sample"]
-    subprocess.run(command, cwd=ROOT, env={**os.environ, "HOME": str(folder)}, check=True, capture_output=True)
+    run_warm(command, cwd=ROOT, env={**os.environ, "HOME": str(folder)}).check_returncode()
     return folder
 
 
@@ -33,15 +33,7 @@ def test_the_python_of_a_page_runs(page: Path, home: Path, tmp_path: Path):
     script = tmp_path / "page.py"
     blocks = FENCE.findall(page.read_text())
     script.write_text("".join(f"{code}\nprint({END!r})\n\n" for code, _ in blocks))
-    done = subprocess.run(
-        [sys.executable, str(script)],
-        cwd=tmp_path,
-        env={**os.environ, "HOME": str(home)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=300,
-    )
+    done = run_warm([sys.executable, script], cwd=tmp_path, env={**os.environ, "HOME": str(home)})
     assert done.returncode == 0, done.stderr[-3000:]
     for (code, shown), printed in zip(blocks, done.stdout.split(f"{END}\n"), strict=False):
         if shown:

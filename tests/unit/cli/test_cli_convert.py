@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from klines import add, candles, tree
+from warm import run_warm
 
 from qlib.cli.main import main
 
@@ -25,9 +25,7 @@ def test_the_script_and_the_command_do_the_same(
     klines: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ["--klines", str(klines), "--bar", "1H,1Dutc", "--qlib_dir"]
-    done = subprocess.run(
-        [sys.executable, str(SCRIPT), *words, str(tmp_path / "one")], capture_output=True, text=True, check=False
-    )
+    done = run_warm([sys.executable, SCRIPT, *words, tmp_path / "one"])
     assert (done.returncode, done.stderr) == (0, "")
     assert main(["collect", "convert", *words, str(tmp_path / "two")]) == 0
     assert capsys.readouterr().out == done.stdout.replace(str(tmp_path / "one"), str(tmp_path / "two"))

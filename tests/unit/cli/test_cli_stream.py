@@ -38,6 +38,8 @@ def begin(venue: FakeVenue, *words: str, folder: Path, room: int = 1 << 40) -> s
     """Start the command; no file may have more than `room` bytes."""
     script = [sys.executable, "-m", "qlib.cli.main", "collect", "stream", *words]
     where = {"OKX_BASE_URL": venue.url, "OKX_WS_URL": venue.ws_url, "HOME": str(folder)}
+    if room < 1 << 40:
+        where["PYTHONDONTWRITEBYTECODE"] = "1"  # a module cut short would stay: Python 3.11 writes it without a look
     return subprocess.Popen(
         script, cwd=folder, env={**os.environ, **where}, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (room, room)),  # noqa: PLW1509

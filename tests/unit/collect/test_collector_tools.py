@@ -13,6 +13,7 @@ import pytest
 from http_server import File, serving
 from hypothesis import given
 from hypothesis import strategies as st
+from warm import run_warm
 
 from qlib.collect import collector_tools as tools
 from qlib.collect.index_files import IndexBase
@@ -87,10 +88,8 @@ def test_the_commands_of_an_index(tmp_path: Path):
     script = ROOT / "scripts" / "data_collector" / "us_index" / "collector.py"
 
     def call(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(script), "--qlib_dir", "store", *words], cwd=tmp_path, check=False,
-            env={**os.environ, "HOME": str(tmp_path), **more}, capture_output=True, text=True,
-        )  # fmt: skip
+        command = [sys.executable, script, "--qlib_dir", "store", *words]
+        return run_warm(command, cwd=tmp_path, env={**os.environ, "HOME": str(tmp_path), **more})
 
     lists = {"QLIB_INDEX_SP500_MEMBERS": "m.txt", "QLIB_INDEX_SP500_CHANGES": "c.csv"}
     assert call("--index_name", "sp500", **lists).returncode == 0

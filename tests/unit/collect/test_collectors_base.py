@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from warm import run_warm
 
 from qlib.collect.collectors import BaseCollector, BaseNormalize, BaseRun, Normalize, read_source
 from qlib.errors import ConfigError, InputError, RunError
@@ -176,11 +176,9 @@ def test_the_example_of_the_readme_runs(tmp_path: Path):
     commands = [line.removeprefix("$ python ") for line in lines if line.startswith("$ ")]
     printed = ""
     for command in commands:
-        done = subprocess.run(
-            [sys.executable, *command.replace("scripts/", f"{ROOT}/scripts/").split()], cwd=tmp_path, check=False,
-            env={**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HOME": str(tmp_path)}, capture_output=True,
-            text=True, timeout=120,
-        )  # fmt: skip
+        words = [sys.executable, *command.replace("scripts/", f"{ROOT}/scripts/").split()]
+        environment = {**os.environ, "PYTHONPATH": str(ROOT / "scripts"), "HOME": str(tmp_path)}
+        done = run_warm(words, cwd=tmp_path, env=environment)
         assert done.returncode == 0, done.stderr[-2000:]
         printed = done.stdout
     assert [line.rstrip() for line in printed.splitlines()] == lines[len(commands) :]

@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import socket
+import sys
 import time
 from pathlib import Path
 
@@ -299,6 +300,7 @@ def test_a_full_disk_is_said_and_what_came_is_gone_on_with(tmp_path):
         reader, writer = os.pipe()
         if not (child := os.fork()):
             signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+            sys.dont_write_bytecode = True  # a module cut short would stay: Python 3.11 writes it without a look
             resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))
             try:
                 fetch(f"{url}/a.zip", tmp_path / "a.zip", sha256=SHA, patience=HASTE)

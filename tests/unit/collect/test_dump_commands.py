@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from warm import run_warm
 
 from qlib.collect import spool
 from qlib.collect.dump import DumpDataAll, DumpDataFix, DumpDataUpdate, dump_all, dump_fix, dump_update
@@ -415,13 +416,14 @@ def test_every_system_writes_the_same_bytes(tmp_path, monkeypatch):
 
 
 def cli(*arguments: object, limit: int | None = None) -> subprocess.CompletedProcess[str]:
-    def small() -> None:
-        if limit is not None:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
-
+    command = [sys.executable, str(ROOT / "scripts" / "dump_bin.py"), *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    if limit is None:
+        return run_warm(command, env=environment)
     return subprocess.run(
-        [sys.executable, str(ROOT / "scripts" / "dump_bin.py"), *map(str, arguments)],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(ROOT)}, preexec_fn=small,
+        command, capture_output=True, text=True, check=False,
+        env=environment | {"PYTHONDONTWRITEBYTECODE": "1"},  # a module cut short would stay: Python 3.11 writes it so
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
     )  # fmt: skip
 
 
@@ -449,8 +451,6 @@ def test_the_command_line_says_one_sentence_and_a_full_disk_leaves_the_store(tmp
 
 def test_qlibs_classes_lie_where_qlib_has_them(tmp_path):
     code = "from dump_bin import DumpDataAll, DumpDataFix, DumpDataUpdate; print(DumpDataUpdate.dump.__qualname__)"
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"},
-    )  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'scripts'}"}
+    done = run_warm([sys.executable, "-c", code], env=environment)
     assert done.returncode == 0, done.stderr

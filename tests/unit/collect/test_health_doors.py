@@ -13,6 +13,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+from warm import run_warm
 
 from qlib.cli import health
 from qlib.cli.health import CheckBin, DataHealthChecker
@@ -74,7 +75,7 @@ def door(script: str, *words: str, rc: int) -> subprocess.CompletedProcess[str]:
 def test_the_scripts_are_doors_to_the_commands(script: str, command: str):
     words = [sys.executable, str(SCRIPTS / script), command, "--qlib_dir=nowhere"]
     words += ["--csv_path=nowhere"] if command == "check" else []
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=120)
+    done = run_warm(words)
     assert done.returncode == 2
     assert done.stderr.startswith(f"{script}: qlib_dir: nowhere is no store")
 

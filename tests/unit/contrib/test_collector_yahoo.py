@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 from chart_server import Charts
 from http_server import File, serving
+from warm import run_warm
 
 import qlib
 from qlib.collect.collectors import read_source
@@ -277,14 +278,7 @@ def test_the_command_line_says_what_it_needs(tmp_path: Path):
     home = {**os.environ, "HOME": str(tmp_path)}
 
     def call(*words: str, **more: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, str(script), *words],
-            cwd=tmp_path,
-            env={**home, **more},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return run_warm([sys.executable, script, *words], cwd=tmp_path, env={**home, **more})
 
     folders = ("--source_dir", "s", "--normalize_dir", "n", "--region", "US")
     done = call("download_data", *folders, "--delay", "0")

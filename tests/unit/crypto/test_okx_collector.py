@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from warm import run_warm
 
 pytest.importorskip("aiohttp", reason="the fake venue needs aiohttp")
 
@@ -99,12 +100,10 @@ def test_the_one_command_line_brings_all_four_kinds(venue, market, capsys):
 
 def test_the_script_is_the_same_and_its_exit_code_too(venue, tmp_path):
     words = ["--symbols", "BTC-USDT", "--start", "2026-01-01", "--end", "2026-01-03", "--quiet"]
-    done = subprocess.run([sys.executable, SCRIPT, *words], capture_output=True, text=True, check=False)
+    done = run_warm([sys.executable, SCRIPT, *words])
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert len(read_bars("data/klines", "BTC-USDT", "1H")) > 40
-    done = subprocess.run(
-        [sys.executable, SCRIPT, "--symbols", "BTC-USDTT"], capture_output=True, text=True, check=False
-    )
+    done = run_warm([sys.executable, SCRIPT, "--symbols", "BTC-USDTT"])
     assert done.returncode == 2
     assert done.stderr == "okx_data_collector: BTC-USDTT: OKX lists no spot BTC-USDTT; did you mean BTC-USDT?\n"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from warm import run_warm
 
 from qlib import tests as fixtures
 from qlib.crypto import sample_store
@@ -153,7 +154,7 @@ def test_get_data_refuses_wrong_values_before_it_writes(tmp_path, argument, valu
 def run_door(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, str(ROOT / "scripts" / "get_data.py"), *arguments]
     environment = os.environ | {"PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    return run_warm(command, env=environment)
 
 
 def test_the_script_writes_the_market_and_says_what_where_and_what_next(tmp_path):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from warm import run_warm
 
 from qlib.cli import main
 from qlib.crypto.snapshots import Archive
@@ -171,9 +172,7 @@ def test_the_script_writes_the_list_with_both_servers_elsewhere(tmp_path: Path):
             row = {"id": "btc", "symbol": "btc", "name": "B", "market_cap": 1, "current_price": price}
             venue.desk.coins = Coins([row])
             (tmp_path / "cache" / "coingecko_marketcap.json").unlink(missing_ok=True)
-            return subprocess.run(
-                script, cwd=tmp_path, env=home, capture_output=True, text=True, check=False, timeout=120
-            )
+            return run_warm(script, cwd=tmp_path, env=home)
 
         wrong = asked(1.5)
         assert wrong.returncode == 2

@@ -124,15 +124,22 @@ def compare(found: pd.DataFrame, wanted: dict[str, pd.DataFrame]) -> None:
         np.testing.assert_allclose(found[field], values, rtol=2e-5, atol=2e-5, err_msg=field)
 
 
+@pytest.fixture(scope="module")
+def one_table(root, wide) -> tuple[pd.DataFrame, pd.DataFrame, dict[str, pd.DataFrame]]:
+    """All days at once: what the provider answers, who belongs, and every field in pandas."""
+    whole = Provider(build_settings(provider_uri=root)).features({"market": "few"}, FIELDS)
+    return whole, belongs(), naive(wide, belongs())
+
+
 windows = st.tuples(st.integers(0, 59), st.integers(0, 59)).map(sorted)
 
 
 @given(window=windows, worth=st.sampled_from([1, 100_000]), threads=st.integers(1, 3))
 @settings(max_examples=25, deadline=None)
-def test_members_are_those_of_the_date_whatever_is_asked(root, wide, window, worth, threads):
+def test_members_are_those_of_the_date_whatever_is_asked(root, one_table, window, worth, threads):
     """Every window gives the same numbers: those of one table over all days, and the same bits."""
     low, high = window
-    whole = Provider(build_settings(provider_uri=root)).features({"market": "few"}, FIELDS)
+    whole, inside, told = one_table
     before, engine._WORTH_A_THREAD = engine._WORTH_A_THREAD, worth
     try:
         part = Provider(build_settings(provider_uri=root, kernels=threads))
@@ -143,8 +150,8 @@ def test_members_are_those_of_the_date_whatever_is_asked(root, wide, window, wor
     expected = whole[(times >= DAYS[low]) & (times <= DAYS[high])]
     assert list(found.index) == list(expected.index)
     np.testing.assert_array_equal(found.to_numpy(), expected.to_numpy())
-    compare(found, naive(wide, belongs()))
-    assert all(belongs().at[day, name] for name, day in found.index)
+    compare(found, told)
+    assert all(inside.at[day, name] for name, day in found.index)
 
 
 def test_who_left_before_the_query_still_counts_in_its_history(p, wide):

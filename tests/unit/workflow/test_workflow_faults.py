@@ -9,6 +9,7 @@ import shutil
 import signal
 import sqlite3
 import stat
+import sys
 import tempfile
 import time
 from contextlib import closing, contextmanager
@@ -61,11 +62,13 @@ def check_earlier(folder, runs=1):
 def files_up_to(size):
     """No file may grow beyond `size` bytes: what a disk that is full, or a quota, does to a writer."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    compiled, sys.dont_write_bytecode = sys.dont_write_bytecode, True  # one cut short would stay: Python 3.11 writes it
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        sys.dont_write_bytecode = compiled
 
 
 def test_a_full_disk_is_told_when_an_object_is_kept(folder):

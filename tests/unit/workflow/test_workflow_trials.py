@@ -238,6 +238,7 @@ signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 ledger = FileLedger(Path(sys.argv[1]))
 ledger.add({"event": "begun", "trial": "a" * 5000, "run": "r"})  # longer than what the lock writes
 size = ledger.path.stat().st_size
+sys.dont_write_bytecode = True  # a module cut short would stay: Python 3.11 writes it without a look
 resource.setrlimit(resource.RLIMIT_FSIZE, (size + 10, size + 10))
 try:
     ledger.add({"event": "begun", "trial": "b" * 5000, "run": "r"})
