@@ -293,7 +293,7 @@ class RandomOrderStrategy(BaseStrategy):
 
 
 class FileOrderStrategy(BaseStrategy):
-    """Execute the orders of a list, each in the step that starts at its time.
+    """Execute the orders of a list, each in the step that starts at its time, in the order of the list.
 
     Parameters
     ----------
@@ -303,8 +303,8 @@ class FileOrderStrategy(BaseStrategy):
     trade_range
         Part of the step in which the orders may be executed: a TradeRange, or (first, last) inner step.
 
-    Before the first step ConfigError is raised where no order of the list can be given (under compat="qlib" it is
-    warned of); a part of them at other times, or for instruments without quotes, is warned of.
+    Under compat="qlib" the orders of a step are in the order of their instruments. Before the first step ConfigError is
+    raised where no order of the list can be given (under compat="qlib" it is warned of); a part of them at other times, or for instruments without quotes, is warned of.
     """
 
     def __init__(
@@ -362,6 +362,8 @@ class FileOrderStrategy(BaseStrategy):
         """Return the orders listed for the start of this step."""
         start, end = self.trade_calendar.get_step_time()
         here = self.order_df[self.order_df.index.get_level_values("datetime") == start]
+        if self.trade_exchange.compat == "qlib":
+            here = here.sort_index(kind="stable")
         orders = [
             Order(str(instrument), float(amount), OrderDir(direction), start, end)
             for (_, instrument), amount, direction in zip(here.index, here["amount"], here["direction"], strict=True)

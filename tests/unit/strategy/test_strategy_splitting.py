@@ -386,6 +386,19 @@ def test_a_list_of_orders_is_read_from_a_frame_a_file_and_an_open_file(tmp_path)
         assert [(o.start_time.hour, o.deal_amount_delta) for o, *_ in fills] == [(3, 5.0), (4, -2.0)]
 
 
+@pytest.mark.parametrize(("compat", "first"), [(None, ["N1", "N0", "N0"]), ("qlib", ["N0", "N0", "N1"])])
+def test_a_step_deals_the_orders_of_a_list_as_they_are_listed_and_under_compat_name_by_name(compat, first):
+    """Where the money ends, the order decides who is dealt: 10 of what costs about 20, from an account of 1.5 such."""
+    what = orders(*(("2024-01-02 03:00", name, 10, "buy") for name in ("N1", "N0", "N0")))
+    _, _, fills, _ = run(
+        market(48, "60min", compat=compat), FileOrderStrategy(what), account=300.0,
+        exchange_kwargs={**FREE, "trade_unit": None},
+    )  # fmt: skip
+    assert [order.stock_id for order, *_ in fills] == first
+    assert [0 < order.deal_amount for order, *_ in fills] == [True, True, False]
+    assert fills[0][0].deal_amount == 10
+
+
 # ---------------------------------------------------------------------------------------------- policies, as in Qlib
 class Fills:
     def interpret(self, execute_result):
