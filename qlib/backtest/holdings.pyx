@@ -7,7 +7,7 @@
     earned, value = close_bar(table, own, prices, "count_day")
     earned, value, stale, theirs = close_at(table, own, column, row, "count_day")
     weigh(table, own, account)
-    numbers = pack(table, own, ("amount", "price"))     bytes of float64, None where the holdings are of unequal kinds
+    numbers = pack(table, own, ("amount", "price"))     bytes of float64
 
 The table is a plain dict of dicts that anybody may read and change; `own` are the keys that are no holdings. The sums
 are those of the same lines in Python, to the last bit.
@@ -123,8 +123,11 @@ def weigh(dict table, frozenset own, double total):
 
 
 def pack(dict table, frozenset own, tuple keys):
-    """Return the numbers of every holding under `keys`, one holding after the other; None where one has other keys."""
-    cdef Py_ssize_t width = len(keys), at = 0, room = len(table) * width
+    """Return the numbers of every holding under `keys`, one holding after the other; NaN for a key that one lacks.
+
+    None where one has a key besides, or a NaN.
+    """
+    cdef Py_ssize_t width = len(keys), at = 0, room = len(table) * width, found
     cdef dict held
     cdef bytes packed = PyBytes_FromStringAndSize(NULL, room * sizeof(double))
     cdef double *numbers = <double *> PyBytes_AS_STRING(packed)
@@ -132,12 +135,15 @@ def pack(dict table, frozenset own, tuple keys):
         if name in own:
             continue
         held = entry
-        if len(held) != width:
-            return None
+        found = 0
         for key in keys:
             number = held.get(key)
             if number is None:
-                return None
-            numbers[at] = number
+                numbers[at] = NAN
+            else:
+                numbers[at] = number
+                found += not isnan(numbers[at])
             at += 1
+        if found != len(held):
+            return None
     return packed[:at * sizeof(double)]

@@ -201,12 +201,13 @@ class Indicator:
         names = list(dict.fromkeys([name for inner in inner_order_indicators for name in inner.instruments]))
         names += [name for name in wanted if name not in set(names)]
         row = {name: i for i, name in enumerate(names)}
-        data = {metric: np.zeros(len(names)) for metric in (*SUMMED, "paid")}
-        for inner in inner_order_indicators:
+        sums = {metric: [0.0] * len(names) for metric in (*SUMMED, "paid")}
+        for inner in inner_order_indicators:  # a step has few orders: lists are quicker than arrays
             rows = [row[name] for name in inner.instruments]
             for metric in SUMMED:
-                np.add.at(data[metric], rows, np.nan_to_num(inner.data[metric]))
-            np.add.at(data["paid"], rows, np.nan_to_num(inner.data["trade_price"] * inner.data["deal_amount"]))
+                _add(sums[metric], rows, inner.data[metric].tolist())
+            _add(sums["paid"], rows, (inner.data["trade_price"] * inner.data["deal_amount"]).tolist())
+        data = {metric: np.array(total) for metric, total in sums.items()}
         with np.errstate(invalid="ignore", divide="ignore"):
             price = data["trade_price"] = data.pop("paid") / data["deal_amount"]
         side = data["trade_dir"] = (data["trade_dir"] > 0).astype(np.float64)
@@ -331,28 +332,54 @@ def _base_prices(
         raise InputError(f"indicator_config pa_config.agg: received {agg!r}; allowed are 'twap' and 'vwap'")
     if price_kind != "deal_price":
         raise InputError(f"indicator_config pa_config.price: received {price_kind!r}; allowed is 'deal_price'")
-    value, weight = np.zeros((len(names), len(inner))), np.zeros((len(names), len(inner)))
+    value, weight = ([[0.0] * len(inner) for _ in names] for _ in range(2))
     for k, (indicator, (decision, start, end)) in enumerate(zip(inner, decisions, strict=True)):
         if decision.trade_range is not None:
             start, end = decision.trade_range.clip_time_range(start, end)
-        known = dict(zip(indicator.instruments, indicator.data.get("base_price", ()), strict=False))
-        sizes = dict(zip(indicator.instruments, indicator.data.get("base_volume", ()), strict=False))
+        known = {}
+        if "base_price" in indicator.data:
+            pairs = zip(indicator.data["base_price"].tolist(), indicator.data["base_volume"].tolist(), strict=True)
+            known = dict(zip(indicator.instruments, pairs, strict=True))
+        average = _averages(exchange, start, end, agg)
         for i, name in enumerate(names):
-            price, size = known.get(name, np.nan), sizes.get(name, 0.0)
-            if np.isnan(price):
-                price, size = _average_price(exchange, name, start, end, int(direction[i]), agg)
+            price, size = known.get(name, (math.nan, 0.0))
+            if math.isnan(price):
+                price, size = average(name, Order.BUY if direction[i] else Order.SELL)
             if size > 0:
-                value[i, k], weight[i, k] = price * size, size
-    total = weight.sum(axis=1)
+                value[i][k], weight[i][k] = price * size, size
+    values, weights = (np.array(table).reshape(len(names), len(inner)) for table in (value, weight))
+    total = weights.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
-        return value.sum(axis=1) / total, total
+        return values.sum(axis=1) / total, total
+
+
+def _add(total: list[float], rows: Sequence[int], numbers: Sequence[float]) -> None:
+    for row, number in zip(rows, numbers, strict=True):
+        if not math.isnan(number):
+            total[row] += number
+
+
+def _averages(
+    exchange: Exchange, start: pd.Timestamp, end: pd.Timestamp, agg: str
+) -> Callable[[str, Any], tuple[float, float]]:
+    """Return the question for (average price, weight) of an instrument on a side in the range."""
+    bar = exchange.bar(start, end)
+    if not exchange.vector or agg != "twap" or bar.hi - bar.lo != 1:
+        return lambda name, side: _average_price(exchange, name, start, end, side, agg)
+    step, column = exchange.at(start, end), exchange.quote.column
+
+    def of_one_bar(name: str, side: Any) -> tuple[float, float]:
+        place = column.get(name)
+        price = math.nan if place is None else (step.buy_price if side == Order.BUY else step.sell_price).item(place)
+        return (price, 1.0) if price > TINY_PRICE else (math.nan, 0.0)
+
+    return of_one_bar
 
 
 def _average_price(
-    exchange: Exchange, name: str, start: pd.Timestamp, end: pd.Timestamp, direction: int, agg: str
+    exchange: Exchange, name: str, start: pd.Timestamp, end: pd.Timestamp, side: Any, agg: str
 ) -> tuple[float, float]:
     """Return (average deal price of the bars in the range, weight): time-weighted or volume-weighted."""
-    side = Order.BUY if direction else Order.SELL
     prices = np.atleast_1d(np.asarray(exchange.get_deal_price(name, start, end, side, method=None), dtype=float))
     if agg == "vwap":
         volumes = np.atleast_1d(np.asarray(exchange.get_volume(name, start, end, method=None), dtype=float))

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from qlib.backtest.decision import BaseTradeDecision
 
 SECOND = pd.Timedelta(seconds=1)
+BLOCK = 2048  # steps whose ends are made together
 logger = get_module_logger("backtest")
 
 
@@ -81,6 +82,8 @@ class TradeCalendarManager:
         if end is not None and len(calendar) and end.normalize() > calendar.stamps[-1]:
             calendar = self._provider().locate(freq, True)
         calendar.check_inside(start, end)
+        if calendar.times is not getattr(self, "_times", None):
+            self._ends: dict[int, list[pd.Timestamp]] = {}  # ends of so many steps of the calendar, by their block
         self._calendar = calendar.stamps
         self._times = calendar.times
         self.start_index, self.end_index = calendar.locate(start, end)
@@ -95,7 +98,6 @@ class TradeCalendarManager:
         self.trade_len = self.end_index - self.start_index + 1
         self.trade_step = 0
         self._known: dict[int, tuple[pd.Timestamp, pd.Timestamp]] = {}
-        self._ends: list[pd.Timestamp] | None = None
 
     def _provider(self) -> Any:
         if self.provider is not None:
@@ -145,13 +147,14 @@ class TradeCalendarManager:
         if place >= len(calendar):
             raise IndexError(f"step {place - self.start_index} is outside the {self.trade_len} steps of the range")
         start = calendar[place]
-        if self.start_index <= place < self.end_index:
-            if self._ends is None:  # of all steps but the last at once: one by one they take ten times as long
-                ends = pd.DatetimeIndex(self._times[self.start_index + 1 : self.end_index + 1]) - SECOND
-                self._ends = ends.tolist()
-            return start, self._ends[place - self.start_index]
-        end = calendar[place + 1] if place + 1 < len(calendar) else bar_end(start, self.freq)
-        return start, end - SECOND
+        if place + 1 >= len(calendar):
+            return start, bar_end(start, self.freq) - SECOND
+        block, inside = divmod(place, BLOCK)
+        ends = self._ends.get(block)
+        if ends is None:  # of many steps at once: one by one they take ten times as long
+            ends = (pd.DatetimeIndex(self._times[block * BLOCK + 1 : (block + 1) * BLOCK + 1]) - SECOND).tolist()
+            self._ends[block] = ends
+        return start, ends[inside]
 
     def get_data_cal_range(self, rtype: str = "full") -> tuple[int, int]:
         """Return the range of steps in bars of the exchange's data, counted from the first bar of the day.

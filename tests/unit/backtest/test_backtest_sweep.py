@@ -3,63 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
-from backtest_market import random_market, random_signal
+from backtest_market import DAILY, random_market, random_signal, runs_equal_back_tests_alone
 
-from qlib.backtest import backtest
 from qlib.backtest.exchange import Exchange
 from qlib.backtest.executor import SimulatorExecutor
 from qlib.backtest.sweep import sweep
 from qlib.contrib.strategy import TopkDropoutStrategy
-from qlib.data.distributed import JoblibExecutor, RayExecutor
+from qlib.data.distributed import JoblibExecutor
 from qlib.errors import ConfigError, InputError
 
-DAILY = {
-    "class": "SimulatorExecutor",
-    "module_path": "qlib.backtest.executor",
-    "kwargs": {"time_per_step": "day", "generate_portfolio_metrics": True},
-}
 PROVIDER = random_market(3, bars=30, gaps=0.1)
 SPAN = {"start_time": "2024-01-02", "end_time": "2024-01-30", "benchmark": None, "account": 1e6}
-
-
-def topk(k: int) -> dict:
-    kwargs = {"signal": random_signal(PROVIDER), "topk": k, "n_drop": 1}
-    return {"class": "TopkDropoutStrategy", "module_path": "qlib.contrib.strategy", "kwargs": kwargs}
 
 
 def last_account(portfolio, indicators) -> float:
     return float(portfolio["1day"][0]["account"].iloc[-1])
 
 
-@pytest.fixture(params=["this process", "threading", "loky", "ray"])
-def workers(request, home_of_ray, monkeypatch):
-    if request.param == "this process":
-        yield None
-    elif request.param == "ray":
-        pytest.importorskip("ray", reason='Ray is not installed: pip install "qlib-crypto[distributed]"')
-        monkeypatch.setenv("HOME", str(home_of_ray))
-        with RayExecutor(num_cpus=2, object_store_memory=100 * 2**20, log_to_driver=False) as cluster:
-            yield cluster
+@pytest.mark.parametrize("backend", [None, "threading"], ids=["this process", "threading"])
+def test_every_run_equals_the_back_test_alone(backend):
+    """In other processes, too: test_distributed.py, where they have been started."""
+    if backend is None:
+        runs_equal_back_tests_alone(None)
     else:
-        with JoblibExecutor(2, backend=request.param) as local:
-            yield local
-
-
-def test_every_run_equals_the_back_test_alone(workers):
-    runs = {f"top {k}": {"strategy": topk(k)} for k in (1, 2, 3)} | {"small": {"strategy": topk(2), "account": 5e4}}
-    exchange = Exchange(provider=PROVIDER)
-    found = sweep(runs, exchange=exchange, executor=DAILY, workers=workers, **SPAN)
-    assert list(found) == list(runs)
-    for name, run in runs.items():
-        alone, steps = backtest(executor=DAILY, exchange_kwargs={"provider": PROVIDER}, **{**SPAN, **run})
-        portfolio, indicators = found[name]
-        pd.testing.assert_frame_equal(portfolio["1day"][0], alone["1day"][0], check_exact=True)
-        pd.testing.assert_frame_equal(indicators["1day"][0], steps["1day"][0], check_exact=True)
-        for time, position in alone["1day"][1].items():
-            assert portfolio["1day"][1][time].position == position.position
-        pd.testing.assert_frame_equal(indicators["1day"][1].trades.frame(), steps["1day"][1].trades.frame())
+        with JoblibExecutor(2, backend=backend) as workers:
+            runs_equal_back_tests_alone(workers)
 
 
 class Telling(TopkDropoutStrategy):

@@ -7,10 +7,13 @@ import math
 import struct
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from qlib.backtest.holdings import close_at, close_bar, marks, pack, weigh, worth
+
+from qlib.backtest.position import Position, PositionHistory
 
 numbers = st.floats(-1e12, 1e12) | st.integers(-5, 5)
 prices = st.floats(1e-9, 1e9)
@@ -89,11 +92,27 @@ def test_numbers_are_packed_as_they_lie(table, order):
     assert packed == struct.pack(f"{len(flat)}d", *flat)
 
 
-def test_holdings_of_unequal_kinds_are_not_packed():
-    one = {"amount": 1.0, "price": 2.0}
-    assert pack({"A": one, "B": {"amount": 1.0}}, OWN, ("amount", "price")) is None
-    assert pack({"A": one, "B": {"amount": 1.0, "limit": 2.0}}, OWN, ("amount", "price")) is None
+def test_what_a_holding_lacks_is_packed_as_nan_and_nothing_is_left_out():
+    one, other = {"amount": 1.0, "price": 2.0}, {"amount": 3.0}
+    assert pack({"A": one, "B": other}, OWN, ("amount", "price")) == struct.pack("4d", 1.0, 2.0, 3.0, math.nan)
+    assert pack({"A": one, "B": {**one, "limit": 2.0}}, OWN, ("amount", "price")) is None
+    assert pack({"A": {**one, "price": math.nan}}, OWN, ("amount", "price")) is None
     assert pack({"cash": 1.0}, OWN, ()) == b""
+
+
+kinds = {"price": prices, "limit": prices, "count_day": st.integers(0, 9), "count_30min": st.integers(0, 9)}
+
+
+@given(st.lists(st.fixed_dictionaries({"amount": numbers}, optional=kinds), max_size=5))
+def test_a_history_gives_back_what_was_held_whatever_each_holding_has(held):
+    history, position, wanted = PositionHistory(), Position(cash=5.0), {}
+    position.position.update({f"N{i}": one for i, one in enumerate(held)})
+    for day in pd.date_range("2024-01-01", periods=3):
+        history.record(day, position)
+        wanted[day] = copy.deepcopy(position.position)
+        for one in held[::2]:
+            one[f"later_{day.day}"] = 1.5
+    assert {day: kept.position for day, kept in history.items()} == wanted
 
 
 def test_every_holding_needs_its_price():
