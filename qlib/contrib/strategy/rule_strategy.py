@@ -304,7 +304,8 @@ class FileOrderStrategy(BaseStrategy):
         Part of the step in which the orders may be executed: a TradeRange, or (first, last) inner step.
 
     Under compat="qlib" the orders of a step are in the order of their instruments. Before the first step ConfigError is
-    raised where no order of the list can be given (under compat="qlib" it is warned of); a part of them at other times, or for instruments without quotes, is warned of.
+    raised where no order of the list can be given (under compat="qlib" it is warned of); a part of them at other
+    times, or for instruments without quotes, is warned of.
     """
 
     def __init__(

@@ -395,7 +395,7 @@ def test_a_step_deals_the_orders_of_a_list_as_they_are_listed_and_under_compat_n
         exchange_kwargs={**FREE, "trade_unit": None},
     )  # fmt: skip
     assert [order.stock_id for order, *_ in fills] == first
-    assert [0 < order.deal_amount for order, *_ in fills] == [True, True, False]
+    assert [order.deal_amount > 0 for order, *_ in fills] == [True, True, False]
     assert fills[0][0].deal_amount == 10
 
 
