@@ -31,7 +31,7 @@ from typing import Any, Final
 import numpy as np
 import pandas as pd
 
-from qlib.analysis.bootstrap import Interval, bootstrap_interval
+from qlib.analysis.bootstrap import Interval, bootstrap_interval, mean_test
 from qlib.analysis.risk import periods_per_year
 from qlib.analysis.significance import (
     Moments,
@@ -39,7 +39,6 @@ from qlib.analysis.significance import (
     expected_best_sharpe,
     minimum_track_record,
     moments,
-    newey_west,
     probabilistic_sharpe,
 )
 from qlib.config import Settings, active_settings
@@ -279,7 +278,7 @@ def _bars_in_a_year(freq: str) -> float:
 
 
 def _of_ic(ic: pd.Series) -> dict[str, Any]:
-    test = newey_west(ic)
+    test = mean_test(ic)
     return {"ic": {**asdict(test), "interval": _interval(bootstrap_interval(ic))}}
 
 

@@ -17,6 +17,7 @@ import pandas as pd
 from qlib.analysis.risk import risk_analysis
 from qlib.analysis.significance import moments
 from qlib.analysis.trades import indicator_analysis
+from qlib.backtest.position import PositionHistory
 from qlib.contrib.report.artifacts import Portfolio
 from qlib.contrib.report.cost_numbers import cost_numbers
 from qlib.contrib.report.execution_numbers import execution_numbers
@@ -287,8 +288,13 @@ def holdings(positions: Any, times: pd.DatetimeIndex) -> pd.Series | None:
     """How many instruments were held after each step; None when the run kept no positions."""
     if not positions:
         return None
-    counts = {pd.Timestamp(time): len(_instruments_in(position)) for time, position in positions.items()}
-    return pd.Series(counts, dtype=float).reindex(times)
+    moments = list(positions)
+    counts = np.zeros(len(moments))
+    if isinstance(positions, PositionHistory):  # without building a position for every step
+        counts += np.bincount(positions.columns("amount")[0], minlength=len(moments))
+    for k in np.flatnonzero(counts == 0):
+        counts[k] = len(_instruments_in(positions[moments[k]]))
+    return pd.Series(counts, pd.DatetimeIndex(moments)).reindex(times)
 
 
 def _instruments_in(position: Any) -> list[str]:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from qlib.analysis.significance import newey_west
+from qlib.analysis.bootstrap import mean_test
 from qlib.contrib.report.times import by_month, stamps
 
 LAGS = (0, 1, 2, 3, 5, 8, 13, 21)
@@ -121,7 +121,7 @@ def memory_numbers(grid: Grid) -> dict[str, Any] | None:
 def _means(lags: list[int], columns: list[np.ndarray]) -> dict[str, Any] | None:
     if all(np.isnan(column).all() for column in columns):
         return None
-    tests = [newey_west(column) for column in columns]
+    tests = [mean_test(column) for column in columns]
     return {
         "lags": lags,
         "mean": [test.mean for test in tests],

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qlib.analysis.bootstrap import mean_test
 from qlib.analysis.groups import group_returns
 from qlib.analysis.ic import calc_ic
-from qlib.analysis.significance import newey_west
 from qlib.contrib.report.artifacts import Artifacts
 from qlib.contrib.report.signal_detail import (
     Grid,
@@ -139,7 +139,7 @@ def standard_error(values: np.ndarray) -> tuple[float | None, int]:
 
     None for fewer than two values, and for values that never vary.
     """
-    test = newey_west(values)
+    test = mean_test(values)
     return (test.error if np.isfinite(test.error) else None), test.lags
 
 

@@ -28,8 +28,9 @@ def stamp(moment: Any) -> str:
 def stamps(index: pd.Index) -> list[str]:
     """Times as text, all dates or all with the clock."""
     times = pd.DatetimeIndex(index)
-    whole_days = bool((times == times.normalize()).all())
-    return list(times.strftime("%Y-%m-%d" if whole_days else "%Y-%m-%d %H:%M"))
+    if (times == times.normalize()).all():
+        return np.datetime_as_string(times.to_numpy(), unit="D").tolist()
+    return [text.replace("T", " ") for text in np.datetime_as_string(times.to_numpy(), unit="m").tolist()]
 
 
 def by_month(times: pd.DatetimeIndex, measure: Callable[[np.ndarray], float]) -> list[dict[str, Any]]:

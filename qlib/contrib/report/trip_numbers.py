@@ -114,8 +114,8 @@ def _read(portfolio: Portfolio) -> tuple[_Fills, tuple[Array, Array, Array, Arra
     steps, held = history.columns("amount", "price")
     step = times.get_indexer(pd.DatetimeIndex(list(history)))[steps]
     seen = (step >= 0) & (held["amount"] != 0) & np.isfinite(held["price"])
-    names, code = np.unique(
-        np.concatenate([trades["instrument"].to_numpy(object), history.instruments()[seen]]), return_inverse=True
+    code, names = pd.factorize(
+        np.concatenate([trades["instrument"].to_numpy(object), history.instruments()[seen]]), sort=True
     )
     own, amount = code[len(trades) :], held["amount"][seen]
     fills = _Fills(trades, code[: len(trades)], times, len(names))

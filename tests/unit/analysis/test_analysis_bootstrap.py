@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from proof import cases
 
 from qlib.analysis import bootstrap
-from qlib.analysis.bootstrap import bootstrap_interval, optimal_block, stationary_indices
+from qlib.analysis.bootstrap import bootstrap_interval, mean_test, optimal_block, stationary_indices
+from qlib.analysis.significance import newey_west
 from qlib.errors import InputError
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
@@ -175,3 +176,23 @@ def test_what_makes_no_sense_is_refused(arguments, said):
         bootstrap_interval([0.1, 0.2, 0.3], **arguments)
     with pytest.raises(InputError, match="values: 1 of 3 are infinite"):
         bootstrap_interval([0.1, math.inf, 0.3])
+
+
+def test_labels_that_overlap_do_not_make_noise_certain():
+    """Sums over 24 bars of noise, 2,000 of them: a t beyond 2 should come in one world of twenty."""
+    rng, worlds = np.random.default_rng(9), cases(200, 2000)
+    usual = honest = alone = 0
+    for _ in range(worlds):
+        noise = rng.normal(size=2023)
+        summed = np.convolve(noise, np.ones(24), "valid")
+        usual += abs(newey_west(summed).t) > 2
+        honest += abs(mean_test(summed).t) > 2
+        alone += abs(mean_test(noise).t) > 2
+    assert usual / worlds > 0.2, "the rule of thumb looks at 7 neighbours"
+    assert honest / worlds < 0.13
+    assert alone / worlds < 0.1, "where nothing overlaps little is lost"
+
+
+@pytest.mark.parametrize("values", [[], [0.1], [0.1, 0.1], [0.1, math.nan, 0.3], [0.1, 0.2, 0.4]])
+def test_the_mean_of_next_to_nothing_has_the_usual_error(values):
+    np.testing.assert_equal(mean_test(values), newey_west(values))
