@@ -9,6 +9,15 @@ SAMPLE ?= $(HOME)/.qlib/qlib_data/sample_data
 WORKERS ?= 2
 # Compiled modules are kept, whatever the environment says: every process of a test would compile them again.
 export PYTHONDONTWRITEBYTECODE =
+# Tests write many small files and wait for each of them to be on the disk: where memory has the room, they lie there.
+MEMORY := $(shell df -Pk /dev/shm 2>/dev/null | awk 'NR == 2 && $$4 > 2000000 {print "/dev/shm"}')
+TESTS   = -n $(WORKERS) --dist loadfile $(if $(MEMORY),-o tmp_path_retention_policy=failed)
+# What says nothing about the version of a package: the command line, collecting and venues (HTTP), docs and sources,
+# the parser, compiled kernels, locks, and which deviation explains which golden.
+NOT_OF_PACKAGES := unit/cli unit/collect unit/test_* unit/*/test_okx* unit/*/test_fake* unit/*/test_ccxt* unit/*/test_coin* \
+	unit/*/test_collector* unit/crypto/test_top.py unit/crypto/test_universe_cli.py unit/crypto/test_sample_planted.py \
+	unit/data/test_expression_grammar.py unit/data/test_kernels_* unit/data/test_store_arena.py unit/utils/test_locks.py \
+	golden/test_golden_backtest_deviations.py
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test proof test-lowest lint cov bench docs lock clean
@@ -30,16 +39,16 @@ run: $(STAMP)  ## Write the synthetic sample market, train, backtest, and show w
 	$(BIN)/qrun config/workflow.json
 
 test: $(STAMP)  ## Run every test
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(if $(MEMORY),TMPDIR=$(MEMORY)) $(BIN)/python -m pytest $(TESTS)
 
 proof: $(STAMP)  ## Run the proofs in full: the parser fuzzed, a million rows exactly, all operators blind to the future
 	QLIB_PROOF=1 $(BIN)/python -m pytest -n $(WORKERS) -rP --timeout=3600 --durations=0 --durations-min=5 tests/oracle
 
 test-lowest:  ## Run the tests of data, models, back-tests and runs on the oldest packages that are allowed (pandas 2.2)
 	$(PYTHON) -m venv .venv-lowest
-	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check -r requirements-lowest.txt
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-compile -r requirements-lowest.txt
 	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
-	QLIB_EXAMPLES=10 .venv-lowest/bin/python -m pytest -n $(WORKERS) --dist loadfile -m "not browser" --ignore=tests/unit/cli --ignore=tests/unit/collect tests/unit tests/golden tests/compat
+	QLIB_EXAMPLES=10 $(if $(MEMORY),TMPDIR=$(MEMORY)) .venv-lowest/bin/python -m pytest $(TESTS) -m "not browser" $(NOT_OF_PACKAGES:%='--ignore-glob=tests/%') tests/unit tests/golden tests/compat
 
 lint: $(STAMP)  ## ruff, mypy, the import floors
 	$(BIN)/ruff check .
@@ -48,7 +57,7 @@ lint: $(STAMP)  ## ruff, mypy, the import floors
 	$(BIN)/lint-imports
 
 cov: $(STAMP)  ## Test coverage as a page: htmlcov/index.html
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --cov --cov-report=html --cov-report=term:skip-covered
+	$(BIN)/python -m pytest $(TESTS) --cov --cov-report=html --cov-report=term:skip-covered
 
 bench: $(STAMP)  ## Time engine and road; beside a peer: make bench PEER=/path/to/python; one of them: BENCH=engine
 	@for name in $(BENCH); do $(BIN)/python benchmarks/$$name.py $(if $(PEER),--peer $(PEER)) $(ARGS) || exit 1; done

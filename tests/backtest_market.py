@@ -7,7 +7,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from qlib.backtest import backtest
 from qlib.backtest.decision import Order, TradeDecisionWO
+from qlib.backtest.exchange import Exchange
+from qlib.backtest.sweep import sweep
 from qlib.config import build_settings
 from qlib.data.calendar import Calendar
 from qlib.data.expression.engine import evaluate
@@ -149,3 +152,32 @@ class Given(BaseStrategy):
             for name, amount in self.orders.get(step, ())
         ]
         return TradeDecisionWO(made, self)
+
+
+DAILY = {
+    "class": "SimulatorExecutor",
+    "module_path": "qlib.backtest.executor",
+    "kwargs": {"time_per_step": "day", "generate_portfolio_metrics": True},
+}
+
+
+def runs_equal_back_tests_alone(workers: Any) -> None:
+    """Four runs over one exchange, computed by `workers`, are four back-tests, to the last digit."""
+    provider = random_market(3, bars=30, gaps=0.1)
+    span = {"start_time": "2024-01-02", "end_time": "2024-01-30", "benchmark": None, "account": 1e6}
+
+    def topk(k: int) -> dict[str, Any]:
+        kwargs = {"signal": random_signal(provider), "topk": k, "n_drop": 1}
+        return {"class": "TopkDropoutStrategy", "module_path": "qlib.contrib.strategy", "kwargs": kwargs}
+
+    runs = {f"top {k}": {"strategy": topk(k)} for k in (1, 2, 3)} | {"small": {"strategy": topk(2), "account": 5e4}}
+    found = sweep(runs, exchange=Exchange(provider=provider), executor=DAILY, workers=workers, **span)
+    assert list(found) == list(runs)
+    for name, run in runs.items():
+        alone, steps = backtest(executor=DAILY, exchange_kwargs={"provider": provider}, **{**span, **run})
+        portfolio, indicators = found[name]
+        pd.testing.assert_frame_equal(portfolio["1day"][0], alone["1day"][0], check_exact=True)
+        pd.testing.assert_frame_equal(indicators["1day"][0], steps["1day"][0], check_exact=True)
+        for time, position in alone["1day"][1].items():
+            assert portfolio["1day"][1][time].position == position.position
+        pd.testing.assert_frame_equal(indicators["1day"][1].trades.frame(), steps["1day"][1].trades.frame())

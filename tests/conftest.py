@@ -34,12 +34,6 @@ def golden_stores(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "stores"
 
 
-@pytest.fixture(scope="session")
-def home_of_ray(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A HOME for Ray, which leaves a token there, once in a process: its next cluster asks for it in the same place."""
-    return tmp_path_factory.mktemp("home")
-
-
 @pytest.fixture(autouse=True, scope="module")
 def no_session_left_behind() -> Iterator[None]:
     """Close the session a module of tests opened, and put its log back: the order of modules decides nothing."""

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import users_operators
+from backtest_market import runs_equal_back_tests_alone
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -269,9 +270,10 @@ def test_what_cannot_be_sharded_is_computed_here_and_the_log_says_why(p, told):
 
 # ------------------------------------------------------------------------------------------------ who computes
 @pytest.fixture(scope="module")
-def home_of_its_own(home_of_ray):
+def home_of_its_own(tmp_path_factory):
+    """A HOME for Ray, which leaves a token there."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("HOME", str(home_of_ray))
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         yield
 
 
@@ -332,6 +334,10 @@ def test_a_second_ray_executor_uses_the_cluster_and_leaves_it(executor, p, told)
     with pytest.raises(ConfigError, match="threads: received 99; the largest machine of the Ray cluster has 2 CPUs"):
         RayExecutor(threads=99)
     assert executor.map(abs, [-3]) == [3]
+
+
+def test_every_run_of_a_sweep_equals_the_back_test_alone(executor):
+    runs_equal_back_tests_alone(executor)
 
 
 def test_an_operator_that_asks_the_session_finds_it_in_a_worker(executor, root):
