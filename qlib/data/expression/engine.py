@@ -167,7 +167,10 @@ def _fill(
     low, high = (-FAR, FAR) if clip is None else (int(min(max(at, -FAR), FAR)) for at in clip)
     if clip is not None and len(plan.phases) > 1:
         columns = columns.clipped(low, high)
-    job = Job(columns, wanted, n_threads, FAR if query is None else query[1], (low, high))
+    last = FAR if query is None else query[1]
+    if plan.compat and clip is not None:  # Qlib gives every part of a formula all rows that are loaded for the whole
+        last = high
+    job = Job(columns, wanted, n_threads, last, (low, high))
     given: dict[Node, np.ndarray] = {}
     for phase in plan.phases[:-1]:
         job.reach(phase, given)

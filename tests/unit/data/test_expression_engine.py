@@ -277,6 +277,19 @@ def test_delta_with_the_future_stays_inside_the_query():
     assert value("Delta($x,-1)", panel)[:4] == [-1, -2, -4, -8]
 
 
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("Delta($x,-1)", [-2, -4, nan]),
+        ("Ref($x,-2)+Delta($x,-1)", [6, 12, 24]),  # two rows more are loaded, and Delta sees them
+        ("Ref(Delta($x,-1),-1)", [-4, -8, nan]),
+    ],
+)
+def test_delta_beside_a_reference_ahead_sees_under_compat_what_that_loads(text, wanted):
+    panel = one(x=[1, 2, 4, 8, 16, 32])
+    np.testing.assert_array_equal(value(text, panel, compat="qlib", query=(1, 3))[1:4], wanted)
+
+
 # ------------------------------------------------------------------------------------------------ explain
 def test_explain_says_what_a_formula_reads_needs_and_runs():
     assert explain("Mean($close, 3)") == "Mean($close,3)  reads $close  back 2  ahead 0  kernel mean  float64"
