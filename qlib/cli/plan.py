@@ -38,6 +38,7 @@ from qlib.utils.nested import fill_placeholder
 from qlib.utils.objects import init_instance_by_config
 from qlib.utils.time import Freq
 from qlib.workflow import Recorder
+from qlib.workflow.record_temp import PortAnaRecord
 from qlib.workflow.stage import stage
 from qlib.workflow.train import LATER, RECORD_MODULE, class_name
 
@@ -249,7 +250,10 @@ def _backtest(where: str, portfolio: Mapping[str, Any], provider: Provider) -> B
 
 
 def dry_run(job: Job, *, show_steps: bool = False) -> None:
-    """Make everything that a run makes before it fits, look at every segment, and keep nothing."""
+    """Make everything that a run can make before it fits, exchanges included, look at every segment, and keep nothing.
+
+    Strategies wait for the prediction; where the test segment is no frame with times, exchanges do, too.
+    """
     with stage("check"):
         config = job.checked_config()
     for one in job.warnings:
@@ -262,19 +266,25 @@ def dry_run(job: Job, *, show_steps: bool = False) -> None:
             model = init_instance_by_config(task["model"], accept_types=Model)
             if task.get("reweighter") is not None:
                 init_instance_by_config(task["reweighter"], accept_types=Reweighter)
+        times = None
         for name in getattr(dataset, "segments", {}):
             with stage(f"segment {name}") as told:
-                told |= _facts(dataset.prepare(name))
+                prepared = dataset.prepare(name)
+                told |= _facts(prepared)
+            if name == "test" and isinstance(prepared, pd.DataFrame) and "datetime" in prepared.index.names:
+                times = pd.DatetimeIndex(prepared.index.get_level_values("datetime"))
         task = fill_placeholder(task, {"<MODEL>": model, "<DATASET>": dataset, "<PRED>": "<PRED>"})
         records = task.get("record") or []
         for one in records if isinstance(records, list | tuple) else [records]:
             with stage(f"record {class_name(one)}"):
-                init_instance_by_config(
+                record = init_instance_by_config(
                     one,
                     default_module=RECORD_MODULE,
                     try_kwargs={"model": model, "dataset": dataset},
                     recorder=Recorder(None, "dry run"),
                 )
+                if isinstance(record, PortAnaRecord) and times is not None:
+                    record.exchange(times)
 
 
 def _facts(prepared: Any) -> dict[str, Any]:

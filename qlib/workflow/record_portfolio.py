@@ -14,9 +14,10 @@ import pandas as pd
 
 from qlib.analysis.risk import periods_per_year, risk_analysis
 from qlib.analysis.trades import indicator_analysis
-from qlib.backtest import backtest
+from qlib.backtest import backtest, get_exchange
 from qlib.backtest.attribution import carry_names
 from qlib.backtest.capacity import capacity_of
+from qlib.backtest.exchange import Exchange
 from qlib.backtest.executor import BaseExecutor
 from qlib.config import active_settings
 from qlib.data.active import active_provider
@@ -109,17 +110,23 @@ class PortAnaRecord(ACRecordTemp):
     def _trade(self, pred: pd.DataFrame) -> tuple[BaseExecutor, dict[str, Any], dict[str, Any]]:
         """Trade a prediction on paper: the executor, and by bar size (report, positions) and (table, indicator)."""
         values = {"<PRED>": pred}
+        times = pd.DatetimeIndex(pred.index.get_level_values("datetime"))
         strategy = fill_placeholder(self.strategy_config, values)
         executor: BaseExecutor = init_instance_by_config(
             fill_placeholder(self.executor_config, values), accept_types=BaseExecutor
         )
-        portfolio, indicators = backtest(executor=executor, strategy=strategy, **self._backtest_arguments(pred))
+        portfolio, indicators = backtest(executor=executor, strategy=strategy, **self._backtest_arguments(times))
         return executor, portfolio, indicators
 
-    def _backtest_arguments(self, pred: pd.DataFrame) -> dict[str, Any]:
+    def exchange(self, times: pd.DatetimeIndex) -> Exchange:
+        """Return the exchange that a prediction of these times would be traded on, with all that it reads."""
+        arguments = self._backtest_arguments(times)
+        told = {"start_time": arguments["start_time"], "end_time": arguments["end_time"]}
+        return get_exchange(**told | arguments["exchange_kwargs"])
+
+    def _backtest_arguments(self, times: pd.DatetimeIndex) -> dict[str, Any]:
         """Return the backtest's arguments with open ends closed and the quotes' bar size said."""
         arguments = dict(self.backtest_config)
-        times = pd.DatetimeIndex(pred.index.get_level_values("datetime"))
         if arguments.get("start_time") is None:
             arguments["start_time"] = times.min()
         if arguments.get("end_time") is None:

@@ -134,6 +134,17 @@ def test_a_dry_run_finds_what_no_check_can(here, config, capsys):
     assert not (here / "mlruns").exists()
 
 
+def test_a_dry_run_makes_the_exchange_with_the_files_it_reads(here, config, capsys):
+    market = {"class": "Spot", "module_path": "qlib.crypto.market", "kwargs": {
+        "freq": "day", "codes": "all", "deal_price": "close", "fees": 0.001, "contracts": str(here / "nowhere"),
+    }}  # fmt: skip
+    file = written(changed(config, EXCHANGE, {"exchange": market}), here)
+    assert main([file, "--check"]) == 0, "no check opens files that an exchange is told of"
+    assert main([file, "--dry-run"]) == 2
+    assert f"{here / 'nowhere'} does not exist: nothing was collected there yet" in capsys.readouterr().err
+    assert not (here / "mlruns").exists()
+
+
 # ------------------------------------------------------------------------------------------------- units and holes
 @pytest.mark.parametrize(
     ("path", "value", "said"),
