@@ -88,7 +88,7 @@ class Number(Parameter):
     def complaint(self, value: Node | Scalar) -> str | None:
         if isinstance(value, int | float) and not isinstance(value, bool) and self.low <= value <= self.high:
             return None
-        return f"{self.name} must be a number from {self.low:g} to {self.high:g}, received {value}"
+        return f"{self.name} must be a number from {self.low:g} to {self.high:g}, received {value!r}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Window(Parameter):
         if self.fraction and isinstance(value, float) and 0 < value < 1:
             return None
         also = ", or a weight between 0 and 1" if self.fraction else ""
-        return f"{self.name} must be a whole number of rows{also}, received {value}"
+        return f"{self.name} must be a whole number of rows{also}, received {value!r}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -211,6 +211,20 @@ def test_an_infinity_in_the_fit_window_spoils_a_column_under_compat_only(cls, mo
     assert processor(df).iloc[7:, 0].dropna().nunique() <= 1
 
 
+@pytest.mark.parametrize("cls", [CSZScoreNorm, CSZFillna])
+def test_an_infinity_spoils_its_date_under_compat_only(cls, monkeypatch):
+    df = frame(inf=False)
+    df.iloc[:5, 0] = [np.inf, 1, 2, 3, np.nan]
+    others = cls("feature")(df.copy()).iloc[:5, 0].to_numpy()[[1, 2, 3]]
+    filled = cls("feature")(df.copy()).iloc[4, 0]
+    assert np.isfinite(others).all()
+    assert filled == 2 if cls is CSZFillna else np.isnan(filled)
+    settings = active_settings().replace(compat="qlib")
+    monkeypatch.setattr(processors, "active_settings", lambda: settings)
+    spoilt = cls("feature")(df.copy()).iloc[:5, 0].to_numpy()
+    assert np.isinf(spoilt[4]) if cls is CSZFillna else np.isnan(spoilt).all()
+
+
 @pytest.mark.parametrize("cls", FITTED)
 def test_an_empty_fit_window_says_where_the_data_are(cls):
     with pytest.raises(MissingDataError, match=r"no rows in the fit window \[2021.*from 2020-01-01.*to 2020-01-08"):
