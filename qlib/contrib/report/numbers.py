@@ -137,7 +137,7 @@ def summary(twin: dict[str, Any]) -> list[str]:
         if trading["slippage_total"]:
             lines.append(
                 "Had every fill been at the undisturbed price, without spread and impact, it would have shown "
-                f"{show(trading['naive_total'], 'change')}: {show(trading['optimism_gap'], 'points')} of optimism."
+                f"{show(trading['naive_total'], 'change')}: {show(trading['optimism_gap'], 'points')} points of optimism."
             )
     return lines
 

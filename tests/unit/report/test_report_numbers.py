@@ -428,7 +428,7 @@ def test_the_optimism_gap_gives_back_what_spread_and_impact_took(tmp_path):
     assert (trading["fills"], trading["slippage_total"]) == (4, 3.5)
     assert trading["naive_total"] == pytest.approx(np.prod(1 + given_back) - 1)
     assert trading["optimism_gap"] == pytest.approx(np.prod(1 + given_back) - np.prod(1 + net))
-    assert any("of optimism" in line for line in twin["summary"])
+    assert any(" points of optimism" in line for line in twin["summary"])
 
 
 def test_fills_at_the_undisturbed_price_have_no_gap_and_a_run_without_fills_none_either(tmp_path):
