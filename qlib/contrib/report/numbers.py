@@ -137,7 +137,8 @@ def summary(twin: dict[str, Any]) -> list[str]:
         if trading["slippage_total"]:
             lines.append(
                 "Had every fill been at the undisturbed price, without spread and impact, it would have shown "
-                f"{show(trading['naive_total'], 'change')}: {show(trading['optimism_gap'], 'points')} points of optimism."
+                f"{show(trading['naive_total'], 'change')}: "
+                f"{show(trading['optimism_gap'], 'points')} points of optimism."
             )
     return lines
 
