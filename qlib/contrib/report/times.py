@@ -27,7 +27,7 @@ def stamp(moment: Any) -> str:
 
 def stamps(index: pd.Index) -> list[str]:
     """Times as text, all dates or all with the clock."""
-    times = pd.DatetimeIndex(index)
+    times = pd.DatetimeIndex(index).tz_localize(None)
     if (times == times.normalize()).all():
         return np.datetime_as_string(times.to_numpy(), unit="D").tolist()
     return [text.replace("T", " ") for text in np.datetime_as_string(times.to_numpy(), unit="m").tolist()]
