@@ -113,7 +113,7 @@ def nearest_lots(amount: float, unit: float | None) -> float:
     if unit is None:
         return amount
     lots = amount / unit
-    return (round(lots) if math.isfinite(lots) else lots) * unit  # half to even, as numpy rounds, in a tenth of the time
+    return (round(lots) if math.isfinite(lots) else lots) * unit  # half to even, as np.round, in a tenth of its time
 
 
 def _merged(decision: BaseTradeDecision) -> dict[Key, Order]:
