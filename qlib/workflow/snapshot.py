@@ -42,7 +42,9 @@ _MANY: Final = 100_000  # digests, before those of files that are gone are forgo
 _FEW: Final = 8  # files that are not worth a thread
 _CODE: Final = (".py", ".pyc", ".pyx", ".so", ".pyd")
 _ABOUT: Final = (".egg-info/", ".dist-info/", "/.git/", "/__pycache__/")  # of packages and repositories
-_SYSTEM: Final = ("/proc", "/sys", "/dev", "/etc", "/usr", "/lib", "/lib64", "/run")
+_SYSTEM: Final = ("/proc/", "/sys/", "/dev/", "/etc/", "/usr/", "/lib/", "/lib64/", "/run/")
+_MEMORY: Final = "/dev/shm/"  # noqa: S108  of /dev, the folder in which people keep files, beside what processes lend
+_LENT: Final = tuple(_MEMORY + name for name in ("joblib", "loky", "psm_", "qlib-lent-", "sem."))
 
 
 @dataclass(frozen=True, slots=True)
@@ -277,12 +279,13 @@ def used(paths: Iterable[str], ignored: Iterable[str | Path] = ()) -> list[str]:
     """Return those of the opened files that are data: no code, no file of the system, of Python, or of a cache."""
     package, home = Path(__file__).resolve().parents[1], Path.home()
     own = [home / name for name in (".cache", ".config", ".local", ".ipython", ".jupyter")]
-    away = _prefixes([*_SYSTEM, sys.prefix, sys.base_prefix, package, *own, *ignored])
+    away = _prefixes([sys.prefix, sys.base_prefix, package, *own, *ignored])
     return [path for path in paths if _is_data(path, away)]
 
 
 def _is_data(path: str, away: tuple[str, ...]) -> bool:
-    foreign = path.startswith(away) or path.endswith(_CODE) or any(part in path for part in _ABOUT)
+    system = path.startswith(_LENT if path.startswith(_MEMORY) else _SYSTEM)
+    foreign = system or path.startswith(away) or path.endswith(_CODE) or any(part in path for part in _ABOUT)
     return not foreign and not os.path.isdir(path)  # noqa: PTH112
 
 
