@@ -94,20 +94,21 @@ def become(request: dict[str, Any]) -> None:
 
     Of that end one thing is left out: to take apart, object by object, the memory that is shared with all the others.
     """
-    code = 1
-
-    def leave() -> None:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-
-    atexit.register(leave)  # the first to come is the last to be asked
+    codes.append(1)
     try:
         _be(request)
-        code = 0
+        codes.append(0)
     except SystemExit as end:
-        code = end.code & 255 if isinstance(end.code, int) else int(end.code is not None)
+        codes.append(end.code & 255 if isinstance(end.code, int) else int(end.code is not None))
         raise
+
+
+def leave() -> None:
+    """Be asked last of all that is to be done at the end, and leave with the code of the program."""
+    if codes:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(codes[-1])
 
 
 def _be(request: dict[str, Any]) -> None:
@@ -136,7 +137,10 @@ def _be(request: dict[str, Any]) -> None:
     exec(compile(source, name, "exec"), main.__dict__)
 
 
+codes: list[int] = []  # of a fork: how it would end now
+
 if __name__ == "__main__":
+    atexit.register(leave)  # before any library registers its own: the first to come is the last to be asked
     sys.path.remove(str(Path(__file__).parent))
     if (asked := serve()) is not None:
         become(asked)
