@@ -7,7 +7,7 @@
     earned, value = close_bar(table, own, prices, "count_day")
     earned, value, stale, theirs = close_at(table, own, column, row, "count_day")
     weigh(table, own, account)
-    numbers = pack(table, own, ("amount", "price"))     bytes of float64
+    numbers = pack(table, own, ("amount", "price"))     bytes of float64, None where the holdings are of unequal kinds
 
 The table is a plain dict of dicts that anybody may read and change; `own` are the keys that are no holdings. The sums
 are those of the same lines in Python, to the last bit.
@@ -123,11 +123,8 @@ def weigh(dict table, frozenset own, double total):
 
 
 def pack(dict table, frozenset own, tuple keys):
-    """Return the numbers of every holding under `keys`, one holding after the other; NaN for a key that one lacks.
-
-    None where one has a key besides, or a NaN.
-    """
-    cdef Py_ssize_t width = len(keys), at = 0, room = len(table) * width, found
+    """Return the numbers of every holding under `keys`, one holding after the other; None where one has other keys."""
+    cdef Py_ssize_t width = len(keys), at = 0, room = len(table) * width
     cdef dict held
     cdef bytes packed = PyBytes_FromStringAndSize(NULL, room * sizeof(double))
     cdef double *numbers = <double *> PyBytes_AS_STRING(packed)
@@ -135,15 +132,12 @@ def pack(dict table, frozenset own, tuple keys):
         if name in own:
             continue
         held = entry
-        found = 0
+        if len(held) != width:
+            return None
         for key in keys:
             number = held.get(key)
             if number is None:
-                numbers[at] = NAN
-            else:
-                numbers[at] = number
-                found += not isnan(numbers[at])
+                return None
+            numbers[at] = number
             at += 1
-        if found != len(held):
-            return None
     return packed[:at * sizeof(double)]

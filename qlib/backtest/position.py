@@ -504,12 +504,11 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         if names == self._names:
             names = self._names  # one tuple for as long as the same names are held
         self._names = names
+        if names and len(self._keys) != len(table[names[0]]):
+            self._keys = tuple(table[names[0]])
         numbers = native.pack(table, SPECIAL, self._keys)
-        if numbers is None:  # a new key: what is held counts bars of several sizes, or a market keeps its own numbers
-            self._keys = tuple(dict.fromkeys(chain.from_iterable(table[name] for name in names)))
-            numbers = native.pack(table, SPECIAL, self._keys)
         if numbers is None:
-            return None  # there is a NaN: keep them as they are
+            return None  # holdings of unequal kinds: keep them as they are
         special = {key: table[key] for key in OWN_NUMBERS if key in table}
         own = position.init_cash, position._settle_type, position.short
         return own, special, names, self._keys, numbers
@@ -521,8 +520,7 @@ class PositionHistory(MutableMapping[pd.Timestamp, Any]):
         kinds = [int if key.startswith("count_") else float for key in keys]
         position.position = dict(special)
         for name, row in zip(names, iter_unpack(f"{len(keys)}d", numbers) if names else (), strict=True):
-            numbers = zip(keys, kinds, row, strict=True)
-            position.position[name] = {key: kind(number) for key, kind, number in numbers if not math.isnan(number)}
+            position.position[name] = {key: kind(number) for key, kind, number in zip(keys, kinds, row, strict=True)}
         return position
 
     def columns(self, *names: str) -> tuple[np.ndarray, dict[str, np.ndarray]]:

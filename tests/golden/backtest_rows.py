@@ -70,6 +70,10 @@ ROWS: dict[str, tuple[tuple[Site, ...], tuple[str, ...]]] = {
         (("contrib/strategy/rule_strategy.py", "FileOrderStrategy._check_orders"),),
         ("a list of orders none of which can be given: other times, no quotes",),
     ),
+    "order of listed orders": (
+        (("contrib/strategy/rule_strategy.py", "FileOrderStrategy.generate_trade_decision"),),
+        ("orders of `FileOrderStrategy` for one step",),
+    ),
     "first bar of a step": (
         (("contrib/strategy/deciding.py", "first_bar"),),
         ("orders of a step that spans several bars (a day in half-hours)",),
@@ -100,12 +104,14 @@ ROWS: dict[str, tuple[tuple[Site, ...], tuple[str, ...]]] = {
         (
             ("contrib/strategy/rule_strategy.py", "SBBStrategyBase._usable"),
             ("contrib/strategy/rule_strategy.py", "SBBStrategyBase.share"),
+            ("contrib/strategy/rule_strategy.py", "SBBStrategyBase.waits"),
             ("contrib/strategy/rule_strategy.py", "ACStrategy._usable"),
             ("contrib/strategy/rule_strategy.py", "ACStrategy.share"),
         ),
         (
             "`SBBStrategyEMA` and `ACStrategy` at the end, and inside a trade range",
             "`ACStrategy` when sigma changes, or is large or tiny",
+            "`SBBStrategyBase` in a bar at a price limit of the other side",
         ),
     ),
     "memory of a trend": (

@@ -73,12 +73,19 @@ class SBBStrategyBase(SplitStrategy):
             return 0, self.trade_calendar.get_trade_len() - 1
         return super()._usable()
 
+    def waits(self, order: Order, start: pd.Timestamp, end: pd.Timestamp) -> bool:
+        exchange = self.trade_exchange
+        if exchange.compat != "qlib":
+            return super().waits(order, start, end)
+        if self.trade_calendar.get_trade_step() % 2 == 0:
+            self._predict(order)  # also for a bar that is left out
+        return not exchange.is_stock_tradable(order.stock_id, start, end)  # a limit on either side stops both
+
     def share(self, order: Order, left: float, unit: float | None, place: int, count: int) -> float:
         qlib, steps = self.trade_exchange.compat == "qlib", count - place
         first_of_pair, selling = place % 2 == 0, order.direction == Order.SELL
-        if first_of_pair:
-            before = self.trade_calendar.get_step_time(shift=1)
-            self._trend[order.stock_id] = self._pred_price_trend(order.stock_id, *before)
+        if first_of_pair and not qlib:
+            self._predict(order)
         trend = self._trend.get(order.stock_id, self.TREND_MID)
         if steps == 1 and not qlib:
             return left
@@ -90,6 +97,10 @@ class SBBStrategyBase(SplitStrategy):
         else:  # twice the share of a bar; a second bar counts the first one, which was left out
             due = 2 * even_share(left, unit, steps + (qlib or not first_of_pair))
         return left if qlib and selling and (steps == 1 or due <= DUST) else due
+
+    def _predict(self, order: Order) -> None:
+        before = self.trade_calendar.get_step_time(shift=1)
+        self._trend[order.stock_id] = self._pred_price_trend(order.stock_id, *before)
 
     @abstractmethod
     def _pred_price_trend(

@@ -63,7 +63,7 @@ class SplitStrategy(BaseStrategy):
         self.begin_step()
         orders = []
         for key, order in self._wanted.items():
-            if self.trade_exchange.check_stock_suspended(order.stock_id, start, end):
+            if self.waits(order, start, end):
                 continue
             left = self._left[key]
             unit = self.trade_exchange.get_amount_of_trade_unit(stock_id=order.stock_id, start_time=start, end_time=end)
@@ -78,6 +78,10 @@ class SplitStrategy(BaseStrategy):
 
     def begin_step(self) -> None:
         """Prepare the current step, before the shares are asked; nothing by default."""
+
+    def waits(self, order: Order, start: pd.Timestamp, end: pd.Timestamp) -> bool:
+        """Whether nothing of an order is due in a step, whatever its share: its instrument is suspended."""
+        return self.trade_exchange.check_stock_suspended(order.stock_id, start, end)
 
     @abstractmethod
     def share(self, order: Order, left: float, unit: float | None, place: int, count: int) -> float:

@@ -92,11 +92,12 @@ def test_numbers_are_packed_as_they_lie(table, order):
     assert packed == struct.pack(f"{len(flat)}d", *flat)
 
 
-def test_what_a_holding_lacks_is_packed_as_nan_and_nothing_is_left_out():
-    one, other = {"amount": 1.0, "price": 2.0}, {"amount": 3.0}
-    assert pack({"A": one, "B": other}, OWN, ("amount", "price")) == struct.pack("4d", 1.0, 2.0, 3.0, math.nan)
+def test_holdings_of_unequal_kinds_are_not_packed():
+    one = {"amount": 1.0, "price": math.nan}
+    assert pack({"A": one}, OWN, ("amount", "price")) == struct.pack("2d", 1.0, math.nan)
+    assert pack({"A": one, "B": {"amount": 1.0}}, OWN, ("amount", "price")) is None
+    assert pack({"A": one, "B": {"amount": 1.0, "limit": 2.0}}, OWN, ("amount", "price")) is None
     assert pack({"A": one, "B": {**one, "limit": 2.0}}, OWN, ("amount", "price")) is None
-    assert pack({"A": {**one, "price": math.nan}}, OWN, ("amount", "price")) is None
     assert pack({"cash": 1.0}, OWN, ()) == b""
 
 

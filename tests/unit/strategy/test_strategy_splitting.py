@@ -153,6 +153,17 @@ def test_the_better_bar_of_each_pair_gets_the_share_of_both(trend, side):
         assert dealt == pytest.approx([2.0] * 12, **EXACT)
 
 
+@pytest.mark.parametrize(("compat", "hours"), [(None, [2, 4, 6]), ("qlib", [4, 6])])
+def test_a_limit_of_the_other_side_stops_an_order_in_a_better_bar_by_qlibs_rules_alone(compat, hours):
+    provider = market(48, "60min", compat=compat)
+    provider.values["change"][26] = 0.1  # at 02:00 of the second day: nothing can be bought, but sold
+    fills = nested(
+        provider, Trend(Trend.TREND_SHORT), orders(("2024-01-02", "N0", 24, "sell")),
+        limit_threshold=0.05, trade_range=TradeRangeByTime("02:00", "07:59"),
+    )  # fmt: skip
+    assert [t.hour for t, *_ in fills if 2 <= t.hour < 8] == hours
+
+
 @pytest.mark.parametrize("inner", [Trend(Trend.TREND_SHORT), Trend(Trend.TREND_LONG), Trend(Trend.TREND_MID)])
 @pytest.mark.parametrize("trade_range", [("3:00", "7:59"), ("2:00", "4:59"), ("5:00", "5:59")])
 def test_in_a_short_range_the_whole_order_is_done(inner, trade_range):

@@ -166,10 +166,12 @@ class PortfolioOptimizer(BaseOptimizer):
 
     @staticmethod
     def _told(end: tuple[Array, str], weights_of: Callable[[Array], Array]) -> Array:
-        """Return the weights of the end of a search, and warn where it was no proper end."""
+        """Return the weights of the end of a search, with a sum of 1, and warn where it was no proper end."""
         if end[1]:
             logger.warning(f"the search for weights ended early ({end[1]}); the best that it saw are returned")
-        return weights_of(end[0])
+        weights = weights_of(end[0])
+        whole: Array = weights / weights.sum()  # the search keeps its constraints to a few parts in ten million
+        return whole
 
     def _minimise(self, goal: Goal, start: Array, bounds: tuple[float, Any], constraints: Any) -> tuple[Array, str]:
         """Return where the search ended, and why it ended early if it did."""
