@@ -162,7 +162,11 @@ class PortfolioOptimizer(BaseOptimizer):
         begins = [np.concatenate([np.maximum(w - w0, 0), np.maximum(w0 - w, 0)]) for w in (near, still)]
         most = np.concatenate([np.ones(n), w0])  # nobody sells more than there is
         found = [self._minimise(goal_of_moves, begin, (0.0, most), constraints) for begin in begins]
-        return self._told(min(found, key=lambda end: goal(moved(end[0]))[0]), moved)
+        best = self._told(min(found, key=lambda end: goal(moved(end[0]))[0]), moved)
+        turned, least = float(np.abs(best - w0).sum()), abs(missing)
+        if turned > self.delta:  # a search that ended early may have gone too far: turnover is convex on the way back
+            best = still + (best - still) * (self.delta - least) / (turned - least)
+        return best
 
     @staticmethod
     def _told(end: tuple[Array, str], weights_of: Callable[[Array], Array]) -> Array:
