@@ -165,7 +165,7 @@ class PortfolioOptimizer(BaseOptimizer):
         best = self._told(min(found, key=lambda end: goal(moved(end[0]))[0]), moved)
         turned, least = float(np.abs(best - w0).sum()), abs(missing)
         if turned > self.delta:  # a search that ended early may have gone too far: turnover is convex on the way back
-            best = still + (best - still) * (self.delta - least) / (turned - least)
+            best = still + (best - still) * (max(self.delta - least, 0.0) / (turned - least) if turned > least else 0.0)
         return best
 
     @staticmethod
