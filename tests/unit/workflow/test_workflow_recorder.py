@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import subprocess
 import sys
 import textwrap
 from pathlib import Path
@@ -10,7 +11,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from warm import run_warm
 
 from qlib.errors import InputError
 from qlib.utils.exceptions import ExpAlreadyExistError, LoadObjectError, RecorderInitializationError
@@ -313,7 +313,8 @@ R.log_metrics(m=1)
     [("sys.exit(3)", "FINISHED", 3), ("raise RuntimeError('boom')", "FAILED", 1)],
 )
 def test_a_program_that_ends_ends_its_run(runs, tmp_path, end, status, code):
-    done = run_warm([sys.executable, "-c", textwrap.dedent(SCRIPT).format(end=end), f"{tmp_path}/mlruns"])
+    command = [sys.executable, "-c", textwrap.dedent(SCRIPT).format(end=end), f"{tmp_path}/mlruns"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert done.stdout == ""
     assert ("RuntimeError: boom" in done.stderr) == (status == "FAILED")
