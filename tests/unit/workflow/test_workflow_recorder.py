@@ -312,15 +312,17 @@ R.log_metrics(m=1)
     ("end", "status", "code"),
     [("sys.exit(3)", "FINISHED", 3), ("raise RuntimeError('boom')", "FAILED", 1)],
 )
-def test_a_program_that_ends_ends_its_run(runs, tmp_path, end, status, code):
-    command = [sys.executable, "-c", textwrap.dedent(SCRIPT).format(end=end), f"{tmp_path}/mlruns"]
+def test_a_program_that_ends_ends_its_run(tmp_path_factory, end, status, code):
+    folder = tmp_path_factory.mktemp(status)  # never one of that name before: MLflow keeps databases open by their path
+    runs = QlibRecorder(MLflowExpManager(f"file:{folder}/mlruns", "Experiment"))
+    command = [sys.executable, "-c", textwrap.dedent(SCRIPT).format(end=end), f"{folder}/mlruns"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == code
     assert done.stdout == ""
     assert ("RuntimeError: boom" in done.stderr) == (status == "FAILED")
     assert "mlflow" not in done.stderr.lower().replace("mlflow.db", "")
     assert "git" not in done.stderr
-    assert [r.status for r in runs.list_recorders(experiment_name="e").values()] == [status]
+    assert [r.status for r in runs.list_recorders(experiment_name="e").values()] == [status], done.stderr
 
 
 def test_the_commit_is_read_from_gits_own_files(tmp_path):
