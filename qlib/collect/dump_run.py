@@ -37,7 +37,7 @@ from qlib.utils.paths import instrument_folder
 ALL: Final = "dump_all"
 FIX: Final = "dump_fix"
 UPDATE: Final = "dump_update"
-_TOGETHER: Final = 4  # calls that a thread is given at once: each gift takes 20 microseconds
+_TOGETHER: Final = 4  # calls that a thread is given at once, where there are many: each gift takes 20 microseconds
 _A = TypeVar("_A")
 _B = TypeVar("_B")
 
@@ -333,7 +333,8 @@ def _side_by_side(work: Callable[[_A], _B], given: Sequence[_A], workers: int) -
     if workers == 1:
         return [work(one) for one in given]
     with ThreadPoolExecutor(workers) as pool:
-        few = [given[at : at + _TOGETHER] for at in range(0, len(given), _TOGETHER)]
+        together = max(1, min(_TOGETHER, len(given) // (8 * workers)))  # a few large sources are shared out singly
+        few = [given[at : at + together] for at in range(0, len(given), together)]
         try:
             return [done for some in pool.map(lambda several: [work(one) for one in several], few) for done in some]
         except BaseException:

@@ -57,14 +57,24 @@ cdef class Ranking:
         """Return the scored names that are not held, best first: the first `count` of them where that is above 0."""
         return self._best(self.held, count)
 
+    cdef Py_ssize_t _place(self, name) except -2:
+        """Where the score of a name stands; -1 where it has none. A signal of the user's own may say anything."""
+        found = self.column.get(name)
+        if found is None:
+            return -1
+        cdef Py_ssize_t place = found
+        if not 0 <= place < self.scores.shape[0]:
+            raise ValueError(f"column: {name!r} is at place {place} of {self.scores.shape[0]} scores")
+        return place
+
     cdef list _best(self, set left_out, Py_ssize_t count):
         cdef vector[char] out = vector[char](self.scores.shape[0], 0)
         cdef vector[Scored] found
         cdef Py_ssize_t i
         for name in left_out:
-            place = self.column.get(name)
-            if place is not None:
-                out[<Py_ssize_t> place] = 1
+            i = self._place(name)
+            if i >= 0:
+                out[i] = 1
         found.reserve(self.scores.shape[0])
         for i in range(self.scores.shape[0]):
             if not out[i] and not isnan(self.scores[i]):
@@ -78,13 +88,13 @@ cdef class Ranking:
         """Return both lists as one: best first, then those without a score by name."""
         cdef list names = [*held, *new], without = []
         cdef vector[Scored] found
-        cdef Py_ssize_t i
+        cdef Py_ssize_t i, place
         for i in range(len(names)):
-            place = self.column.get(names[i])
-            if place is None or isnan(self.scores[<Py_ssize_t> place]):
+            place = self._place(names[i])
+            if place < 0 or isnan(self.scores[place]):
                 without.append(names[i])
             else:
-                found.push_back(Scored(self.scores[<Py_ssize_t> place], i))
+                found.push_back(Scored(self.scores[place], i))
         sort(found.begin(), found.end(), &better)
         without.sort()
         return [names[found[i].place] for i in range(<Py_ssize_t> found.size())] + without

@@ -6,6 +6,7 @@ import os
 import resource
 import subprocess
 import sys
+import threading
 from itertools import permutations
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from warm import run_warm
 
 from qlib.collect import spool
 from qlib.collect.dump import DumpDataAll, DumpDataFix, DumpDataUpdate, dump_all, dump_fix, dump_update
+from qlib.collect.dump_run import _side_by_side
 from qlib.config import build_settings
 from qlib.data.provider import Provider
 from qlib.data.storage import binary, transaction
@@ -302,6 +304,12 @@ def test_what_was_read_before_the_calendar_was_known_stands_where_it_belongs(tmp
         "EARLY": bin_of(0, 1),
         "WHOLE": bin_of(2, 3, 4),
     }
+
+
+def test_a_few_sources_are_read_at_the_same_time():
+    both = threading.Barrier(2)
+    assert _side_by_side(lambda one: (both.wait(timeout=30), one)[1], [1, 2], 2) == [1, 2]
+    assert _side_by_side(lambda one: one + 1, range(100), 2) == [*range(1, 101)]
 
 
 def test_bars_wait_in_a_file_when_they_are_many(tmp_path, monkeypatch):

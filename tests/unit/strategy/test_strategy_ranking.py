@@ -59,3 +59,11 @@ def test_a_row_of_a_table_is_read_where_it_lies():
 def test_every_name_has_a_score():
     with pytest.raises(ValueError, match="received 2 scores for 3 names"):
         Ranking("abc", {"a": 0, "b": 1, "c": 2}, np.zeros(2), [])
+
+
+@pytest.mark.parametrize("place", [3, -1, 10**9])
+def test_a_place_that_is_none_is_refused_and_nothing_is_read_there(place):
+    ranking = Ranking("abc", {"a": 0, "b": 1, "c": place}, np.zeros(3), ["c"])
+    for asked in (ranking.others, lambda: ranking.sort(["c"], ["a"])):
+        with pytest.raises(ValueError, match=f"'c' is at place {place} of 3 scores"):
+            asked()
