@@ -50,7 +50,7 @@ def explain(
         As for `build_plan`.
     detail
         Whether the instructions follow, by the names of the kernels that run: %0 is what instruction 0 made, and
-        "2 behind" says that it works 2 rows behind, because something looks ahead.
+        "2 behind" says that it works 2 rows behind, because something looks ahead; store_div divides and stores.
 
     >>> explain("Ref($close, -2) / Ref($close, -1) - 1")
     Sub(Div(Ref($close,-2),Ref($close,-1)),1)  reads $close  back 0  ahead 2  kernel sub  float32
@@ -74,11 +74,10 @@ def explain(
       2  Std(#0,20)   std     float64
       3  Div(#1,#2)   div     float64  -> field 0
     program
-      %0  load      $close                               float32
-      %1  widen     %0                                   float64
-      %2  moments2  %1              20 rows -> mean std  float64
-      %3  div       %2.mean %2.std                       float64
-          store     %3              -> field 0
+      %0  load       $close                               float32
+      %1  widen      %0                                   float64
+      %2  moments2   %1              20 rows -> mean std  float64
+          store_div  %2.mean %2.std  -> field 0
     """
     many = [fields] if isinstance(fields, str) or not isinstance(fields, Sequence) else list(fields)
     plan = build_plan(many, compat=compat, registry=registry)

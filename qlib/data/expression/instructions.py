@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from qlib.data.expression.lowering import PASSES, Result, Work, lowered, ordered
+from qlib.data.expression.lowering import PASSES, Result, Work, instructions, lowered, ordered
 from qlib.data.expression.node import Column, Node, walk
 from qlib.data.expression.plan import Phase, Plan
 
@@ -75,14 +75,10 @@ class _Program:
     def readers(self) -> dict[Work, frozenset[int]]:
         """Return the fields that each piece of work is done for."""
         readers: dict[Work, frozenset[int]] = {}
-        for work, target in reversed(self.order):
-            own = readers.get(work, frozenset())
-            if target >= 0:
-                readers[work] = own | self.fields[target]
-                continue
-            for side in work.inputs:
-                if isinstance(side, Result):
-                    readers[side.work] = readers.get(side.work, frozenset()) | own
+        for _, work, target, inputs in reversed([*instructions(self.order, self.ends)]):
+            own = readers.get(work, frozenset()) | (self.fields[target] if target >= 0 else frozenset())
+            for one in (work, *(side.work for side in inputs if isinstance(side, Result))):
+                readers[one] = readers.get(one, frozenset()) | own
         return readers
 
     def said(self, side: Result | float) -> str:
@@ -98,15 +94,15 @@ class _Program:
         """Return a line for each instruction."""
         number: dict[Work, int] = {}
         rows: list[tuple[str, ...]] = []
-        for work, target in self.order:
+        for name, work, target, inputs in instructions(self.order, self.ends):
+            shown = " ".join([_made_by(side, number) for side in inputs] or [self.names[work.outputs[0]]])
             if target >= 0:
                 to = f"step #{self.steps[self.phase.roots[target]]}" if self.phase.then else f"field {target}"
-                rows.append(("", "store", _made_by(self.ends[target], number), f"-> {to}", ""))
+                rows.append(("", name, shown, f"-> {to}", ""))
                 continue
-            inputs = [_made_by(side, number) for side in work.inputs] or [self.names[work.outputs[0]]]
             number[work] = len(number)
             kind = "float64" if work.outputs[0].wide else "float32"
-            rows.append((f"%{number[work]}", work.name, " ".join(inputs), _told(work), kind))
+            rows.append((f"%{number[work]}", name, shown, _told(work), kind))
         widths = [max(len(row[i]) for row in rows) for i in range(5)]
         return ["  " + "  ".join(cell.ljust(w) for cell, w in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -6,13 +6,15 @@
 
 Rewrites on the way: equal work is done once, over all fields; statistics of the same rows are read from one pass (the
 mean and the deviation above, or slope, residual and r-square); a field is stored as soon as its last pass is done, so
-few registers are alive at a time, and they are reused.  A register keeps as much history as its readers' windows ask
+few registers are alive at a time, and they are reused; a quotient that only a field is made of is stored while it is
+computed.  A register keeps as much history as its readers' windows ask
 for, and lags behind by as many rows as its formula looks ahead.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -43,6 +45,7 @@ _FAMILIES: Final[dict[str, tuple[tuple[str, frozenset[str]], ...]]] = {
     "pair": (("pair", frozenset({"cov", "corr"})),),
     "order": (("order", frozenset({"rank", "quantile"})),),
 }
+AT_ONCE: Final = {"div": "store_div"}  # what can be stored while it is computed, and by which instruction
 PASSES: Final = frozenset(name for passes in _FAMILIES.values() for name, _ in passes)
 
 
@@ -249,7 +252,8 @@ def lowered(roots: Sequence[Node], given: Callable[[Node], bool]) -> tuple[Build
 def ordered(roots: Sequence[Result]) -> list[tuple[Work, int]]:
     """Return (work, -1) and (the work that target k shows, k), each work before its readers.
 
-    A field whose last pass is done comes next, so that what a pass made is not kept for long.
+    A field whose last pass is done comes next, so that what a pass made is not kept for long.  Work that comes with its
+    target only is done and stored at once.
     """
     passes: dict[Work, frozenset[Work]] = {}  # the passes below each work
     below: list[list[Work]] = []
@@ -289,7 +293,10 @@ def ordered(roots: Sequence[Result]) -> list[tuple[Work, int]]:
             now = stack.pop()
             if not shown[now]:
                 stack += reversed(show(now))
-    return order
+    read = Counter(roots)
+    read.update(side for work in done for side in work.inputs if isinstance(side, Result))
+    at_once = {root.work for root in roots if root.work.name in AT_ONCE and read[root] == 1}
+    return [(work, target) for work, target in order if target >= 0 or work not in at_once]
 
 
 def _below(root: Work) -> list[Work]:
@@ -308,18 +315,30 @@ def _below(root: Work) -> list[Work]:
     return order
 
 
+def instructions(
+    order: Sequence[tuple[Work, int]], roots: Sequence[Result]
+) -> Iterator[tuple[str, Work, int, tuple[Result | float, ...]]]:
+    """Yield (name of the instruction, work, target or -1, what it reads) for each step of `ordered`."""
+    done: set[Work] = set()
+    for work, target in order:
+        if target < 0:
+            done.add(work)
+            yield work.name, work, target, work.inputs
+        elif work in done:
+            yield "store", work, target, (roots[target],)
+        else:
+            yield AT_ONCE[work.name], work, target, work.inputs
+
+
 def allocated(order: Sequence[tuple[Work, int]], build: Builder, roots: Sequence[Result]) -> Compiled:
     """Give every value a register, and every register memory that others may use before and after."""
     history: dict[Result, int] = {}
     last: dict[Result, int] = {}
-    for at, (work, target) in enumerate(order):
-        if target >= 0:
-            last[roots[target]] = at
-            continue
-        for side in work.inputs:
+    for at, (_, work, target, inputs) in enumerate(instructions(order, roots)):
+        for side in inputs:
             if isinstance(side, Result):
                 last[side] = at
-                need = work.looks_back + work.lag - side.work.lag
+                need = work.looks_back + work.lag - side.work.lag if target < 0 or side.work is not work else 0
                 history[side] = max(history.get(side, 0), min(need, FOREVER))
     number: dict[Result, int] = {}
     slots: list[int] = []  # of every register
@@ -337,32 +356,11 @@ def allocated(order: Sequence[tuple[Work, int]], build: Builder, roots: Sequence
             if history.get(value, 0) == 0 and value in number:
                 free[value.wide].append(slots[number[value]])
 
-    for at, (work, target) in enumerate(order):
-        if target >= 0:
-            value = roots[target]
-            steps.append(
-                (
-                    "store",
-                    (number[value],),
-                    (),
-                    (),
-                    (),
-                    (),
-                    value.wide,
-                    0,
-                    work.lag,
-                    _set(sets, work.reads),
-                    False,
-                    target,
-                )
-            )
-            words.append(f"store {target}")
-            release(at)
-            continue
-        in_place = work.looks_back == 0 and work.name not in ("load", "choose") and len(work.outputs) == 1
+    for at, (name, work, target, inputs) in enumerate(instructions(order, roots)):
+        outputs = [value for value in work.outputs if value in last] if target < 0 else []
+        in_place = work.looks_back == 0 and name not in ("load", "choose") and len(work.outputs) == 1
         if in_place:
             release(at)
-        outputs = [value for value in work.outputs if value in last]
         for value in outputs:
             if history.get(value, 0) == 0 and free[value.wide]:
                 slot = free[value.wide].pop()
@@ -372,23 +370,24 @@ def allocated(order: Sequence[tuple[Work, int]], build: Builder, roots: Sequence
             slots.append(slot)
         if not in_place:
             release(at)
+        stored = name == "store"
         steps.append(
             (
-                work.name,
-                tuple(number[a] if isinstance(a, Result) else -1 for a in work.inputs),
-                tuple(0.0 if isinstance(a, Result) else a for a in work.inputs),
+                name,
+                tuple(number[a] if isinstance(a, Result) else -1 for a in inputs),
+                tuple(0.0 if isinstance(a, Result) else a for a in inputs),
                 tuple(number[value] for value in outputs),
                 tuple(WHAT.get(value.what, 0) for value in outputs),
                 tuple(value.parameter for value in outputs),
-                work.wide,
-                work.window,
+                roots[target].wide if stored else work.wide,
+                0 if stored else work.window,
                 work.lag,
                 _set(sets, work.reads),
-                work.revives,
-                work.place,
+                work.revives and target < 0,
+                work.place if target < 0 else target,
             )
         )
-        words.append(work.name)
+        words.append(name if target < 0 else f"{name} {target}")
     registers = [(value.wide, history.get(value, 0), value.work.lag, slots[k]) for value, k in number.items()]
     members: Mapping[frozenset[int], int] = sets
     program = Program(steps, registers, [sorted(one) for one in members], len(build.sources), count)

@@ -64,6 +64,7 @@ struct Job {
     const std::int64_t* start = nullptr;  // row of each instrument where all rows are wanted
     Index low = 0, high = 0;              // clip: positions before and after are not looked at
     Index last = 0;                       // the caller's last position
+    bool past_cache = false;              // the results are too large for a cache
 };
 
 struct Code {  // a program as Python gives it

@@ -17,6 +17,7 @@ namespace ISA {
 #include "series.hpp"
 #include "elementwise.hpp"
 #include "flow.hpp"
+#include "store.hpp"
 #include "program.hpp"
 }  // namespace ISA
 }  // namespace qlib_kernels

@@ -59,6 +59,25 @@ static inline I operator~(I a) { return {~a.low, ~a.high}; }
 static inline D pick(I mask, D yes, D no) {
     return {mask.low ? yes.low : no.low, mask.high ? yes.high : no.high};
 }
+
+static inline bool everywhere(I mask) {
+#if defined(__AVX__)
+    return _mm256_movemask_pd((__m256d)(mask.low & mask.high)) == 15;
+#else
+    bool yes = true;
+    for (int l = 0; l < LANES / 2; ++l) yes = yes && mask.low[l] && mask.high[l];
+    return yes;
+#endif
+}
+static inline bool everywhere(J mask) {
+#if defined(__AVX__)
+    return _mm256_movemask_ps((__m256)mask) == 255;
+#else
+    bool yes = true;
+    for (int l = 0; l < LANES; ++l) yes = yes && mask[l];
+    return yes;
+#endif
+}
 static inline D root(D x) {
 #if defined(__AVX__)
     return {(Half)_mm256_sqrt_pd((__m256d)x.low), (Half)_mm256_sqrt_pd((__m256d)x.high)};

@@ -7,6 +7,8 @@
 //
 // A register lags behind the newest row by as many rows as its formula looks ahead.
 
+constexpr Index CHUNK = 256;  // rows at a time, at most
+
 struct State {
     virtual ~State() {}
 };
@@ -39,7 +41,6 @@ struct Run {
     Block<Buffer*> buffers;      // by register
     Block<Index> lag;            // by register
     Block<Index> born, died;     // [set][lane]: rows between which a formula over these columns has rows
-    Block<char> scratch;
 
     template <class V>
     V* rows_of(int reg) const {  // the pointer p for which p[r] is row r

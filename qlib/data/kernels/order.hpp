@@ -80,36 +80,39 @@ static void order_long(Run& run, const Step& step, Order<V>& state, const V* x, 
     }
 }
 
-// The quantile q of the first n of the sorted rows, for every lane.
+// Where the quantile q stands among `count` sorted values: `part` of the way from value `at` to the next.
+struct Place {
+    Index at = 0;
+    double part = 0;
+    bool last = true;  // there is no next
+    Place() = default;
+    Place(double q, double count) {
+        const double place = q * (count - 1.0);
+        at = Index(place), part = place - double(at), last = double(at + 1) >= count;
+    }
+};
+
+// The quantile of lanes that have different numbers of values, n of the sorted rows.
 template <class V>
 static D quantile(const V* held, V n, double q) {
-    const D count = wide(n);
-    bool same = true;
-    for (int l = 1; l < LANES; ++l) same = same && n[l] == n[0];
-    if (same) {
-        if (n[0] == 0) return all(NaN);
-        const double place = q * (count[0] - 1.0);
-        const Index k = Index(place);
-        const D at = wide(held[k]);
-        return double(k + 1) >= count[0] ? at : at + (wide(held[k + 1]) - at) * (place - double(k));
-    }
-    D value;
+    D value = all(NaN);
     for (int l = 0; l < LANES; ++l) {
-        const double place = q * (count[l] - 1.0);
-        const Index k = count[l] > 0 ? Index(place) : 0;
-        const double at = double(held[k][l]);
-        value[l] = double(k + 1) >= count[l] ? at : at + (double(held[k + 1][l]) - at) * (place - double(k));
-        if (count[l] == 0) value[l] = NaN;
+        if (n[l] == 0) continue;
+        const Place place(q, double(n[l]));
+        const double at = double(held[place.at][l]);
+        value[l] = place.last ? at : at + (double(held[place.at + 1][l]) - at) * place.part;
     }
     return value;
 }
 
 template <class V, bool Ranked>
 static void order_short(Run& run, const Step& step, Order<V>& state, const V* x, D* const* out) {
+    typedef typename MaskOf<V>::T T;
     const Index low = run.low(step), high = run.high(step), window = step.window;
     const V infinite = every<V>(INF), one = every<V>(1.0), zero = every<V>(0.0);
     V* const held = state.held.data;
-    V n = state.n;
+    V n = state.n, common = every<V>(-1.0);  // values that every lane has, or none at all
+    Place places[MOST_OUTPUTS];              // of the quantiles of so many
     for (Index r = low; r < high; ++r) {
         V now = x[r] + zero, old = r >= window ? x[r - window] + zero : infinite;
         const auto counts = seen(now), counted = seen(old);
@@ -126,11 +129,26 @@ static void order_short(Run& run, const Step& step, Order<V>& state, const V* x,
             if (Ranked) less += pick(fresh < now, one, zero), same += pick(fresh == now, one, zero);
         }
         state.n = n;
+        const auto none = n == zero;
+        bool alike = everywhere((n == common) | none);
+        if (!alike) {
+            T most = 0;
+            for (int l = 0; l < LANES; ++l) most = n[l] > most ? n[l] : most;
+            common = every<V>(most);
+            alike = everywhere((n == common) | none);
+            for (int j = 0; j < step.outs; ++j) places[j] = Place(step.parameter[j], double(most));
+        }
         for (int j = 0; j < step.outs; ++j) {
-            if (step.what[j] == QUANTILE)
+            if (step.what[j] == QUANTILE && alike) {
+                const Place& place = places[j];
+                D value = wide(held[place.at]);
+                if (!place.last) value += (wide(held[place.at + 1]) - value) * place.part;
+                out[j][r] = pick(wide(n) == 0.0, all(NaN), value);
+            } else if (step.what[j] == QUANTILE) {
                 out[j][r] = quantile(held, n, step.parameter[j]);
-            else if (Ranked)
+            } else if (Ranked) {
                 out[j][r] = (wide(pick(counts, less, every<V>(NaN))) + 0.5 * (wide(same) + 1.0)) / wide(n);
+            }
         }
     }
 }

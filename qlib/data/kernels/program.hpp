@@ -12,7 +12,8 @@ static Work find(const Step& step, Birth* birth) {
 #define WINDOW(name, Stat, Input) {name, nullptr, windowed<Stat, Input>, nullptr, slide_birth<Stat>}
     static const Named table[] = {
         {"load", load, load, nullptr, nullptr},
-        {"store", store<F>, store<D>, nullptr, nullptr},
+        {"store", store<F>, store<D>, store_birth, store_birth},
+        {"store_div", store_div<F>, store_div<D>, store_birth, store_birth},
         ONE("copy", Copy), ONE("abs", Abs), ONE("log", Log), ONE("sign", Sign), ONE("bitnot", BitNot), ONE("not", Not),
         ONE("holds", Holds), ONE("holds_or_missing", HoldsOrMissing), ONE("missing", Missing), ONE("infinite", Infinite),
         ONE("widen", Widen), ONE("narrow", Narrow),
@@ -79,6 +80,7 @@ class Lanes : public Machine {
         begin(job, lanes);
         if (run_.rows > 0) go(run_.rows + lag_);
         clear();
+        settled();
     }
     // From now on every instrument that was ever listed has every row: a bar that is missing is a row of NaN.
     void open(const Job& job, const std::int64_t* lanes) override {
@@ -115,7 +117,6 @@ class Lanes : public Machine {
     }
 
   private:
-    static constexpr Index CHUNK = 256;
     static constexpr Index NEVER = Index(1) << 60;
 
     void clear() {

@@ -61,6 +61,7 @@ cdef extern from "common.hpp" namespace "qlib_kernels" nogil:
         const int64_t* row_of
         const int64_t* start
         Py_ssize_t low, high, last
+        bint past_cache
 
     cdef cppclass Code:
         Py_ssize_t steps, registers, sets, slots, sources
@@ -109,6 +110,7 @@ WHAT = {
 }
 LANES = 8
 MOST_READINGS = MOST_OUTPUTS
+CACHE = 32 << 20  # bytes; of larger results little would be left there for whoever reads them
 _LEVELS = {"baseline": 0, "v3": 3}
 _BEST = instruction_set()
 
@@ -192,7 +194,7 @@ cdef class Program:
             self.steps[i].set = own
             self.steps[i].revives = revives
             self.steps[i].place = place
-            if name == "store":
+            if name in ("store", "store_div"):
                 self.targets = max(self.targets, place + 1)
             elif name == "load" and not 0 <= place < sources:
                 raise ValueError(f"load: there is no source {place}")
@@ -261,6 +263,8 @@ cdef class Work:
         Calendar positions outside of which nothing is looked at.
     last
         Calendar position of the last row that the caller wants.
+    past_cache
+        Whether values go to memory past the cache; by default, where there are more than CACHE bytes of them.
     """
 
     cdef Job job
@@ -269,8 +273,8 @@ cdef class Work:
     cdef list held, source_sizes, source_counts, target_sizes
     cdef Py_ssize_t instruments
 
-    def __cinit__(self, begin, end, sources, targets, range_of, range_low, range_high, range_to, start, low, high, last, row_of=None):
-        cdef Py_ssize_t i
+    def __cinit__(self, begin, end, sources, targets, range_of, range_low, range_high, range_to, start, low, high, last, row_of=None, past_cache=None):
+        cdef Py_ssize_t i, size = 0
         cdef _Flat flat
         cdef const int64_t[:] view
         self.held, self.source_sizes, self.source_counts, self.target_sizes = [], [], [], []
@@ -296,6 +300,7 @@ cdef class Work:
             self.targets[i].wide = _is_wide(flat)
             self.targets[i].kept = kept
             self.target_sizes.append(flat.view.shape[0])
+            size += flat.view.len
         cdef Py_ssize_t one = 0
         self.job.instruments = self.instruments
         self.job.begin, self.job.end = self.column(begin, &one), self.column(end, &one)
@@ -305,6 +310,7 @@ cdef class Work:
         self.job.range_to = self.column(range_to, &one)
         self.job.start = self.column(start, &one)
         self.job.low, self.job.high, self.job.last = low, high, last
+        self.job.past_cache = size > CACHE if past_cache is None else past_cache
         if row_of is not None:
             self.job.row_of = self.column(row_of, &one)
             if one != 1:
