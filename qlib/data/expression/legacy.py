@@ -303,7 +303,7 @@ def _remade(user: type[Expression], arguments: tuple[Node | Scalar, ...], compat
 @once
 def _of_users(plan: Plan) -> list[int]:
     """Return the places of the fields that are, or read, a user's Python code."""
-    return [i for i, root in enumerate(plan.roots) if is_opaque(root)]
+    return [i for i, root in enumerate(plan.roots) if is_opaque(root)] if is_opaque(*plan.roots) else []
 
 
 def shown(plan: Plan, query: tuple[int, int] | None) -> list[tuple[list[int], tuple[float, float] | None]]:

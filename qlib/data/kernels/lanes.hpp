@@ -20,6 +20,21 @@ static inline F pick(J mask, F yes, F no) { return mask ? yes : no; }
 typedef double Half __attribute__((vector_size(32), may_alias));
 typedef decltype(Half{} < Half{}) HalfMask;
 typedef float HalfF __attribute__((vector_size(16), may_alias));
+static inline Half pick(HalfMask mask, Half yes, Half no) { return mask ? yes : no; }
+static inline bool everywhere(HalfMask mask) {
+#if defined(__AVX__)
+    return _mm256_movemask_pd((__m256d)mask) == 15;
+#else
+    return mask[0] && mask[1] && mask[2] && mask[3];
+#endif
+}
+static inline Half root(Half x) {
+#if defined(__AVX__)
+    return (Half)_mm256_sqrt_pd((__m256d)x);
+#else
+    return Half{__builtin_sqrt(x[0]), __builtin_sqrt(x[1]), __builtin_sqrt(x[2]), __builtin_sqrt(x[3])};
+#endif
+}
 struct I {
     HalfMask low, high;
 };
@@ -56,19 +71,11 @@ static inline I operator&(I a, I b) { return {a.low & b.low, a.high & b.high}; }
 static inline I operator|(I a, I b) { return {a.low | b.low, a.high | b.high}; }
 static inline I& operator|=(I& a, I b) { return a = a | b; }
 static inline I operator~(I a) { return {~a.low, ~a.high}; }
+static inline I& operator+=(I& a, I b) { return a = {a.low + b.low, a.high + b.high}; }
 static inline D pick(I mask, D yes, D no) {
     return {mask.low ? yes.low : no.low, mask.high ? yes.high : no.high};
 }
-
-static inline bool everywhere(I mask) {
-#if defined(__AVX__)
-    return _mm256_movemask_pd((__m256d)(mask.low & mask.high)) == 15;
-#else
-    bool yes = true;
-    for (int l = 0; l < LANES / 2; ++l) yes = yes && mask.low[l] && mask.high[l];
-    return yes;
-#endif
-}
+static inline bool everywhere(I mask) { return everywhere(mask.low & mask.high); }
 static inline bool everywhere(J mask) {
 #if defined(__AVX__)
     return _mm256_movemask_ps((__m256)mask) == 255;
@@ -78,14 +85,7 @@ static inline bool everywhere(J mask) {
     return yes;
 #endif
 }
-static inline D root(D x) {
-#if defined(__AVX__)
-    return {(Half)_mm256_sqrt_pd((__m256d)x.low), (Half)_mm256_sqrt_pd((__m256d)x.high)};
-#else
-    for (int l = 0; l < LANES; ++l) x[l] = __builtin_sqrt(x[l]);
-    return x;
-#endif
-}
+static inline D root(D x) { return {root(x.low), root(x.high)}; }
 static inline D wide(F x) {
     return {__builtin_convertvector(__builtin_shufflevector(x, x, 0, 1, 2, 3), Half),
             __builtin_convertvector(__builtin_shufflevector(x, x, 4, 5, 6, 7), Half)};
@@ -97,13 +97,19 @@ static inline F narrow(D x) {
 static inline D wide(D x) { return x; }
 static inline F narrow(F x) { return x; }
 
+static inline F number(J count) { return __builtin_convertvector(count, F); }
+static inline D number(I count) { return {__builtin_convertvector(count.low, Half), __builtin_convertvector(count.high, Half)}; }
+
 template <class V>
 V every(double x);
 template <>
 inline D every<D>(double x) { return all(x); }
 template <>
 inline F every<F>(double x) { return all(float(x)); }
+template <>
+inline Half every<Half>(double x) { return half(x); }
 
+static inline HalfMask seen(Half x) { return (x - x) == 0.0; }
 static inline I seen(D x) { return (x - x) == 0.0; }  // neither missing nor infinite
 static inline J seen(F x) { return (x - x) == 0.0F; }
 template <class V>

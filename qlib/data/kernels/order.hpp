@@ -108,6 +108,7 @@ static D quantile(const V* held, V n, double q) {
 template <class V, bool Ranked>
 static void order_short(Run& run, const Step& step, Order<V>& state, const V* x, D* const* out) {
     typedef typename MaskOf<V>::T T;
+    typedef typename MaskOf<V>::Mask Mask;
     const Index low = run.low(step), high = run.high(step), window = step.window;
     const V infinite = every<V>(INF), one = every<V>(1.0), zero = every<V>(0.0);
     V* const held = state.held.data;
@@ -118,7 +119,8 @@ static void order_short(Run& run, const Step& step, Order<V>& state, const V* x,
         const auto counts = seen(now), counted = seen(old);
         now = pick(counts, now, infinite), old = pick(counted, old, infinite);
         n = n + pick(counts, one, zero) - pick(counted, one, zero);
-        V before = every<V>(-INF), next = held[0], less = zero, same = zero;
+        V before = every<V>(-INF), next = held[0];
+        Mask less = now != now, same = less;  // what is true is -1: minus the values below, and equal
         for (Index k = 0; k < window; ++k) {
             const V here = next;
             next = held[k + 1];
@@ -126,7 +128,7 @@ static void order_short(Run& run, const Step& step, Order<V>& state, const V* x,
             const V fresh = larger(before, smaller(kept, now));
             held[k] = fresh;
             before = kept;
-            if (Ranked) less += pick(fresh < now, one, zero), same += pick(fresh == now, one, zero);
+            if (Ranked) less += fresh < now, same += fresh == now;
         }
         state.n = n;
         const auto none = n == zero;
@@ -147,7 +149,7 @@ static void order_short(Run& run, const Step& step, Order<V>& state, const V* x,
             } else if (step.what[j] == QUANTILE) {
                 out[j][r] = quantile(held, n, step.parameter[j]);
             } else if (Ranked) {
-                out[j][r] = (wide(pick(counts, less, every<V>(NaN))) + 0.5 * (wide(same) + 1.0)) / wide(n);
+                out[j][r] = (wide(pick(counts, -number(less), every<V>(NaN))) + 0.5 * (1.0 - wide(number(same)))) / wide(n);
             }
         }
     }

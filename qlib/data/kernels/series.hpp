@@ -53,7 +53,7 @@ static void mad(Run& run, const Instruction& it, State* state) {
     const Step& step = it.step;
     const D* x = run.rows_of<D>(step.in[0]);
     D* out = run.rows_of<D>(step.out[0]);
-    slide<Moments1, OneInput>(run, step, *static_cast<Sliding<Moments1>*>(state), [&](Index r, const Moments1& stat, const View&) {
+    over<Moments1, OneInput, false>(run, step, 0, state, [&](Index r, const Moments1& stat, const View&) {
         const D mean = stat.mean();
         D sum = ZERO;
         for (Index k = step.window == 0 || r < step.window ? 0 : r - step.window + 1; k <= r; ++k) {

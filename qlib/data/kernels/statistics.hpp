@@ -96,8 +96,9 @@ struct Summed {
 };
 
 // Variation that float32 prices cannot carry is no variation: relative to the level, so no price is too small.
-static inline I flat(D m2, D n, D mean, double tolerance) {
-    const D level = tolerance * mean;
+template <class V>
+static inline auto flat(V m2, V n, V mean, double tolerance) {
+    const V level = tolerance * mean;
     return ~(m2 > n * level * level);
 }
 
@@ -265,31 +266,52 @@ static void line(Run& run, const Instruction& it, State* state) {
 }
 
 // ------------------------------------------------------------------------------------------------ two series
+// The square root of a product, of factors whose product is too large or too small for a number, too.
+static inline Half root_of_product(Half a, Half b) {
+    const Half product = a * b;
+    const HalfMask fits = (product > 1e-280) & (product < 1e280);
+    if (everywhere(fits)) return root(product);
+    return pick(fits, root(product), root(a) * root(b));
+}
+
 struct Paired {
     static constexpr bool asks_from = false;
-    D n = ZERO, cx = ZERO, cy = ZERO, x = ZERO, y = ZERO, xx = ZERO, yy = ZERO, xy = ZERO;
-    void push(D left, D right) {
-        const I counts = seen(left) & seen(right), fresh = counts & (n == 0.0);
+    Half n = NIL, cx = NIL, cy = NIL, x = NIL, y = NIL, xx = NIL, yy = NIL, xy = NIL;
+    // Takes the pair as reference; returns the lanes that have to find their own.
+    HalfMask refer(Half left, Half right) {
+        const HalfMask free = ~(seen(left) & seen(right));
+        cx = pick(free, NIL, left), cy = pick(free, NIL, right);
+        return free;
+    }
+    void push(Half left, Half right, HalfMask free = NIL == NIL) {
+        const HalfMask counts = seen(left) & seen(right), fresh = counts & free & (n == 0.0);
         cx = pick(fresh, left, cx), cy = pick(fresh, right, cy);
-        const D dx = pick(counts, left - cx, ZERO), dy = pick(counts, right - cy, ZERO);
+        const Half dx = pick(counts, left - cx, NIL), dy = pick(counts, right - cy, NIL);
         n = pick(counts, n + 1.0, n), x += dx, y += dy, xx += dx * dx, yy += dy * dy, xy += dx * dy;
     }
     static Paired merge(const Paired& a, const Paired& b) {
         Paired m;
-        const I empty = b.n == 0.0;
+        const HalfMask empty = b.n == 0.0;
         m.cx = pick(empty, a.cx, b.cx), m.cy = pick(empty, a.cy, b.cy);
-        const D dx = a.cx - m.cx, dy = a.cy - m.cy;
-        m.n = a.n + b.n, m.x = a.x + b.x + a.n * dx, m.y = a.y + b.y + a.n * dy;
-        m.xx = a.xx + b.xx + dx * (2.0 * a.x + a.n * dx), m.yy = a.yy + b.yy + dy * (2.0 * a.y + a.n * dy);
-        m.xy = a.xy + b.xy + dx * a.y + dy * a.x + a.n * dx * dy;
+        const Half dx = a.cx - m.cx, dy = a.cy - m.cy;
+        m.n = a.n + b.n, m.x = a.x + b.x, m.y = a.y + b.y, m.xx = a.xx + b.xx, m.yy = a.yy + b.yy, m.xy = a.xy + b.xy;
+        if (everywhere((dx == 0.0) & (dy == 0.0))) return m;
+        m.x += a.n * dx, m.y += a.n * dy;
+        m.xx += moved(dx, 2.0 * a.x + a.n * dx), m.yy += moved(dy, 2.0 * a.y + a.n * dy);
+        m.xy += moved(dx, a.y) + moved(dy, a.x) + a.n * dx * dy;
         return m;
     }
-    D read(int what, const View&, double tolerance) const {
+    Half read(int what, const ViewOf<Half>&, double tolerance) const {
         if (what == COUNT) return n;
-        const D each = 1.0 / n, ax = x * each, ay = y * each, together = xy - x * ay;
-        if (what == COV) return pick(n > 1.0, together / (n - 1.0), all(NaN));
-        const D mx = xx - x * ax, my = yy - y * ay;
-        const I none = flat(mx, n, cx + ax, tolerance) | flat(my, n, cy + ay, tolerance) | (n < 2.0);
-        return pick(none, all(NaN), larger(smaller(together / (root(mx) * root(my)), all(1.0)), all(-1.0)));
+        const Half each = 1.0 / n, ax = x * each, ay = y * each, together = xy - x * ay;
+        if (what == COV) return pick(n > 1.0, together / (n - 1.0), half(NaN));
+        const Half mx = xx - x * ax, my = yy - y * ay;
+        const HalfMask none = flat(mx, n, cx + ax, tolerance) | flat(my, n, cy + ay, tolerance) | (n < 2.0);
+        return pick(none, half(NaN), larger(smaller(together / root_of_product(mx, my), half(1.0)), half(-1.0)));
     }
+
+  private:
+    static constexpr Half NIL = {};
+    // d * by, and nothing where d is 0, whatever has become of `by`: a lane's bits do not depend on its neighbours'.
+    static Half moved(Half d, Half by) { return pick(d == 0.0, NIL, d * by); }
 };

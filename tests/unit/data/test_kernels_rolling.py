@@ -209,3 +209,16 @@ def test_arrays_that_do_not_fit_are_refused_before_anything_is_read(change, erro
 def test_an_empty_panel_and_empty_instruments_are_fine():
     roll("mean", np.empty(0, "f4"), None, np.array([0]), np.empty(0, np.int64), 5, 0.0, np.empty(0))
     assert [len(x) for x in run("mean", [np.empty(0, "f4"), np.ones(2, "f4"), np.empty(0, "f4")], 5)] == [0, 2, 0]
+
+
+@pytest.mark.parametrize(("left", "right"), [(2.0**-400, 2.0**-300), (2.0**400, 2.0**300), (2.0**-460, 2.0**460)])
+def test_a_correlation_does_not_know_how_large_its_series_are(left, right):
+    x, y = np.random.default_rng(3).normal(10, 1, (2, 40))
+    y[[6, 7, 20]] = np.nan
+    plain = run("corr", [x], 6, FLAT, other=[y], wide=True)[0]
+    scaled = run("corr", [x * left], 6, FLAT, other=[y * right], wide=True)[0]
+    np.testing.assert_allclose(scaled, plain, rtol=1e-13)
+    assert np.isfinite(plain[1:]).all()
+    beside = run("corr", [x, x * left, x], 6, FLAT, other=[y, y * right, y], wide=True)
+    np.testing.assert_array_equal(beside[0], plain)  # whoever stands in the next lane
+    np.testing.assert_array_equal(beside[1], scaled)
