@@ -78,8 +78,13 @@ class Plan:
 
     @cached_property
     def phases(self) -> tuple[Phase, ...]:
-        """What the engine runs."""
+        """What the engine runs, compiled when it is asked for first."""
         return _phases(self.nodes, self.roots)
+
+    @property
+    def compiled(self) -> bool:
+        """Whether `phases` are there."""
+        return "phases" in vars(self)
 
     def part(self, places: Sequence[int]) -> Plan:
         """Return the plan of some of the fields."""

@@ -44,6 +44,7 @@ from qlib.data.provider.features import (
 )
 from qlib.data.provider.features import by_time as computed_by_time
 from qlib.data.provider.frame_store import FrameStore
+from qlib.data.provider.meanwhile import meanwhile
 from qlib.data.provider.mixed import mixed_features
 from qlib.data.provider.parts import ByTime, Parts, asked_of
 from qlib.data.provider.pit import Periods
@@ -59,6 +60,7 @@ from qlib.log import get_module_logger
 logger = get_module_logger("data")
 
 DISK_CACHE: Final = (0, 1, 2)  # compute, use what is kept, compute and keep
+_MANY: Final = 100_000  # rows whose index is worth a thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -324,11 +326,12 @@ class Provider:
         if found is None:
             return None
         work = (query.plan, found.loaded, found.kept, query.low, query.high, found.threads)
-        index = index_of(query.instruments, found.kept, query.calendar)
-        if not by_time:
-            return compute(*work), index, found.absent
-        block, row_of = computed_by_time(*work)
-        return block, index_by_time(index, row_of), found.absent
+        threads = found.threads if found.kept.rows > _MANY else 1
+        with meanwhile(lambda: index_of(query.instruments, found.kept, query.calendar), threads=threads) as index:
+            if not by_time:
+                return compute(*work), index(), found.absent
+            block, row_of = computed_by_time(*work)
+            return block, index_by_time(index(), row_of), found.absent
 
     def features_uri(
         self,
@@ -424,7 +427,12 @@ class Provider:
         if query is None:
             return None
         plan, threads = query.plan, self.settings.threads(query.freq)
-        loaded = load(self.store, query.instruments, plan, query.freq, query.calendar, query.low, query.high, threads)
+        # A plan that is new is compiled while the files are read; under compat, parts of it are run.
+        ahead = threads if plan.compat is None and not plan.compiled else 1
+        with meanwhile(lambda: plan.phases, threads=ahead):
+            loaded = load(
+                self.store, query.instruments, plan, query.freq, query.calendar, query.low, query.high, threads
+            )
         if query.members is not None and meets_others(plan):
             loaded = _with_members(loaded, query.instruments, query.members)
         absent = Absent.of(loaded, plan)
