@@ -49,7 +49,7 @@ static inline void put_line(const float* from, float* to) {
 #if defined(__AVX__)
     const __m256 a = _mm256_loadu_ps(from), b = _mm256_loadu_ps(from + 8);
     _mm256_stream_ps(to, a), _mm256_stream_ps(to + 8, b);
-#elif defined(__SSE__)
+#elif defined(__x86_64__)
     for (int k = 0; k < LINE; k += 4) _mm_stream_ps(to + k, _mm_loadu_ps(from + k));
 #else
     put(from, to, LINE);
@@ -58,7 +58,7 @@ static inline void put_line(const float* from, float* to) {
 
 // What went past the cache is there for other threads.
 static inline void settled() {
-#if defined(__SSE__)
+#if defined(__x86_64__)
     _mm_sfence();
 #endif
 }
