@@ -427,7 +427,8 @@ class Provider:
         if query is None:
             return None
         plan, threads = query.plan, self.settings.threads(query.freq)
-        # A plan that is new is compiled while the files are read; under compat, parts of it are run.
+        # A plan that is new is compiled while the files are read; under compat, parts of it are run.  What cannot be
+        # compiled is told where the phases are asked for.
         ahead = threads if plan.compat is None and not plan.compiled else 1
         with meanwhile(lambda: plan.phases, threads=ahead):
             loaded = load(
